@@ -1,0 +1,18 @@
+"""The instructor's verbs of `dlcv`, registered through the entry-point group `dlcv.commands`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+import typer
+
+GROUPS = ("authoring", "grading", "book", "demo")
+
+
+def register(app: typer.Typer) -> None:
+    """Add every instructor's verb to the app."""
+    for name in GROUPS:
+        module = f"autograder.cli.{name}"
+        if importlib.util.find_spec(module) is not None:
+            importlib.import_module(module).register(app)

@@ -1,0 +1,324 @@
+"""The verbs of authors and instructors before a class begins: from `dlcv new-chapter` to `dlcv release`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dlcv_lab.cli.frame import FINDINGS, console, fail, write_json
+
+if TYPE_CHECKING:
+    from autograder.rows import Row
+    from autograder.verify import ExerciseReport
+
+Chapter = Annotated[str, typer.Argument(metavar="[CH]", help="A chapter: 3, ch03 or its full name. Default: all.")]
+Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON to standard output.")]
+PANEL = "For authors and instructors"
+COURSE_HELP = "Make and keep the folder of one run of the course."
+CLAIMS_HELP = "Measure the chapters' claims, or show what was measured."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the app."""
+    course = typer.Typer(help=COURSE_HELP, no_args_is_help=True)
+    course.command("init")(course_init)
+    app.add_typer(course, name="course", rich_help_panel=PANEL)
+    claims = typer.Typer(help=CLAIMS_HELP, no_args_is_help=True)
+    claims.command("run")(claims_run)
+    claims.command("show")(claims_show)
+    app.add_typer(claims, name="claims", rich_help_panel=PANEL)
+    for verb in (new_chapter, assemble, verify, release, methods, syllabus):
+        app.command(verb.__name__.replace("_", "-"), rich_help_panel=PANEL)(verb)
+
+
+@contextmanager
+def troubles() -> Iterator[None]:
+    """Turn what an author can mend into one message; findings about contents exit with 1, wrong usage with 2."""
+    from autograder.claims import ClaimsError
+    from autograder.course import CourseError
+    from autograder.hidden import HiddenError
+    from autograder.nbgrader_release import FrozenError
+    from autograder.oracle import OracleError
+    from autograder.release import ReleaseError
+    from autograder.rows import RowError
+    from autograder.sandbox import IsolationError
+    from autograder.wheel import WheelError
+
+    try:
+        yield
+    except (RowError, ReleaseError, FrozenError, HiddenError, WheelError, OracleError) as error:
+        fail(str(error), FINDINGS)
+    except (CourseError, ClaimsError, IsolationError, ValueError) as error:
+        fail(str(error))
+
+
+def chosen(chapter: str) -> list[Row]:
+    """Load one chapter, or all."""
+    from autograder.rows import load_row, slugs
+
+    found = [load_row(name) for name in ([chapter] if chapter else slugs())]
+    if not found:
+        fail("there is no chapter yet; begin one with `dlcv new-chapter ch01_name`")
+    return found
+
+
+def say(quiet: bool = False) -> Callable[[str], None]:
+    """Return a progress printer; silent where the output is JSON."""
+    return lambda text: None if quiet else console.print(f"  {text}", style="dim", highlight=False)
+
+
+def course_init(
+    folder: Annotated[Path, typer.Argument(help="The course folder; outside the checkout's build/.")],
+    name: Annotated[str, typer.Option(help="Name of the course, such as 'cv-2026'. Default: the folder's.")] = "",
+    chapters: Annotated[str, typer.Option(help="Chapters in the order of teaching: 1,3,9. Default: all.")] = "",
+    edition: Annotated[str, typer.Option(help="course or self-study.")] = "course",
+) -> None:
+    """Make a course folder: settings, secret, gradebook settings, folders. What is there already stays.
+
+    Example: [bold]dlcv course init ~/cv-2026 --chapters 1,2,3[/bold]
+    """
+    from autograder.course import init_course
+
+    with troubles():
+        listed = [part.strip() for part in chapters.split(",") if part.strip()]
+        course, made = init_course(folder, name=name, chapters=listed, edition=edition)
+    for path in made:
+        console.print(f"  made {path}", highlight=False)
+    console.print(
+        f"{course.name}: {len(course.chapters)} chapters, {course.edition} edition, {course.root}", highlight=False
+    )
+    if any(path.name == "secret" for path in made):
+        console.print("Keep a backup of the secret: without it, hidden cases cannot be drawn again.", highlight=False)
+
+
+def new_chapter(slug: Annotated[str, typer.Argument(help="Its name in every column: ch99_demo.")]) -> None:
+    """Begin a chapter: a skeleton in every column that passes `dlcv verify` and builds.
+
+    Example: [bold]dlcv new-chapter ch31_generation_and_restoration[/bold]
+    """
+    from autograder import new_chapter as skeleton
+    from autograder import paths
+
+    with troubles():
+        made = skeleton.new_chapter(slug)
+    for path in made:
+        console.print(f"  {paths.shown(path)}", highlight=False)
+    console.print(f"Next: dlcv verify {slug[:4]}, then replace what is in them. docs/authoring.md is the manual.")
+
+
+def assemble(chapter: Chapter = "") -> None:
+    """Build notebooks, check packs and marking sheets of one chapter or all, into build/.
+
+    Example: [bold]dlcv assemble 3[/bold]
+    """
+    from autograder import assemble as assembling
+    from autograder import paths
+
+    with troubles():
+        for row in chosen(chapter):
+            made = assembling.assemble(row, progress=lambda name: say()(f"check pack of {name}"))
+            notebooks = [path for path in made if path.parent == paths.source(row.slug)]
+            exercises = f"{len(row.exercises)} exercises"
+            console.print(f"{row.key}: {len(notebooks)} notebooks, {exercises}, {paths.shown(notebooks[0].parent)}")
+
+
+def verify(
+    chapter: Chapter = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Secret draws of cases: 3 in CI, 200 before a release.")] = 3,
+    only: Annotated[str, typer.Option(help="Only these exercises, separated by commas.")] = "",
+    level: Annotated[str, typer.Option(help="Isolation level. Default: the highest that this machine reaches.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Hand in stub, reference, alternatives and known mistakes of every exercise, and see that each gets its due.
+
+    Exit code 1 where anything does not.
+
+    Example: [bold]dlcv verify ch03 --only conv2d,max_pool2d --seeds 20[/bold]
+    """
+    from autograder import verify as verifying
+    from autograder.sandbox import detect
+
+    reached = level or detect()
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    reports: list[ExerciseReport] = []
+    with troubles():
+        for row in chosen(chapter):
+            unknown = [name for name in names if name not in row.exercise_by_name]
+            if unknown:
+                fail(f"{row.key} has no exercise {unknown[0]!r}; it has {', '.join(row.exercise_by_name)}")
+            with verifying.sandbox(row, reached) as runner:
+                show = (lambda report: None) if as_json else _show_report
+                reports += verifying.verify_row(row, runner, seeds=seeds, only=names, progress=show)
+    if as_json:
+        write_json([report.as_data() for report in reports])
+    wrong = [report for report in reports if report.findings]
+    if not as_json:
+        drawn = f"{seeds} draw{'' if seeds == 1 else 's'} each"
+        console.print(f"{len(reports)} exercises, {len(wrong)} with findings, {drawn}, isolation {reached}")
+    if wrong:
+        raise typer.Exit(FINDINGS)
+
+
+def _show_report(report: ExerciseReport) -> None:
+    alternatives = f"{sum(one.verdict == 'OK' for one in report.alternatives)}/{len(report.alternatives)}"
+    hints = f"{sum(one.hint_fired for one in report.misconceptions)}/{len(report.misconceptions)}"
+    state = "ok  " if not report.findings else "FAIL"
+    console.print(
+        f"  {state} {report.exercise}: stub {report.stub}, reference {report.reference}, alternatives right "
+        f"{alternatives}, mistakes told {hints}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for finding in report.findings:
+        console.print(f"       {finding}", highlight=False, soft_wrap=True)
+
+
+def release(
+    chapter: Chapter = "",
+    to: Annotated[Path | None, typer.Option(help="The student repository, new or from an earlier release.")] = None,
+    edition: Annotated[str, typer.Option(help="course or self-study. Default: the course's, else course.")] = "",
+    solutions: Annotated[bool, typer.Option("--solutions", help="Publish the solutions, after the deadline.")] = False,
+    course: Annotated[Path | None, typer.Option(help="Also enter the chapters in this course's gradebook.")] = None,
+) -> None:
+    """Write or update the student repository: notebooks, check packs, wheel, README, CHANGES.
+
+    With --course alone the repository is DIR/student.
+
+    Example: [bold]dlcv release 3 --course ~/cv-2026 --to ~/cv-2026-student[/bold]
+    """
+    from autograder.course import EDITIONS, load_course
+    from autograder.release import release as write_release
+
+    if to is None and course is None:
+        fail("say where: --to DIR, or --course DIR")
+    if edition and edition not in EDITIONS:
+        fail(f"there is no edition {edition!r}; choose one of {', '.join(EDITIONS)}")
+    with troubles():
+        settings = load_course(course) if course else None
+        target = to or Path(settings.root if settings else ".") / "student"
+        done = write_release(
+            target, [chapter] if chapter else [], edition=edition, solutions=solutions, course=settings, progress=say()
+        )
+    for name in done.kept_edits:
+        console.print(f"  {name} had been edited there; the edited one is kept as {name}.bak", highlight=False)
+    changed = f"{len(done.written)} files written, {len(done.removed)} removed"
+    console.print(f"{', '.join(done.chapters)}: {done.edition} edition, {changed}, {done.folder}", highlight=False)
+
+
+def methods(
+    quick: Annotated[bool, typer.Option("--quick", help="Do not run again what is out of date.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell which of the 355 methods work, computed from exercises, oracle tests, claims and lessons."""
+    from autograder import evidence
+    from autograder import methods as methods_
+
+    with troubles():
+        entries = methods_.report(evidence.gather(refresh=not quick, progress=say(as_json)))
+    if as_json:
+        write_json(entries)
+        return
+    console.print(_methods_table(entries))
+    counted = methods_.counts(entries)
+    console.print(", ".join(f"{number} {status}" for status, number in counted.items()) + f", {len(entries)} in all")
+
+
+def _methods_table(entries: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table("method", "status", "exercises and shows", "oracle tests", "claims (+ holds, - does not)", box=None)
+    for entry in entries:
+        if entry["status"] == "missing":
+            continue
+        claims = " ".join(("+" if claim["holds"] else "-") + claim["id"] for claim in entry["claims"])
+        built = ", ".join([*entry["exercises"], *entry["shows"]])
+        table.add_row(entry["key"], entry["status"], built, str(entry["oracle_tests"]), claims)
+    return table
+
+
+def claims_run(
+    chapter: Annotated[str, typer.Argument(metavar="CH", help="A chapter: 3, ch03 or its full name.")],
+    only: Annotated[
+        str, typer.Option(help="Only these claims, separated by commas; the others keep their record.")
+    ] = "",
+) -> None:
+    """Measure a chapter's claims and write chapters/<slug>/claims.json.
+
+    Example: [bold]dlcv claims run 3 --only gap_of_convolution[/bold]
+    """
+    from autograder import claims, rows
+
+    with troubles():
+        rows_slug = rows.resolve(chapter)
+        rows.load_row(rows_slug)  # links the chapter's solutions
+        names = [name.strip() for name in only.split(",") if name.strip()]
+        entries = claims.run_claims(rows_slug, names, lambda claim: say()(f"measuring {claim.id}"))
+    _show_claims(entries)
+
+
+def claims_show(chapter: Chapter = "", as_json: Json = False) -> None:
+    """Show what was measured, holding or not."""
+    from autograder import claims, rows
+
+    with troubles():
+        slugs = [rows.resolve(chapter)] if chapter else rows.slugs()
+        ledgers = {slug: claims.read_ledger(slug) for slug in slugs}
+    if as_json:
+        write_json(ledgers)
+        return
+    for slug, entries in ledgers.items():
+        console.print(f"[bold]{slug}[/bold]: {len(entries)} claims measured")
+        _show_claims(entries)
+
+
+def _show_claims(entries: list[dict[str, Any]]) -> None:
+    for entry in entries:
+        figures = ", ".join(
+            f"{name} {_number(figure['mean'])}" + (f" ± {figure['std']:.2g}" if figure["std"] else "")
+            for name, figure in entry["figures"].items()
+        )
+        verdict = "holds" if entry["holds"] else "does not hold"
+        reason = f" ({entry['reason']})" if entry["reason"] else ""
+        console.print(f"  {entry['id']}: {verdict}{reason}. {figures}", highlight=False, soft_wrap=True)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+
+
+def syllabus(
+    chapters: Annotated[list[str] | None, typer.Argument(metavar="[CH]...", help="Default: all.")] = None,
+    hours_a_week: Annotated[float, typer.Option(help="What a student can give the course in a week.")] = 9.0,
+    as_json: Json = False,
+) -> None:
+    """Add up the hours of a selection of chapters: reading and core exercises, and extras beside them."""
+    from rich.table import Table
+
+    from autograder import syllabus as syllabuses
+    from autograder.cards import plural
+
+    with troubles():
+        loads = syllabuses.syllabus(chapters or ())
+        weeks = syllabuses.weeks(loads, hours_a_week)
+    if as_json:
+        write_json([syllabuses.as_data(load) for load in loads])
+        return
+    table = Table("chapter", "title", "reading", "core", "hours", "extras", "points", "needs", box=None)
+    for load in loads:
+        table.add_row(
+            load.chapter,
+            load.title,
+            f"{load.reading} min",
+            f"{load.core_exercises} in {load.core} min",
+            f"{load.hours:.1f}",
+            f"{load.extra_exercises} in {load.extra} min",
+            f"{load.points:g}",
+            ", ".join(load.needs),
+        )
+    console.print(table)
+    hours = sum(load.hours for load in loads)
+    console.print(f"{hours:.1f} hours without extras: {plural(weeks, 'week')} at {hours_a_week:g} hours a week")

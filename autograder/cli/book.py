@@ -1,0 +1,81 @@
+"""`dlcv book`: the web book from what is written."""
+
+from __future__ import annotations
+
+import webbrowser
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from dlcv_lab.cli.frame import FINDINGS, console, fail, write_json
+
+
+class Solutions(StrEnum):
+    """Whether worked solutions stand in the book."""
+
+    none = "none"
+    dropdown = "dropdown"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+
+    @app.command(
+        rich_help_panel="For authors and instructors",
+        epilog="Examples: dlcv book · dlcv book --chapters 3 --open · dlcv book --chapters 16-25 --solutions dropdown",
+    )
+    def book(
+        chapters: Annotated[str, typer.Option(help="Which chapters: 3, 16-25 or 1,3,9-12. Default: all written.")] = "",
+        solutions: Annotated[Solutions, typer.Option(help="Leave solutions out, or fold them away.")] = Solutions.none,
+        quick: Annotated[
+            bool, typer.Option("--quick", help="Status from records alone: verify nothing again.")
+        ] = False,
+        open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Say what was made as JSON.")] = False,
+    ) -> None:
+        """Run the lessons, make the pages and build the web book, with every warning an error.
+
+        The book lies in build/book (a part of it in build/book-3, for example): plain files that need no network.
+        """
+        from autograder import book as books
+        from autograder import claims, evidence, methods, paths
+        from autograder.book_plan import PlanError
+        from autograder.execute_lessons import LessonFailed
+        from autograder.oracle import OracleError
+        from autograder.rows import RowError
+        from autograder.sandbox.levels import IsolationError
+
+        def say(line: str) -> None:
+            if not as_json:
+                console.print(f"  {line}", style="dim", highlight=False)
+
+        def status() -> list[dict[str, Any]]:
+            try:
+                return methods.report(evidence.gather(refresh=not quick, progress=say))
+            except IsolationError as error:
+                say(f"exercises are not verified again, only records that are up to date count: {error}")
+                return methods.report(evidence.gather(refresh=False))
+
+        try:
+            made = books.build(chapters, solutions.value, methods=status, progress=say)
+        except (PlanError, RowError, OracleError, claims.ClaimsError) as error:
+            fail(str(error))
+        except (books.BookError, LessonFailed) as error:
+            fail(str(error), FINDINGS)
+        index = made.folder / "index.html"
+        if as_json:
+            write_json(
+                {
+                    "index": str(index),
+                    "chapters": list(made.chapters),
+                    "pages": made.pages,
+                    "seconds": round(made.seconds, 1),
+                }
+            )
+        else:
+            console.print(
+                f"{made.pages} pages in {made.seconds:.0f} s, no warning: {paths.shown(index)}", highlight=False
+            )
+        if open_it:
+            webbrowser.open(index.as_uri())

@@ -1,0 +1,178 @@
+"""The course folder: everything that one run of the course owns. It lies outside the checkout's derived files.
+
+- course.toml: chapters and their order, edition, policies, isolation, where the secret is
+- secret: the key of the hidden cases (mode 600), or an environment variable instead
+- nbgrader_config.py: lets nbgrader's own commands and formgrader use our judge
+- source/ release/ submitted/ autograded/ feedback/ journal/ gradebook.db
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from autograder import cache, rows
+
+Edition = Literal["course", "self-study"]
+EDITIONS: tuple[str, ...] = get_args(Edition)
+FOLDERS = ("source", "release", "submitted", "autograded", "feedback", "journal")
+SECRET_BYTES = 32
+
+
+class CourseError(Exception):
+    """A course folder that cannot be used; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What course.toml says, with the paths made absolute."""
+
+    root: Path
+    name: str
+    chapters: tuple[str, ...]  # keys, in the order of teaching
+    edition: Edition = "course"
+    min_isolation: str = "bubblewrap"
+    secret_at: str = "secret"  # a path, absolute or below root, or "env:NAME"
+    never_lower: bool = True  # a regrade may raise a score, and lowers none
+    show_failing_case: bool = True  # feedback shows the smallest failing case
+
+    @property
+    def database(self) -> str:
+        """Return the gradebook's SQLAlchemy URL; DLCV_GRADEBOOK names another one."""
+        return os.environ.get("DLCV_GRADEBOOK") or f"sqlite:///{self.root / 'gradebook.db'}"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal"
+
+    def folder(self, name: str) -> Path:
+        """Return one of nbgrader's folders, such as "submitted"."""
+        return self.root / name
+
+    def secret(self) -> bytes:
+        """Return the key of the hidden cases.
+
+        Raises:
+            CourseError: it is missing, short, or readable by others.
+        """
+        if self.secret_at.startswith("env:"):
+            text = os.environ.get(self.secret_at[4:], "")
+            if len(text) < SECRET_BYTES:
+                raise CourseError(f"the variable {self.secret_at[4:]} holds no secret of {SECRET_BYTES} characters")
+            return text.encode()
+        path = self.root / self.secret_at
+        if not path.exists():
+            raise CourseError(
+                f"{path}: the secret is missing; restore it, or `dlcv course init` makes one for a new run"
+            )
+        if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise CourseError(f"{path}: others can read the secret; run `chmod 600 {path}`")
+        raw = path.read_bytes().strip()
+        if len(raw) < SECRET_BYTES:
+            raise CourseError(f"{path}: the secret is shorter than {SECRET_BYTES} bytes; restore it from your backup")
+        return raw
+
+
+TEMPLATE = """\
+# One run of the course. Nothing here is touched by `make clean` or by an update of the checkout.
+[course]
+name = "{name}"
+edition = "{edition}"  # "course": no solutions; "self-study": solutions open after an attempt
+chapters = [{chapters}]  # in the order of teaching
+
+[grading]
+min_isolation = "bubblewrap"  # vm, container, bubblewrap, uid, none: below this level nothing is graded
+secret = "secret"  # a file of mode 600, or "env:NAME"; whoever has it can compute the hidden cases
+never_lower = true  # a regrade may raise a score, and lowers none
+
+[policies]
+show_failing_case = true  # feedback shows the smallest failing case after the deadline
+"""
+
+
+def init_course(
+    root: Path, *, name: str = "", chapters: Iterable[str] = (), edition: str = "course"
+) -> tuple[Course, list[Path]]:
+    """Make a course folder, or complete one; what is there already stays as it is. Return the files that were made.
+
+    Raises:
+        CourseError: an unknown edition, or `root` is inside build/, which `make clean` removes.
+        rows.RowError: an unknown chapter.
+    """
+    from autograder import paths
+
+    root = root.resolve()
+    if edition not in EDITIONS:
+        raise CourseError(f"there is no edition {edition!r}; choose one of {', '.join(EDITIONS)}")
+    if root.is_relative_to(paths.build()) and not root.name.startswith("demo"):
+        raise CourseError(f"{root} lies in build/, which `make clean` removes; choose a folder elsewhere")
+    keys = [rows.resolve(chapter)[:4] for chapter in chapters] or [slug[:4] for slug in rows.slugs()]
+    made = []
+    for folder in FOLDERS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    listed = ", ".join(f'"{key}"' for key in keys)
+    settings = root / "course.toml"
+    if not settings.exists():
+        text = TEMPLATE.format(name=name or root.name, edition=edition, chapters=listed)
+        cache.write(settings, text.encode())
+        made.append(settings)
+    course = load_course(root)
+    secret = root / course.secret_at
+    if not course.secret_at.startswith("env:") and not secret.exists():
+        with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            out.write(secrets.token_hex(SECRET_BYTES).encode() + b"\n")
+        made.append(secret)
+    ignore = root / ".gitignore"
+    if not ignore.exists():
+        cache.write(ignore, b"secret\ngradebook.db*\n")
+        made.append(ignore)
+    config = root / "nbgrader_config.py"
+    if not config.exists():
+        cache.write(config, nbgrader_config(course).encode())
+        made.append(config)
+    return course, made
+
+
+def nbgrader_config(course: Course) -> str:
+    """Return the text of nbgrader_config.py: release settings, and our judge in nbgrader's autograde step."""
+    from autograder.nbgrader_plugin import nbgrader_config as grader_config
+
+    return str(grader_config(course.root))
+
+
+def load_course(root: Path) -> Course:
+    """Read DIR/course.toml.
+
+    Raises:
+        CourseError: it is missing or malformed.
+    """
+    path = root.resolve() / "course.toml"
+    if not path.exists():
+        raise CourseError(f"{path} does not exist; make the folder with `dlcv course init {root}`")
+    try:
+        data: dict[str, dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise CourseError(f"{path}: not valid TOML: {error}") from None
+    course, grading, policies = data.get("course", {}), data.get("grading", {}), data.get("policies", {})
+    edition = course.get("edition", "course")
+    if edition not in EDITIONS:
+        raise CourseError(f"{path}: edition is {edition!r}; write one of {', '.join(EDITIONS)}")
+    chapters = course.get("chapters", [])
+    if not isinstance(chapters, list) or not all(isinstance(chapter, str) for chapter in chapters):
+        raise CourseError(f'{path}: chapters is a list such as ["ch01", "ch03"]')
+    return Course(
+        root=path.parent,
+        name=str(course.get("name", path.parent.name)),
+        chapters=tuple(chapters),
+        edition=edition,
+        min_isolation=str(grading.get("min_isolation", "bubblewrap")),
+        secret_at=str(grading.get("secret", "secret")),
+        never_lower=bool(grading.get("never_lower", True)),
+        show_failing_case=bool(policies.get("show_failing_case", True)),
+    )

@@ -1,0 +1,101 @@
+"""How an author declares an exercise. One dataclass of values per exercise; see docs/authoring.md.
+
+Variants (misconceptions, alternatives, stand-ins) are ordinary functions or classes of the exercise module whose name
+is the name they stand for, two underscores and a word: `conv2d__ignores_stride` stands for `conv2d`. They may use what
+the lesson's set-up cell imports and the exercises named in `uses`, and nothing else: their source travels the same way
+as a student's.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from dlcv_lab.checking.model import Case, Forbid, Limits
+
+Cases = Callable[[torch.Generator], list[Case]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A replacement of one or more names of the reference by other code."""
+
+    name: str
+    code: tuple[Callable[..., Any] | type, ...]
+
+    def source(self) -> str:
+        """Return the code as a student would have written it: every `f__word` renamed to `f`."""
+        text = "\n\n".join(textwrap.dedent(inspect.getsource(part)).rstrip() for part in self.code)
+        for part in self.code:
+            text = re.sub(rf"\b{re.escape(part.__name__)}\b", part.__name__.split("__")[0], text)
+        return text + "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternative(Variant):
+    """A right solution that works differently."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misconception(Variant):
+    """A wrong solution that people write, with the sentence that helps and where the mistake is known from."""
+
+    hint: str
+    source_of: str  # "card trap", "library difference: scipy.signal.convolve2d", "student mistake: ..."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exercise:
+    """One exercise: one solution cell, one check, one line in the gradebook.
+
+    `cases(rng)` draws the secret cases; every draw must contain, for each misconception, a case on which it differs
+    from the reference by at least ten tolerances. `probe(ns, data)` calls the student's names (attributes of `ns`) on
+    one case and returns plain data; its source text is shipped, so it may use only its arguments, its own imports and
+    the prelude (`torch`, `F`, `nn`, `math`, `probing`).
+    """
+
+    name: str
+    methods: tuple[str, ...]  # keys of methods.csv
+    groups: dict[str, float]  # group of cases -> points
+    cases: Cases
+    probe: Callable[[Any, dict[str, Any]], Any]
+    alternatives: tuple[Alternative, ...]
+    misconceptions: tuple[Misconception, ...]
+    hints: tuple[str, str, str]  # a question back, a sketch, nearly code
+    good_for: str
+    minutes: int
+    difficulty: str = "medium"
+    core: bool = False
+    defines: tuple[str, ...] = ()  # default: (name,)
+    uses: tuple[str, ...] = ()
+    standins: tuple[Variant, ...] = ()  # one per used exercise, `name` = the used exercise
+    forbid: Forbid = field(default_factory=Forbid)
+    limits: Limits = field(default_factory=Limits)
+    keeps_inputs: bool = True
+    exact_dtype: bool = False
+    picture: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.defines:
+            object.__setattr__(self, "defines", (self.name,))
+
+    @property
+    def points(self) -> float:
+        return sum(self.groups.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A written question, marked by hand."""
+
+    name: str
+    text: str  # markdown
+    points: float
+    rubric: str  # markdown, for the marker only
+    samples: tuple[tuple[float, str], ...] = field(default_factory=tuple)  # (points, sample answer), three of them

@@ -1,0 +1,196 @@
+"""Chapter 3, notebook 2: cases, probe and variants of `train_epoch`."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from autograder.exercise import Alternative, Misconception
+from dlcv_lab.checking.model import Case
+
+
+def epoch_cases(rng: torch.Generator) -> list[Case]:
+    """Draw small data sets, an order, and a model's first weights; 1 to 4 steps each."""
+
+    def case(group: str, n: int, batch_size: int, note: str, *, norm: bool = False, stale: bool = False) -> Case:
+        features, hidden, classes = 4, 5, 3
+        data = {
+            "x": torch.randn(n, features, generator=rng),
+            "y": torch.randint(classes, (n,), generator=rng),
+            "perm": torch.randperm(n, generator=rng),
+            "batch_size": batch_size,
+            "w1": torch.randn(hidden, features, generator=rng),
+            "w2": torch.randn(classes, hidden, generator=rng),
+            "norm": norm,
+            "stale": stale,
+        }
+        return Case(group, data, note)
+
+    return [
+        case("plain", 9, 3, "9 samples in batches of 3"),
+        case("plain", 12, 4, "12 samples in batches of 4"),
+        case("edge", 10, 4, "a smaller last batch"),
+        case("edge", 5, 8, "one batch with all samples"),
+        case("edge", 8, 4, "a model that was in eval mode", norm=True),
+        case("edge", 6, 3, "old gradients lie in the model", stale=True),
+    ]
+
+
+def epoch_probe(ns, data):
+    """Run one epoch on a tiny model and return the losses and every number the model ends with."""
+    norm = nn.BatchNorm1d(5) if data["norm"] else nn.Identity()
+    model = nn.Sequential(nn.Linear(4, 5), norm, nn.Tanh(), nn.Linear(5, 3)).to(data["x"].dtype).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.fill_(0.25)
+        model[0].weight.copy_(data["w1"])
+        model[3].weight.copy_(data["w2"])
+    opt = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.5)
+    if data["stale"]:
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+    losses = ns.train_epoch(model, data["x"], data["y"], data["perm"], batch_size=data["batch_size"], opt=opt)
+    return {"losses": losses, "state": dict(model.state_dict())}
+
+
+def train_epoch__by_index(model, x, y, perm, *, batch_size, opt):
+    model.train()
+    losses, x, y = [], x[perm], y[perm]
+    for start in range(0, len(perm), batch_size):
+        model.zero_grad()
+        loss = nn.CrossEntropyLoss()(model(x[start : start + batch_size]), y[start : start + batch_size])
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    return losses
+
+
+def train_epoch__by_formula(model, x, y, perm, *, batch_size, opt):
+    def step(rows):
+        opt.zero_grad(set_to_none=False)
+        log_p = torch.log_softmax(model(x[rows]), dim=1)
+        loss = -log_p[torch.arange(len(rows)), y[rows]].mean()
+        loss.backward()
+        opt.step()
+        return loss.item()
+
+    model.train(True)
+    return [step(rows) for rows in torch.split(perm, batch_size)]
+
+
+def train_epoch__gradients_add_up(model, x, y, perm, *, batch_size, opt):
+    model.train()
+    losses = []
+    for batch in perm.split(batch_size):
+        loss = F.cross_entropy(model(x[batch]), y[batch])
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    return losses
+
+
+def train_epoch__ignores_perm(model, x, y, perm, *, batch_size, opt):
+    model.train()
+    losses = []
+    for batch in torch.arange(len(x)).split(batch_size):
+        loss = F.cross_entropy(model(x[batch]), y[batch])
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    return losses
+
+
+def train_epoch__labels_not_permuted(model, x, y, perm, *, batch_size, opt):
+    model.train()
+    losses = []
+    for k, batch in enumerate(perm.split(batch_size)):
+        loss = F.cross_entropy(model(x[batch]), y[k * batch_size :][: len(batch)])
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    return losses
+
+
+def train_epoch__drops_last(model, x, y, perm, *, batch_size, opt):
+    model.train()
+    losses = []
+    for k in range(len(perm) // batch_size):
+        batch = perm[k * batch_size : (k + 1) * batch_size]
+        loss = F.cross_entropy(model(x[batch]), y[batch])
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    return losses
+
+
+def train_epoch__mode_as_found(model, x, y, perm, *, batch_size, opt):
+    losses = []
+    for batch in perm.split(batch_size):
+        loss = F.cross_entropy(model(x[batch]), y[batch])
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    return losses
+
+
+def train_epoch__sum(model, x, y, perm, *, batch_size, opt):
+    model.train()
+    losses = []
+    for batch in perm.split(batch_size):
+        loss = F.cross_entropy(model(x[batch]), y[batch], reduction="sum")
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    return losses
+
+
+EPOCH_ALTERNATIVES = (
+    Alternative(name="by_index", code=(train_epoch__by_index,)),
+    Alternative(name="by_formula", code=(train_epoch__by_formula,)),
+)
+EPOCH_MISCONCEPTIONS = (
+    Misconception(
+        name="gradients_add_up",
+        code=(train_epoch__gradients_add_up,),
+        hint="Your gradients of earlier batches are still in the sum: backward() ADDS to .grad, so empty it in every "
+        "batch with opt.zero_grad().",
+        source_of="library difference: PyTorch accumulates gradients; the zero_grad question of its forum",
+    ),
+    Misconception(
+        name="ignores_perm",
+        code=(train_epoch__ignores_perm,),
+        hint="You visit the samples in their stored order. The order of the visit is perm.",
+        source_of="student mistake: slicing x instead of perm",
+    ),
+    Misconception(
+        name="labels_not_permuted",
+        code=(train_epoch__labels_not_permuted,),
+        hint="Pictures come in the order perm, but your labels in the stored order: pictures and labels no longer "
+        "belong together.",
+        source_of="student mistake: shuffling x but not y",
+    ),
+    Misconception(
+        name="drops_last",
+        code=(train_epoch__drops_last,),
+        hint="The last, smaller batch is missing: len(perm) // batch_size counts only the full ones.",
+        source_of="library difference: DataLoader(drop_last=True)",
+    ),
+    Misconception(
+        name="mode_as_found",
+        code=(train_epoch__mode_as_found,),
+        hint="The model came in eval mode and stayed in it. Call model.train() first, or batch norm and dropout do "
+        "their test-time work during training.",
+        source_of="student mistake: model.eval() in the test loop and no model.train() after it",
+    ),
+    Misconception(
+        name="sum",
+        code=(train_epoch__sum,),
+        hint="Your losses are sums over the batch. The mean is asked for, so that the step does not grow with the "
+        "batch size.",
+        source_of="card trap of chapter 2: sum or mean over the batch",
+    ),
+)

@@ -1,0 +1,289 @@
+"""Chapter 3, notebook 2: cases, probes and variants of `dropout` and of the augmentations."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from autograder.exercise import Alternative, Misconception
+from dlcv_lab.checking.model import Case
+
+
+def dropout_cases(rng: torch.Generator) -> list[Case]:
+    """Draw units, masks and rates; every rate differs from 1/2, where keeping and dropping are the same."""
+
+    def case(
+        group: str, shape: tuple[int, ...], p: float, note: str, training: bool = True, view: bool = False
+    ) -> Case:
+        x = torch.randn(*shape, generator=rng)
+        keep = torch.rand(*shape, generator=rng) >= p
+        if 0 < p < 1:  # at least one unit of each kind
+            keep.view(-1)[0], keep.view(-1)[-1] = True, False
+        if view:
+            x, keep = x.transpose(0, 1), keep.transpose(0, 1)
+        weight = torch.randn(x.shape, generator=rng) if group == "gradient" else None
+        return Case(group, {"x": x, "keep": keep, "p": p, "training": training, "weight": weight}, note)
+
+    rate = 0.15 + 0.2 * float(torch.rand((), generator=rng))
+    return [
+        case("plain", (4, 6), rate, "training, (N, D)"),
+        case("plain", (3, 5), 0.8, "training, most units dropped"),
+        case("shapes", (2, 3, 4, 5), 0.3, "training, feature maps (N, C, H, W)"),
+        case("shapes", (7, 3), 0.25, "training, a transposed view", view=True),
+        case("edge", (3, 4), 0.3, "not training", training=False),
+        case("edge", (3, 4), 1.0, "training with p = 1"),
+        case("edge", (3, 4), 0.0, "training with p = 0"),
+        case("gradient", (4, 5), 0.3, "gradient in training"),
+        case("gradient", (4, 5), 0.3, "gradient when not training", training=False),
+    ]
+
+
+def dropout_probe(ns, data):
+    """Return the units, or in a gradient case the units and the gradient of a weighted sum of them."""
+    x = data["x"]
+    if data["weight"] is None:
+        return ns.dropout(x, data["keep"], p=data["p"], training=data["training"])
+    x = x.clone().requires_grad_()
+    y = ns.dropout(x, data["keep"], p=data["p"], training=data["training"])
+    return {"y": y, "dx": torch.autograd.grad((y * data["weight"]).sum(), x)[0]}
+
+
+def dropout__where(x, keep, *, p, training):
+    if not training or p == 0:
+        return x
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    return torch.where(keep, x * scale, torch.zeros_like(x))
+
+
+def dropout__masked_fill(x, keep, *, p, training):
+    if training:
+        return (x / max(1 - p, 1e-30)).masked_fill(~keep, 0)
+    return x.clone()
+
+
+def dropout__no_scaling(x, keep, *, p, training):
+    return x * keep if training else x
+
+
+def dropout__scales_at_test(x, keep, *, p, training):
+    return x * keep if training else x * (1 - p)
+
+
+def dropout__inverted_mask(x, keep, *, p, training):
+    if not training:
+        return x
+    return torch.zeros_like(x) if p == 1 else x * ~keep / (1 - p)
+
+
+def dropout__p_keeps(x, keep, *, p, training):
+    if not training:
+        return x
+    return torch.zeros_like(x) if p == 0 else x * keep / p
+
+
+def dropout__always_on(x, keep, *, p, training):
+    return torch.zeros_like(x) if p == 1 else x * keep / (1 - p)
+
+
+def dropout__nan_at_one(x, keep, *, p, training):
+    return x * keep / (1 - torch.tensor(p, dtype=x.dtype)) if training else x
+
+
+DROPOUT_ALTERNATIVES = (
+    Alternative(name="where", code=(dropout__where,)),
+    Alternative(name="masked_fill", code=(dropout__masked_fill,)),
+)
+DROPOUT_MISCONCEPTIONS = (
+    Misconception(
+        name="no_scaling",
+        code=(dropout__no_scaling,),
+        hint="Kept units pass unscaled. With a share p missing, the sum that the next layer sees shrinks: divide the "
+        "kept ones by 1 - p so that the expected value stays.",
+        source_of="student mistake: dropout as a mask only",
+    ),
+    Misconception(
+        name="scales_at_test",
+        code=(dropout__scales_at_test,),
+        hint="You scale when not training, as the paper does. Here the scaling belongs into training (divide by "
+        "1 - p), and at test time x comes back unchanged.",
+        source_of="paper: Srivastava et al. 2014 multiply the weights by the keep probability at test time",
+    ),
+    Misconception(
+        name="inverted_mask",
+        code=(dropout__inverted_mask,),
+        hint="You zero the units whose mask is True. True means keep.",
+        source_of="library difference: masked_fill writes where the mask is True",
+    ),
+    Misconception(
+        name="p_keeps",
+        code=(dropout__p_keeps,),
+        hint="You divide by p. Here p is the probability of dropping; kept units are divided by the probability of "
+        "keeping, 1 - p.",
+        source_of="card trap: in the paper p is the probability of keeping",
+    ),
+    Misconception(
+        name="always_on",
+        code=(dropout__always_on,),
+        hint="You drop units when training is False too. At test time every unit is on and unscaled.",
+        source_of="student mistake: F.dropout(x) whose `training` defaults to True",
+    ),
+    Misconception(
+        name="nan_at_one",
+        code=(dropout__nan_at_one,),
+        hint="With p = 1 your formula computes 0 / 0 = NaN. Treat that case on its own: everything is dropped, so "
+        "return zeros.",
+        source_of="card: hidden case p = 1",
+    ),
+)
+
+# ---------------------------------------------------------------- augmentations
+
+
+def augment_cases(rng: torch.Generator) -> list[Case]:
+    """Draw pictures and boxes; one group of cases per function."""
+
+    def pictures(n: int, c: int, h: int, w: int) -> Tensor:
+        return torch.rand(n, c, h, w, generator=rng)
+
+    def offsets(n: int, pad: int) -> Tensor:
+        drawn = torch.randint(2 * pad + 1, (n, 2), generator=rng)
+        return torch.cat([drawn, torch.tensor([[0, 2 * pad], [2 * pad, pad]])])
+
+    first = torch.rand(3, 2, generator=rng) * 5
+    boxes = torch.cat([first, first + 1 + torch.rand(3, 2, generator=rng) * 3], dim=1)
+    x, y = pictures(4, 3, 5, 7), pictures(1, 1, 6, 4)
+    return [
+        Case("hflip", {"f": "hflip", "args": [x, torch.tensor([True, False, False, True])]}, "two of four pictures"),
+        Case("hflip", {"f": "hflip", "args": [y, torch.tensor([False])]}, "nothing to flip"),
+        Case("pad_crop", {"f": "pad_crop", "args": [pictures(5, 2, 6, 4), offsets(3, 2)], "pad": 2}, "pad 2, 6x4"),
+        Case("pad_crop", {"f": "pad_crop", "args": [y, torch.tensor([[1, 1]])], "pad": 1}, "the picture in its place"),
+        Case("color_cast", {"f": "color_cast", "args": [x, torch.randn(4, 3, generator=rng) * 0.4]}, "4 pictures, RGB"),
+        Case("color_cast", {"f": "color_cast", "args": [y, torch.full((1, 1), 0.7)]}, "a bright grey picture"),
+        Case("boxes", {"f": "augment_boxes_hflip", "args": [boxes, 12.5]}, "three boxes"),
+        Case("boxes", {"f": "augment_boxes_hflip", "args": [torch.zeros(0, 4), 8.0]}, "no box at all"),
+    ]
+
+
+def augment_probe(ns, data):
+    """Call one of the four functions."""
+    options = {"pad": data["pad"]} if "pad" in data else {}
+    return getattr(ns, data["f"])(*data["args"], **options)
+
+
+def hflip__copies(x, flip):
+    out = x.clone()
+    out[flip] = x[flip][..., torch.arange(x.shape[-1] - 1, -1, -1)]
+    return out
+
+
+def pad_crop__gathers(x, offsets, *, pad):
+    n, _, h, w = x.shape
+    padded = F.pad(x, (pad,) * 4)
+    rows = offsets[:, :1] + torch.arange(h)
+    columns = offsets[:, 1:] + torch.arange(w)
+    return padded.permute(0, 2, 3, 1)[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None]].permute(
+        0, 3, 1, 2
+    )
+
+
+def color_cast__min_max(x, shift):
+    return torch.clamp(x + shift.reshape(len(x), -1, 1, 1), min=0).minimum(torch.tensor(1.0, dtype=x.dtype))
+
+
+def augment_boxes_hflip__indexes(boxes, width):
+    out = boxes.clone()
+    out[:, [0, 2]] = width - boxes[:, [2, 0]]
+    return out
+
+
+def hflip__upside_down(x, flip):
+    return torch.where(flip[:, None, None, None], x.flip(-2), x)
+
+
+def hflip__whole_batch(x, flip):
+    return x.flip(-1) if flip.any() else x
+
+
+def pad_crop__column_first(x, offsets, *, pad):
+    h, w = x.shape[-2:]
+    padded = F.pad(x, (pad,) * 4)
+    return torch.stack([padded[n, :, i : i + h, j : j + w] for n, (j, i) in enumerate(offsets.tolist())])
+
+
+def pad_crop__rolls(x, offsets, *, pad):
+    moves = [(pad - i, pad - j) for i, j in offsets.tolist()]
+    return torch.stack([torch.roll(picture, move, (1, 2)) for picture, move in zip(x, moves)])
+
+
+def color_cast__no_clamp(x, shift):
+    return x + shift[:, :, None, None]
+
+
+def color_cast__wraps(x, shift):
+    return (x + shift[:, :, None, None]) % 1
+
+
+def augment_boxes_hflip__not_swapped(boxes, width):
+    x1, y1, x2, y2 = boxes.unbind(1)
+    return torch.stack([width - x1, y1, width - x2, y2], dim=1)
+
+
+def augment_boxes_hflip__counts_pixels(boxes, width):
+    x1, y1, x2, y2 = boxes.unbind(1)
+    return torch.stack([width - 1 - x2, y1, width - 1 - x1, y2], dim=1)
+
+
+AUGMENT_ALTERNATIVES = (
+    Alternative(name="by_index", code=(hflip__copies, pad_crop__gathers)),
+    Alternative(name="by_columns", code=(color_cast__min_max, augment_boxes_hflip__indexes)),
+)
+AUGMENT_MISCONCEPTIONS = (
+    Misconception(
+        name="upside_down",
+        code=(hflip__upside_down,),
+        hint="hflip turns your pictures upside down: mirroring left to right reverses the last axis (columns).",
+        source_of="library difference: numpy.flipud / fliplr, axes counted the other way round",
+    ),
+    Misconception(
+        name="whole_batch",
+        code=(hflip__whole_batch,),
+        hint="hflip decides for the whole batch at once. Every picture has its own entry in `flip`.",
+        source_of="library difference: torchvision.transforms flips a whole batch or none of it",
+    ),
+    Misconception(
+        name="column_first",
+        code=(pad_crop__column_first,),
+        hint="pad_crop reads its offsets as (column, row). They are (row, column).",
+        source_of="library difference: PIL's crop box starts with x, torch's axes with the row",
+    ),
+    Misconception(
+        name="rolls",
+        code=(pad_crop__rolls,),
+        hint="In pad_crop, what leaves the picture on one side comes back on the other. Zeros should come instead.",
+        source_of="student mistake: torch.roll as a shift",
+    ),
+    Misconception(
+        name="no_clamp",
+        code=(color_cast__no_clamp,),
+        hint="color_cast returns values below 0 or above 1. Clamp the sum to [0, 1].",
+        source_of="card: hidden case clamp",
+    ),
+    Misconception(
+        name="wraps",
+        code=(color_cast__wraps,),
+        hint="color_cast makes too bright pixels dark: the sum wraps around. It should stop at 0 and at 1.",
+        source_of="library difference: uint8 arithmetic wraps around at 256",
+    ),
+    Misconception(
+        name="not_swapped",
+        code=(augment_boxes_hflip__not_swapped,),
+        hint="Your boxes have x1 > x2: after mirroring, the old right edge is the new left one.",
+        source_of="card: hidden case boxes stay x1 < x2 after a flip",
+    ),
+    Misconception(
+        name="counts_pixels",
+        code=(augment_boxes_hflip__counts_pixels,),
+        hint="Your boxes are one unit too far left: width - 1 - x is right for pixel numbers, width - x for continuous "
+        "edges.",
+        source_of="library difference: pixel numbers 0..W-1 against edges 0..W (VOC and COCO boxes)",
+    ),
+)

@@ -1,0 +1,176 @@
+"""Grade the submissions of one chapter: read, run and judge each, whatever is in it, and keep the others unaffected."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import TracebackType
+
+import torch
+
+from autograder import packing
+from autograder.hidden import HiddenError, attempt_seed, hidden_pack, key_id
+from autograder.journal import Entry, address
+from autograder.rows import Row, load_row
+from autograder.sandbox import SandboxFault, SandboxRunner
+from autograder.sandbox.reading import read_programs
+from autograder.submissions import MAX_NOTEBOOK, Submission, read_bytes
+from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Pack, Program, Verdict
+from dlcv_lab.checking.reader import UnreadableError
+from dlcv_lab.checking.submission import judge_programs, unreadable
+
+Results = tuple[ExerciseResult, ...]
+
+
+class Marker:
+    """Judges notebooks of one chapter with one secret at one isolation level. Not for use by two threads."""
+
+    def __init__(self, chapter: str, secret: bytes, level: str, *, slot: int = 0, cold: bool = False) -> None:
+        torch.set_num_threads(1)
+        self.row: Row = load_row(chapter)
+        self.secret, self.level = secret, level
+        self.infos = infos_by_notebook(self.row)
+        setups = "\n".join(dict.fromkeys(info.setup for infos in self.infos.values() for info in infos))
+        self.runner = SandboxRunner(level, self.row.key, setup=setups, slot=slot, cold=cold)
+
+    def __enter__(self) -> Marker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the sandbox."""
+        self.runner.close()
+
+    def mark(self, submission: Submission) -> Entry:
+        """Judge everything that one student handed in."""
+        results: dict[str, Results] = {}
+        digests: dict[str, str] = {}
+        for stem, infos in self.infos.items():
+            path = submission.files.get(stem)
+            problem = submission.problems.get(stem, "")
+            if path is not None and not problem:
+                try:
+                    raw = read_bytes(path)
+                except OSError as error:
+                    problem = f"the file cannot be read: {error.strerror or error}"
+                else:
+                    digests[stem] = hashlib.sha256(raw).hexdigest()
+                    results[stem] = self.mark_notebook(submission.student, stem, raw)
+                    continue
+            if problem:
+                results[stem] = tuple(unreadable(info, f"{stem}.ipynb: {problem}") for info in infos)
+            else:
+                results[stem] = tuple(_not_handed_in(info) for info in infos)
+        return Entry(
+            student=submission.student,
+            slug=self.row.slug,
+            address=self.address(submission.student, digests),
+            key=key_id(self.secret),
+            isolation=self.level,
+            results=results,
+            digests=digests,
+            extras=tuple(info.name for infos in self.infos.values() for info in infos if not info.core),
+            when=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def address(self, student: str, digests: dict[str, str]) -> str:
+        """Return the content address of a judgement of these notebooks."""
+        return address(student, self.row.slug, digests, version(self.infos), key_id(self.secret), self.level)
+
+    def mark_notebook(self, student: str, stem: str, raw: bytes) -> Results:
+        """Judge one notebook from its bytes; a fault of the grader is tried once more in a new sandbox."""
+        infos = self.infos[stem]
+        results = self._attempt(student, infos, raw)
+        if any(result.verdict is Verdict.XX for result in results):
+            self.runner.close()
+            results = self._attempt(student, infos, raw)
+        return results
+
+    def programs(self, stem: str, raw: bytes) -> dict[str, Program]:
+        """Read a notebook in the sandbox and return the code that counts for each exercise."""
+        if len(raw) > MAX_NOTEBOOK:
+            raise UnreadableError("the file is larger than 20 MiB; clear the outputs and save it again")
+        return read_programs(self.runner, raw, self.infos[stem])
+
+    def pack(self, student: str, info: ExerciseInfo, program: Program) -> Pack:
+        """Return the secret cases of one attempt."""
+        exercise = self.row.exercise_by_name[info.name]
+        try:
+            return hidden_pack(exercise, info, attempt_seed(self.secret, student, info.key, program.digest))
+        except Exception as error:  # our own code on our own data: whatever fails here is a fault of the grader
+            raise _OwnFault(info.name, f"{type(error).__name__}: {error}") from error
+
+    def _attempt(self, student: str, infos: Sequence[ExerciseInfo], raw: bytes) -> Results:
+        try:
+            programs = self.programs(infos[0].notebook, raw) if infos else {}
+        except UnreadableError as error:
+            return tuple(unreadable(info, str(error).rstrip(".")) for info in infos)
+        except SandboxFault as fault:
+            return tuple(_fault(info, str(fault)) for info in infos)
+        faults: dict[str, str] = {}
+        while True:
+            sound = [info for info in infos if info.name not in faults]
+            try:
+                judged = judge_programs(
+                    programs, sound, lambda info, program: self.pack(student, info, program), self.runner
+                )
+                break
+            except _OwnFault as fault:
+                faults[fault.exercise] = fault.why
+            except Exception as error:
+                faults |= {info.name: f"{type(error).__name__}: {error}" for info in sound}
+        by_name = {result.name: result for result in judged} if len(faults) < len(infos) else {}
+        return tuple(by_name[i.name] if i.name in by_name else _fault(i, faults[i.name]) for i in infos)
+
+
+class _OwnFault(HiddenError):
+    def __init__(self, exercise: str, why: str) -> None:
+        super().__init__(why)
+        self.exercise, self.why = exercise, why
+
+
+def never_lower(entry: Entry, previous: Entry | None) -> Entry:
+    """Return the entry with every exercise that got fewer points than before as it was before.
+
+    That holds for the same files only: whoever hands in something else is judged on it.
+    """
+    if previous is None or previous.digests != entry.digests:
+        return entry
+    before = {result.name: result for result in previous.flat}
+
+    def better(result: ExerciseResult) -> ExerciseResult:
+        old = before.get(result.name)
+        if old is None or result.verdict is Verdict.XX or old.score <= result.score:
+            return result
+        note = f"kept from an earlier run; judged again it would get {result.verdict}, {result.score:g} points"
+        return replace(old, notes=(*(n for n in old.notes if not n.startswith("kept from")), note))
+
+    results = {stem: tuple(better(result) for result in listed) for stem, listed in entry.results.items()}
+    return replace(entry, results=results)
+
+
+def infos_by_notebook(row: Row) -> dict[str, list[ExerciseInfo]]:
+    """Return the exercises of each notebook of a chapter, in order."""
+    return {lesson.stem: packing.infos_of(row, lesson.stem) for lesson in row.notebooks}
+
+
+def version(infos: dict[str, list[ExerciseInfo]]) -> str:
+    """Return a hash over everything that decides the verdicts of a chapter."""
+    facts = [f"{info.key} {info.version}" for listed in infos.values() for info in listed]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _not_handed_in(info: ExerciseInfo) -> ExerciseResult:
+    return ExerciseResult(info.name, Verdict.NA, 0.0, info.points, message=f"{info.notebook}.ipynb was not handed in.",
+                          version=info.version)  # fmt: skip
+
+
+def _fault(info: ExerciseInfo, why: str) -> ExerciseResult:
+    return ExerciseResult(info.name, Verdict.XX, 0.0, info.points, message=f"The grader failed: {why}",
+                          version=info.version)  # fmt: skip

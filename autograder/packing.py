@@ -1,0 +1,143 @@
+"""What travels with a notebook: the facts about each exercise and its check pack of public cases."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from autograder import cache, paths, row_checks, source
+from autograder.exercise import Exercise
+from autograder.rows import Row, RowError
+from dlcv_lab.checking.model import ExerciseInfo, Pack
+
+PACK_CODE = ("dlcv_lab/checking", "autograder/hidden.py", "autograder/exercise.py", "autograder/packing.py")
+
+
+def info_of(row: Row, exercise: Exercise) -> ExerciseInfo:
+    """Return what a student may know about an exercise.
+
+    Raises:
+        RowError: the row does not hold together (see `row_checks`).
+    """
+    lesson = row.notebook_of(exercise.name)
+    reference = row.reference(exercise)
+    try:
+        probe = source.probe_source(exercise.probe)
+    except source.SourceError as error:
+        raise RowError(f"{exercise.name}: {error}") from None
+    return ExerciseInfo(
+        chapter=row.key,
+        name=exercise.name,
+        notebook=lesson.stem,
+        defines=exercise.defines,
+        points=exercise.points,
+        core=exercise.core,
+        groups=dict(exercise.groups),
+        minutes=exercise.minutes,
+        difficulty=exercise.difficulty,
+        good_for=exercise.good_for,
+        uses=exercise.uses,
+        hints=exercise.hints,
+        stub=source.stub_of(reference),
+        probe=probe,
+        setup=row_checks.setup_of(row, lesson),
+        standins={variant.name: variant.source() for variant in exercise.standins},
+        forbid=exercise.forbid,
+        limits=exercise.limits,
+        keeps_inputs=exercise.keeps_inputs,
+        exact_dtype=exercise.exact_dtype,
+        picture=exercise.picture,
+        version=version_of(row, exercise, probe),
+    )
+
+
+def infos_of(row: Row, notebook: str | None = None) -> list[ExerciseInfo]:
+    """Return the facts about all exercises of a chapter, or of one of its notebooks, in the notebook's order."""
+    return [
+        info_of(row, row.exercise_by_name[name])
+        for lesson in row.notebooks
+        if notebook in (None, lesson.stem)
+        for name in lesson.named("exercise")
+    ]
+
+
+def _timeless(pack: Pack) -> Pack:
+    """Drop how long the known mistakes took, so that the same exercise gives the same bytes."""
+    answers = tuple(
+        replace(wrong, outcomes=tuple(replace(outcome, seconds=0.0) for outcome in wrong.outcomes))
+        for wrong in pack.misconceptions()
+    )
+    return replace(pack, misconceptions=lambda: answers)
+
+
+def version_of(row: Row, exercise: Exercise, probe: str) -> str:
+    """Return a hash of everything that decides a verdict: solution, cases, probe, variants, points and limits."""
+    used = [row.reference(row.exercise_by_name[name]) for name in exercise.uses if name in row.exercise_by_name]
+    variants = [*exercise.alternatives, *exercise.misconceptions, *exercise.standins]
+    facts = json.dumps(
+        [
+            exercise.groups,
+            asdict(exercise.forbid),
+            asdict(exercise.limits),
+            exercise.keeps_inputs,
+            exercise.exact_dtype,
+        ],
+        sort_keys=True,
+    )
+    hints = [misconception.hint for misconception in exercise.misconceptions]
+    texts = [variant.name + variant.source() for variant in variants]
+    parts = [row.reference(exercise), *used, cases_text(exercise.cases), probe, *texts, *hints, *exercise.hints, facts]
+    return cache.digest(*parts)[:16]
+
+
+def cases_text(cases: Callable[..., object]) -> str:
+    """Return the text of a case generator and of everything in its module that it calls."""
+    plain = inspect.unwrap(cases)
+    module = inspect.getmodule(plain)
+    if module is None or not hasattr(plain, "__name__") or plain.__name__ == "<lambda>":
+        return inspect.getsource(plain)
+    return source.reachable(source.module_file(module).read_text(encoding="utf-8"), [plain.__name__])
+
+
+def build_packs(row: Row, progress: Callable[[str], None] = lambda name: None) -> list[Path]:
+    """Write build/packs/<slug>/<name>.pack for every exercise and the chapter's table of contents.
+
+    A pack is made again only where the exercise or the code that makes packs changed.
+    """
+    from autograder.hidden import public_pack
+    from dlcv_lab.checking.packs import save_pack
+
+    home = paths.packs() / row.slug
+    made, versions = [], []
+    for info in infos_of(row):
+        path = home / f"{info.name}.pack"
+        key = cache.digest(repr(info), cache.code_digest(*PACK_CODE))
+        if not cache.fetch("packs", key, path):
+            progress(info.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_pack(_timeless(public_pack(row.exercise_by_name[info.name], info)), path)
+            cache.store("packs", key, path)
+        made.append(path)
+        versions.append(info.version)
+    for stale in set(home.glob("*.pack")) - set(made):
+        stale.unlink()
+    contents = {
+        "chapter": row.key,
+        "slug": row.slug,
+        "title": row.title,
+        "version": cache.digest(*versions)[:16],
+        "notebooks": [
+            {
+                "stem": lesson.stem,
+                "title": lesson.title,
+                "minutes": lesson.minutes,
+                "exercises": list(lesson.named("exercise")),
+            }
+            for lesson in row.notebooks
+        ],
+    }
+    cache.write(home / "chapter.json", (json.dumps(contents, indent=1, ensure_ascii=False) + "\n").encode())
+    return [*made, home / "chapter.json"]

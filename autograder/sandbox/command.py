@@ -1,0 +1,130 @@
+"""The command line that starts a warm parent: what it may see, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import site
+import sys
+import sysconfig
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+import dlcv_lab
+
+_INSIDE = Path(__file__).parent / "inside"
+_PACKAGE = Path(dlcv_lab.__file__).parent
+_HOME = "/dlcv"  # where the student's package and the warm parent lie inside
+_SITE = "/site"
+_UID = 64000  # of jobs started by root; a worker adds its slot
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from inside.warm import main; main()"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start a warm parent."""
+
+    argv: list[str]
+    env: dict[str, str]
+    uid: int | None = None  # jobs become this user
+    remove: list[Path] = field(default_factory=list)
+
+
+def site_packages() -> list[Path]:
+    """Return the folders that hold the installed packages, those with torch first; never a checkout."""
+    candidates = [Path(torch.__file__).parent.parent, Path(sysconfig.get_path("purelib")),
+                  Path(sysconfig.get_path("platlib")), *map(Path, site.getsitepackages())]  # fmt: skip
+    return list(dict.fromkeys(path.resolve() for path in candidates if path.is_dir()))
+
+
+def environment(home: str) -> dict[str, str]:
+    """Return the whole environment of student code."""
+    return {
+        "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg",
+        "MPLCONFIGDIR": home, "PYTHONDONTWRITEBYTECODE": "1", "CUDA_VISIBLE_DEVICES": "",
+    }  # fmt: skip
+
+
+def launch(mechanism: str, setup: tuple[str, ...], entries: tuple[str, ...], *, cold: bool, slot: int) -> Launch:
+    """Return the command for `mechanism` ("bubblewrap", "uid" or "none")."""
+    if mechanism == "bubblewrap":
+        return _bubblewrap(setup, entries, cold, slot)
+    return _plain(mechanism, setup, entries, cold, slot)
+
+
+def _options(level: str, setup: tuple[str, ...], entries: tuple[str, ...], cold: bool, folders: list[str]) -> str:
+    return json.dumps({"level": level, "first": [], "last": folders, "setup": setup, "entries": entries,
+                       "cold": cold})  # fmt: skip
+
+
+def _bubblewrap(setup: tuple[str, ...], entries: tuple[str, ...], cold: bool, slot: int) -> Launch:
+    python = Path(sys.base_prefix).resolve()
+    folders = site_packages()
+    inner_sites = [f"{_SITE}/{index}" for index in range(len(folders))]
+    visible = [(python, str(python))] if not python.is_relative_to("/usr") else []
+    visible += list(zip(folders, inner_sites))
+    visible += [(_PACKAGE, f"{_HOME}/dlcv_lab"), (_INSIDE, f"{_HOME}/inside")]
+    visible += [(path, str(path)) for path in (Path("/etc/ld.so.cache"),) if path.exists()]
+
+    outer: list[str] = []
+    if os.geteuid() == 0:  # root is exempt from the limit on processes: step down, with the folders within reach
+        outer = ["bwrap", "--die-with-parent", "--dev-bind", "/", "/", "--tmpfs", "/mnt", "--cap-add", "CAP_SETUID",
+                 "--cap-add", "CAP_SETGID"]  # fmt: skip
+        for index, (path, _) in enumerate(visible):
+            outer += ["--ro-bind", str(path), f"/mnt/{index}"]
+        user = _UID + slot
+        outer += ["--", _tool("setpriv"), f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
+        visible = [(Path(f"/mnt/{index}"), inside) for index, (_, inside) in enumerate(visible)]
+
+    inner = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts",
+             "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox",
+             "--uid", "1000", "--gid", "1000", "--ro-bind", "/usr", "/usr"]  # fmt: skip
+    for name in ("lib", "lib32", "lib64", "bin", "sbin"):
+        path = Path("/", name)
+        if path.is_symlink():
+            inner += ["--symlink", os.readlink(path), str(path)]
+        elif path.is_dir():
+            inner += ["--ro-bind", str(path), str(path)]
+    for path, inside in visible:
+        inner += ["--ro-bind", str(path), inside]
+    # single devices instead of `--dev`: a terminal device would need a second user namespace, which could not give the
+    # jobs of the warm parent process namespaces of their own
+    inner += ["--tmpfs", "/dev", "--dir", "/dev/shm"]
+    for name in ("null", "zero", "full", "random", "urandom"):
+        inner += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    inner += ["--proc", "/proc", "--size", str(64 * 2**20), "--tmpfs", "/tmp"]
+    inner += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    if not cold:  # the warm parent gives each job namespaces of its own; a job has no capability at all
+        inner += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"]
+    for name, value in environment("/tmp").items():
+        inner += ["--setenv", name, value]
+    executable = python / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    options = _options("bubblewrap", setup, entries, cold, inner_sites)
+    inner += ["--", str(executable), "-I", "-S", "-B", "-c", _START, _HOME, options]
+    return Launch(outer + inner, {"PATH": os.environ.get("PATH", "/usr/bin:/bin")})
+
+
+def _plain(mechanism: str, setup: tuple[str, ...], entries: tuple[str, ...], cold: bool, slot: int) -> Launch:
+    """Start the warm parent as an ordinary process that sees the packages through a folder of links."""
+    import tempfile
+
+    home = Path(tempfile.mkdtemp(prefix="dlcv-warm-"))
+    home.chmod(0o755)
+    (home / "dlcv_lab").symlink_to(_PACKAGE)
+    (home / "inside").symlink_to(_INSIDE)
+    options = _options(mechanism, setup, entries, cold, [str(path) for path in site_packages()])
+    executable = getattr(sys, "_base_executable", sys.executable)
+    argv = [executable, "-I", "-S", "-B", "-c", _START, str(home), options]
+    uid = _UID + slot if mechanism == "uid" else None
+    return Launch(argv, environment(str(home)), uid, [home])
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise FileNotFoundError(f"{name} is not installed (Debian, Ubuntu: `apt-get install util-linux`)")
+    return found

@@ -1,0 +1,214 @@
+"""Source text of reference solutions: taken by line ranges, so that comments and decorators survive."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from nbformat.v4 import new_code_cell
+from nbgrader.preprocessors import ClearSolutions
+
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+STUB = "raise NotImplementedError"
+BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__", "__annotations__"}
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+class SourceError(Exception):
+    """A solution's source text does not have the shape that the tools need; the message says what to do."""
+
+
+@lru_cache(maxsize=256)
+def _tree(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def module_file(module: ModuleType) -> Path:
+    """Return the file of a module, or fail with its name."""
+    if not module.__file__:
+        raise SourceError(f"{module.__name__} has no file to read its text from")
+    return Path(module.__file__)
+
+
+def definitions(text: str) -> dict[str, Definition]:
+    """Return the top-level functions and classes of a module's text, by name."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name: node for node in _tree(text).body if isinstance(node, kinds)}
+
+
+def segment(text: str, node: Definition) -> str:
+    """Return the lines of a definition, its decorators and the comments inside it included."""
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return "\n".join(text.split("\n")[first - 1 : node.end_lineno])
+
+
+def definition_source(path: Path, name: str) -> str:
+    """Return the source of one top-level function or class of a file.
+
+    A marker line that stands right after the last statement belongs to it, although the grammar ends before it.
+
+    Raises:
+        SourceError: the file defines no such name.
+    """
+    text = path.read_text(encoding="utf-8")
+    node = definitions(text).get(name)
+    if node is None:
+        raise SourceError(f"{path.name} defines no function or class {name!r}")
+    lines = text.split("\n")
+    end = node.end_lineno or node.lineno
+    while end < len(lines) and (not lines[end].strip() or lines[end][:1] in " \t"):
+        end += 1
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return "\n".join(lines[first - 1 : end]).rstrip()
+
+
+def function_source(module: ModuleType, name: str) -> str:
+    """Return the source of one top-level function or class of a module: decorators and comments are kept.
+
+    A package is searched through its submodules in the order in which it imports them.
+    """
+    value = getattr(module, name, None)
+    owner = inspect.getmodule(value) if callable(value) else None
+    return definition_source(module_file(owner or module), name)
+
+
+def without_markers(source: str) -> str:
+    """Return the source without its marker lines: what a reader of a shown or published solution sees."""
+    return "\n".join(line for line in source.split("\n") if line.strip() not in (BEGIN, END))
+
+
+def stub_of(source: str) -> str:
+    """Return what nbgrader releases: every solution region replaced by `raise NotImplementedError`."""
+    clear = ClearSolutions(code_stub={"python": STUB})
+    cell = new_code_cell(source)
+    clear._replace_solution_region(cell, "python")
+    return str(cell.source)
+
+
+def region_faults(source: str, name: str) -> list[str]:
+    """Say what nbgrader would get wrong about the solution regions of one definition."""
+    lines = source.split("\n")
+    faults = []
+    for line in lines:
+        for marker in ("BEGIN SOLUTION", "END SOLUTION"):
+            if marker in line and line.strip() != f"### {marker}":
+                faults.append(f"{name}: the marker {marker!r} stands inside other text: {line.strip()!r}; reword it")
+        if "HIDDEN TESTS" in line or "MARK SCHEME" in line:
+            faults.append(f"{name}: nbgrader's marker stands inside other text: {line.strip()!r}; reword it")
+    if faults:
+        return faults
+    marks = [line.strip() for line in lines if line.strip() in (BEGIN, END)]
+    if not marks:
+        return [f"{name} has no solution region; put {BEGIN!r} and {END!r} around the lines to be written"]
+    if marks != [BEGIN, END] * (len(marks) // 2):
+        return [f"{name}: the markers do not come in pairs of {BEGIN!r} and {END!r}"]
+    for index, line in enumerate(lines):
+        if line.strip() != END:
+            continue
+        indent = len(line) - len(line.lstrip())
+        after = next((later for later in lines[index + 1 :] if later.strip()), "")
+        if after and len(after) - len(after.lstrip()) >= indent:
+            faults.append(f"{name}: given lines stand after the region ({after.strip()!r}); move them before it")
+    try:
+        ast.parse(stub_of(source))
+    except SyntaxError as error:
+        faults.append(f"{name}: the released stub would not be valid Python (line {error.lineno}); move the markers")
+    return faults
+
+
+def bound_names(source: str) -> set[str]:
+    """Return the names that a cell binds at its top level, also below `if`, `for`, `with` and `try`."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, Definition):
+            found.add(node.name)
+            return
+        if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            return
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(source))
+    return found
+
+
+def free_names(source: str) -> set[str]:
+    """Return the global names that a piece of code reads and does not bind itself, builtins left out."""
+    import symtable
+
+    found: set[str] = set()
+
+    def visit(table: symtable.SymbolTable) -> None:
+        top = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (top or symbol.is_global()):
+                found.add(symbol.get_name())
+        for child in table.get_children():
+            visit(child)
+
+    visit(symtable.symtable(source, "<cell>", "exec"))
+    return found - bound_names(source) - BUILTINS
+
+
+def reachable(text: str, roots: Iterable[str]) -> str:
+    """Return the top-level statements of a module's text that `roots` need, transitively, in their order."""
+    statements = [(ast.get_source_segment(text, node) or "", node) for node in _tree(text).body]
+    binders = [(source, bound_names(source)) for source, node in statements if not isinstance(node, ast.Expr)]
+    wanted, queue = set[str](), list(roots)
+    while queue:
+        name = queue.pop()
+        if name in wanted:
+            continue
+        wanted.add(name)
+        for source, names in binders:
+            if name in names:
+                queue += free_names(source) - wanted
+    return "\n".join(source for source, names in binders if names & wanted)
+
+
+def probe_source(probe: Callable[..., Any]) -> str:
+    """Return the text of a probe as `def run(ns, data)`, which is what is shipped.
+
+    Raises:
+        SourceError: the probe is a lambda, or uses more than its arguments and the prelude.
+    """
+    ready = getattr(probe, "source", None)
+    if isinstance(ready, str):
+        return ready
+    text = textwrap.dedent(inspect.getsource(probe))
+    node = ast.parse(text).body[0] if text.lstrip().startswith(("def ", "@")) else None
+    if not isinstance(node, ast.FunctionDef):
+        raise SourceError("a probe is a function `def name(ns, data)` of the exercise file, or probing.call(name)")
+    names = [argument.arg for argument in node.args.args]
+    if len(names) != 2:
+        raise SourceError(f"the probe {node.name} takes {names}; it takes (ns, data)")
+    first = node.body[0]
+    body = "\n".join(text.split("\n")[first.lineno - 1 : node.end_lineno])
+    if text.split("\n")[first.lineno - 1][: first.col_offset].strip():  # the body stands on the line of the def
+        body = textwrap.indent("\n".join(ast.unparse(statement) for statement in node.body), "    ")
+    source = f"def run({', '.join(names)}):\n{body}"  # without annotations: their names are not shipped
+    foreign = free_names(source) - {"math", "torch", "F", "nn", "probing"}
+    if foreign:
+        raise SourceError(
+            f"the probe {node.name} uses {', '.join(sorted(foreign))}; its text is shipped alone, so it may use its "
+            "arguments, its own imports and math, torch, F, nn, probing"
+        )
+    return source + "\n"
+
+
+def short_hash(text: str, length: int = 16) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

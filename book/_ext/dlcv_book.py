@@ -1,0 +1,154 @@
+"""The book's own Sphinx extension: local maths, plain addresses, and one clear message where pages are missing.
+
+* the cards above exercises get their look and an address (`lesson_1.html#exercise-conv2d`);
+* maths is set by the KaTeX copy in book/_static/vendor, so that no page asks a content network for anything;
+* `book/howto/student.md` becomes `howto/student.html` and `build/pages/methods.md` becomes `methods.html`: where a page
+  is made is not the reader's business, and addresses stay when that place moves;
+* `jupyter-book build .` typed before the pages of the chapters were made stops with the command that makes them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from docutils import nodes
+from sphinx.builders.html import StandaloneHTMLBuilder
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
+    from sphinx.writers.html5 import HTML5Translator
+
+logger = logging.getLogger(__name__)
+
+PREFIXES = ("build/pages/", "book/")
+GENERATED = PREFIXES[0]
+
+
+def plain(docname: str) -> str:
+    """Return the address, without suffix, of a source page: `book/notation` -> `notation`."""
+    for prefix in PREFIXES:
+        if docname.startswith(prefix):
+            return docname[len(prefix) :]
+    return docname
+
+
+class ExerciseCards(SphinxTransform):
+    """Give the cards above exercises and questions, which notebooks see as quotations, a class and an address."""
+
+    default_priority = 400
+
+    def apply(self, **kwargs: Any) -> None:
+        for quote in self.document.findall(nodes.block_quote):
+            strong = next(quote.findall(nodes.strong), None)
+            name = next(strong.findall(nodes.literal), None) if strong is not None else None
+            kind = strong.astext().split(" ")[0].lower() if strong is not None else ""
+            if name is None or kind not in ("exercise", "question"):
+                continue
+            core = "· core" in quote.astext().split("\n")[0]
+            quote["classes"] += ["exercise-card", f"{kind}-card", "core" if core else "extra"]
+            quote["ids"].append(f"{kind}-{name.astext().replace('_', '-')}")
+
+
+class PlainIndex:
+    """Sphinx's search index with plain addresses on disk and source names in memory."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def dumps(self, data: dict[str, Any]) -> str:
+        return self.inner.dumps({**data, "docnames": [plain(name) for name in data["docnames"]]})
+
+    def loads(self, text: str) -> dict[str, Any]:
+        data = self.inner.loads(text)
+        # the list of files still has the source names
+        return {**data, "docnames": [str(Path(name).with_suffix("").as_posix()) for name in data["filenames"]]}
+
+    def dump(self, data: dict[str, Any], stream: TextIO) -> None:
+        stream.write(self.dumps(data))
+
+    def load(self, stream: TextIO) -> dict[str, Any]:
+        return self.loads(stream.read())
+
+
+class BookBuilder(StandaloneHTMLBuilder):
+    """The HTML builder, with addresses that do not show how the checkout is laid out."""
+
+    name = "html"
+
+    def init(self) -> None:
+        super().init()
+        self.indexer_format = PlainIndex(self.indexer_format)  # type: ignore[assignment]
+
+    def get_target_uri(self, docname: str, typ: str | None = None) -> str:
+        return super().get_target_uri(plain(docname), typ)
+
+    def get_outfilename(self, pagename: str) -> str:
+        return super().get_outfilename(plain(pagename))
+
+
+def visit_math(self: HTML5Translator, node: nodes.math) -> None:
+    self.body.append(self.starttag(node, "span", "", CLASS="math notranslate nohighlight"))
+    self.body.append(self.encode(node.astext()) + "</span>")
+    raise nodes.SkipNode
+
+
+def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
+    self.body.append(self.starttag(node, "div", CLASS="math math-block notranslate nohighlight", tabindex="0"))
+    if node["number"]:
+        self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
+        self.add_permalink_ref(node, "Link to this equation")
+        self.body.append("</span>")
+    formula = node.astext().strip()
+    if "\\\\" in formula and "\\begin{" not in formula:
+        formula = f"\\begin{{aligned}}{formula}\\end{{aligned}}"
+    self.body.append(f'<span class="tex">{self.encode(formula)}</span></div>\n')
+    raise nodes.SkipNode
+
+
+def add_katex(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Load KaTeX on the pages that have a formula, and only there."""
+    if app.builder.format == "html" and app.env.get_domain("math").has_equations(pagename):  # type: ignore[attr-defined]
+        app.add_css_file("vendor/katex/katex.min.css")
+        app.add_js_file("vendor/katex/katex.min.js", defer="defer")
+        app.add_js_file("maths.js", defer="defer")
+
+
+def missing_pages(srcdir: Path, docnames: list[str], suffixes: list[str]) -> list[str]:
+    """Return the pages of the table of contents that must be generated first and are not there."""
+    return [
+        name
+        for name in docnames
+        if name.startswith(GENERATED) and not any((srcdir / f"{name}{suffix}").exists() for suffix in ["", *suffixes])
+    ]
+
+
+def require_pages(app: Sphinx, config: Config) -> None:
+    """Stop with one message where the table of contents names pages that have not been made yet."""
+    site_map = getattr(config, "external_site_map", None)
+    if site_map is None:
+        return
+    missing = missing_pages(Path(app.srcdir), list(site_map), list(config.source_suffix))
+    if missing:
+        shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        sys.stderr.write(
+            f"\n{len(missing)} pages of _toc.yml are made from chapters/ and are not there yet ({shown}).\n"
+            "Run `dlcv book` (or `make book`): it runs the lessons, makes these pages and builds the book.\n"
+            "After that, `jupyter-book build .` works too.\n"
+        )
+        raise SystemExit(2)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_config_value("comments_config", {}, "")  # jupyter-book sets it, also where sphinx-comments is not loaded
+    app.add_builder(BookBuilder, override=True)
+    app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
+    app.add_transform(ExerciseCards)
+    app.connect("html-page-context", add_katex)
+    app.connect("config-inited", require_pages, priority=950)  # after sphinx-external-toc read _toc.yml
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,213 @@
+"""Run a student's definitions and a probe on one case: in the notebook, a fresh process and the sandbox alike."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import linecache
+import sys
+import time
+import traceback
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dlcv_lab.checking.envelope import EnvelopeError, decode, encode, leaves
+from dlcv_lab.checking.forbidding import OperatorWatch
+from dlcv_lab.checking.model import Forbid, Job, Outcome, Program
+from dlcv_lab.checking.wire import encode_outcome
+
+PRELUDE = """\
+import math
+import torch
+import torch.nn.functional as F
+from torch import nn
+from dlcv_lab.checking import probing
+"""
+NOTHING = Forbid()
+_MESSAGE = 600  # characters of an exception's text that are kept
+_OURS = str(Path(__file__).resolve().parent.parent)
+_numbers = itertools.count(1)
+
+
+class MissingName(Exception):
+    """The probe asked for a name that the student's code does not define."""
+
+
+class Names:
+    """The student's names as attributes, for a probe: `ns.conv2d`."""
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        self._scope = scope
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._scope[name]
+        except KeyError:
+            raise MissingName(name) from None
+
+
+def load_namespace(program: Program, extra: str = "") -> tuple[Names, tuple[str, ...]]:
+    """Execute a program, one statement at a time; a statement that raises is skipped and reported.
+
+    Args:
+        program: set-up and statements.
+        extra: source run last, such as a stand-in.
+
+    Returns:
+        The names it defined, and one sentence per statement that was skipped.
+    """
+    module = types.ModuleType(f"dlcv_student_{next(_numbers)}")
+    sys.modules[module.__name__] = module  # dataclasses and pickling look a class's module up
+    scope = module.__dict__
+    notes = []
+    for place, text in (("the set-up", program.setup), *(("your code", s) for s in program.statements), ("", extra)):
+        if not text.strip():
+            continue
+        try:
+            _execute(text, scope)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            first = text.strip().splitlines()[0][:80]
+            notes.append(f"a statement of {place or 'the stand-in'} was skipped, it raised {_said(error)}: {first}")
+    return Names(scope), tuple(notes)
+
+
+def load_probe(source: str) -> Callable[[Any, dict[str, Any]], Any]:
+    """Return the function `run(ns, data)` that a probe's source defines."""
+    scope: dict[str, Any] = {"__name__": "dlcv_probe"}
+    _execute(PRELUDE + source, scope)
+    probe: Callable[[Any, dict[str, Any]], Any] = scope["run"]
+    return probe
+
+
+def _execute(source: str, scope: dict[str, Any]) -> None:
+    name = f"<student {next(_numbers)}>" if "__name__" in scope and scope["__name__"] != "dlcv_probe" else "<probe>"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    exec(compile(source, name, "exec"), scope)
+
+
+def run_case(run: Callable[[Any, dict[str, Any]], Any], ns: Any, raw: bytes, forbid: Forbid = NOTHING) -> Outcome:
+    """Run a probe on fresh inputs decoded from `raw` and return what it gave as plain data.
+
+    The global random state is the same before every case. What the student's code prints is theirs. A keyboard
+    interrupt goes through to the caller.
+    """
+    data = decode(raw, max_bytes=2**40)
+    torch.manual_seed(0)
+    watch = OperatorWatch(forbid.aten) if forbid.aten else contextlib.nullcontext()
+    started = time.perf_counter()
+    try:
+        with watch:
+            value = run(ns, data)
+        outcome = _value(value)
+    except MissingName as missing:
+        outcome = Outcome("missing", error="NameError", message=f"{missing} is not defined")
+    except MemoryError:
+        outcome = Outcome("memory", message="out of memory")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit and what students derive from BaseException too
+        outcome = _raised(error)
+    facts = {"seconds": time.perf_counter() - started, "mutated": _mutated(data, raw)}
+    if isinstance(watch, OperatorWatch):
+        facts["forbidden"] = tuple(watch.seen)
+    return Outcome(**{**_core(outcome), **facts})
+
+
+def run_job(job: Job, emit: Callable[[int, bytes], None]) -> None:
+    """Run every case of a job and hand over each encoded outcome as soon as it is there."""
+    names, skipped = load_namespace(job.program, job.standin)
+    probe = load_probe(job.probe)
+    for index, raw in enumerate(job.inputs):
+        try:
+            outcome = run_case(probe, names, raw, job.forbid)
+        except KeyboardInterrupt as error:
+            outcome = _raised(error)
+        if skipped and (outcome.status == "missing" or outcome.error == "NameError"):
+            outcome = replace(outcome, message="; ".join([outcome.message, *skipped])[: 3 * _MESSAGE])
+        frame = encode_outcome(outcome)
+        if len(frame) > job.limits.output_bytes:
+            frame = encode_outcome(Outcome("output", message=f"the answer takes {len(frame)} bytes"))
+        emit(index, frame)
+
+
+def _value(value: Any) -> Outcome:
+    try:
+        return Outcome("value", decode(encode(value, layout=False), max_bytes=2**40))
+    except EnvelopeError as error:
+        return Outcome("type", message=str(error))
+
+
+def _raised(error: BaseException) -> Outcome:
+    bases = tuple(base.__name__ for base in type(error).__mro__ if base is not object)
+    return Outcome("raised", error=type(error).__name__, error_bases=bases, message=_text(error), line=_line(error))
+
+
+def _core(outcome: Outcome) -> dict[str, Any]:
+    return {name: getattr(outcome, name) for name in ("status", "value", "error", "error_bases", "message", "line")}
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:_MESSAGE]
+    except Exception:  # a hostile __str__
+        return ""
+
+
+def _said(error: BaseException) -> str:
+    text = _text(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _line(error: BaseException) -> str:
+    """Return the last line of the student's own code in the traceback."""
+    found = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        library = "site-packages" in frame.filename or "dist-packages" in frame.filename
+        if frame.filename == "<probe>" or frame.filename.startswith(_OURS) or library:
+            continue
+        if frame.line and not frame.filename.startswith(sys.base_prefix):
+            found = frame.line.strip()
+    return found[:300]
+
+
+def _mutated(data: Any, raw: bytes) -> tuple[str, ...]:
+    """Return the paths of the inputs that are no longer what `raw` holds."""
+    before = dict(leaves(decode(raw, max_bytes=2**40)))
+    try:
+        after = dict(leaves(data))
+        changed = [path for path, old in before.items() if path not in after or not _same(old, after[path])]
+    except Exception:  # the student's code put something hostile there
+        return ("data",)
+    changed += [path for path in after if path not in before]
+    return tuple(_spoken(path) for path in changed)
+
+
+def _same(old: Any, new: Any) -> bool:
+    if isinstance(old, torch.Tensor):
+        if type(new) is not torch.Tensor or old.shape != new.shape or old.dtype != new.dtype:
+            return False
+        return torch.equal(_bits(old), _bits(new))
+    try:
+        return encode(old) == encode(new)
+    except EnvelopeError:
+        return False
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the values as bytes, so that NaN equals itself."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
+def _spoken(path: str) -> str:
+    """Write the path of a leaf as a student would: "['x']" is x."""
+    if path.startswith("['"):
+        name, _, rest = path[2:].partition("']")
+        return name + rest
+    return path

@@ -1,0 +1,69 @@
+"""Notice operations that an exercise asks to do without: by name in the source, by operator while it runs."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+from collections.abc import Iterable
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class OperatorWatch(TorchDispatchMode):
+    """Note every aten operator that matches one of the patterns, such as "aten.convolution*"."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        super().__init__()
+        self.patterns = tuple(patterns)
+        self.seen: dict[str, None] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Tell torch that nothing is compiled under this mode: else its first use imports the compiler for seconds."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func)
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns):
+            self.seen[name] = None
+        return func(*args, **(kwargs or {}))
+
+
+def forbidden_names(statements: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Return which of the dotted `names` the statements use: "F.conv2d" also as `torch.nn.functional.conv2d`,
+    through `import ... as`, or imported by itself.
+    """
+    wanted = {_resolve(name, _KNOWN): name for name in names}
+    found: dict[str, None] = {}
+    aliases = dict(_KNOWN)
+    trees = [ast.parse(statement) for statement in statements]
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                aliases |= {alias.asname: alias.name for alias in node.names if alias.asname}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                aliases |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for tree in trees:
+        for node in ast.walk(tree):
+            dotted = _dotted(node)
+            if dotted and _resolve(dotted, aliases) in wanted:
+                found[wanted[_resolve(dotted, aliases)]] = None
+    return tuple(found)
+
+
+_KNOWN = {"F": "torch.nn.functional", "nn": "torch.nn", "np": "numpy"}
+
+
+def _resolve(dotted: str, aliases: dict[str, str]) -> str:
+    first, _, rest = dotted.partition(".")
+    full = f"{aliases.get(first, first)}.{rest}" if rest else aliases.get(first, first)
+    return full
+
+
+def _dotted(node: ast.AST) -> str:
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""

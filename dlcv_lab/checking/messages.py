@@ -1,0 +1,112 @@
+"""The sentences of verdicts and diagnoses, by key. English is the fall-back; DLCV_LANG may name another language."""
+
+from __future__ import annotations
+
+import os
+
+from dlcv_lab.checking.model import Verdict
+
+WORDS: dict[Verdict, str] = {
+    Verdict.OK: "right",
+    Verdict.PA: "partly right",
+    Verdict.WA: "wrong answer",
+    Verdict.RE: "raised an exception",
+    Verdict.SG: "the process died",
+    Verdict.TO: "out of time",
+    Verdict.ML: "out of memory",
+    Verdict.OL: "answer too large",
+    Verdict.TY: "wrong type or shape",
+    Verdict.FO: "forbidden operation",
+    Verdict.NA: "not attempted yet",
+    Verdict.UR: "notebook unreadable",
+    Verdict.XX: "the grader's own fault",
+}
+
+ENGLISH: dict[str, str] = {
+    "others": "The grader draws other, secret cases of the same kinds.",
+    "hand_in": "What you hand in are the .ipynb files, the way your course asks for it.",
+    **{f"verdict.{verdict}": words for verdict, words in WORDS.items()},
+    "in_every_wrong_case": "in every wrong case",
+    # results
+    "all_right": "All {count} cases are right.",
+    "one_right": "The case is right.",
+    "some_right": "{right} of {count} cases right.",
+    "none_right": "None of {count} cases right.",
+    "one_wrong": "The case is wrong.",
+    "not_attempted": "Not attempted yet: NotImplementedError is still raised.",
+    "undefined": "Not attempted yet: {names} is not defined here.",
+    "standin": "right, given a working {names}",
+    "standin_part": "partly right, given a working {names}",
+    "standin_wrong": "judged with a working {names}",
+    "fault": "The grader could not judge this; it is not your fault and counts for nothing. {reason}",
+    # one case
+    "case.exact": "exact",
+    "case.raised_as_expected": "raises {error}, as it should",
+    "case.no_error": "{error} is expected and nothing was raised",
+    "case.other_error": "raised {error}, expected is {expected}",
+    "case.raised": "your code raised {error}",
+    "case.missing": "{message}",
+    "case.not_attempted": "not attempted yet",
+    "case.signal": "the process died ({message})",
+    "case.timeout": "no answer in time",
+    "case.memory": "out of memory",
+    "case.output": "the answer is too large to be sent",
+    "case.type": "the answer is no plain data: {message}",
+    "case.mutated": "the value is right, but the input {names} was changed in place",
+    "case.forbidden": "the forbidden {names} was used",
+    "case.fault": "could not be judged",
+    # diagnoses
+    "diagnosis.no_error": "A {error} should be raised {where}, and nothing was raised.",
+    "diagnosis.detached": "The result is cut off from its inputs, so no gradient can flow back: `.item()`, "
+    "`.detach()`, `.data`, `torch.tensor(...)`, numpy and `torch.no_grad` do that.",
+    "diagnosis.inplace_gradient": "A tensor that the gradient still needs is changed in place: write `x = x + y` "
+    "instead of `x += y`, and fill new tensors instead of inputs.",
+    "diagnosis.name_error": "A name is used that is defined neither in the cells that count nor in the set-up: "
+    "{message}.",
+    "diagnosis.part_missing": "A part is still to be written: NotImplementedError is raised {where}.",
+    "diagnosis.none": "Your code returns None: is a `return` missing?",
+    "diagnosis.none_inside": "The answer holds None at {path} {where}.",
+    "diagnosis.no_gradient": "No gradient arrives at {path} of the answer {where}: the result does not depend on that "
+    "input, or is cut off from it.",
+    "diagnosis.mutated": "The values are right, but {names} is changed in place: work on a copy, the caller still "
+    "needs the original.",
+    "diagnosis.numpy": "You return a numpy array {where} and a torch tensor is expected.",
+    "diagnosis.plain_number": "You return a plain Python number {where} and a tensor is expected; `.item()` and "
+    "`float(...)` also cut the gradient.",
+    "diagnosis.wrapped": "The right tensor stands inside a {kind} of one item: return the tensor itself.",
+    "diagnosis.sequence": "You return a {kind} {where} and one tensor is expected.",
+    "diagnosis.nan": "{start}, {text}.",
+    "diagnosis.order": "{start}, the parts of your answer are right but in another order; expected is your {order}.",
+    "diagnosis.transposed": "{start}, your output is the transpose of the expected one.",
+    "diagnosis.permuted": "{start}, the axes of your output are in another order: `.permute{order}` of it is right.",
+    "diagnosis.reshaped": "{start}, your numbers are right and in the right order, but in another shape (such as "
+    "{mine} where {right} is expected).",
+    "diagnosis.sign": "{start}, your output has the opposite sign.",
+    "diagnosis.flipped": "{start}, your output is the expected one reversed along axis {axes}.",
+    "diagnosis.factor": "{start}, your output times {factor} would be right.",
+    "diagnosis.factors": "Your output is right up to a factor that changes from case to case: it must be multiplied by "
+    "{factors}.",
+    "diagnosis.offset": "{start}, your output plus {offset} would be right.",
+    "diagnosis.right_where": "It is right only where {condition}.",
+    "diagnosis.wrong_where": "It is wrong only where {condition}.",
+    "diagnosis.axes": "{place} {dims} axes {where}, shape {mine}; expected are {want}, shape {right}.",
+    "diagnosis.shape": "{place} shape {mine} {where}, expected {right}.",
+    "diagnosis.dtype": "{start}, {text}.",
+    "diagnosis.precision": "The inputs are float64 {where} and your answer is computed in {dtype}: create new tensors "
+    "with the dtype of the input.",
+    "diagnosis.zeros": "Your output is zero everywhere {where}.",
+    "diagnosis.constant": "Your output is the same number everywhere {where}, and the expected one is not.",
+    "diagnosis.shifted": "Your output is the expected one shifted by {steps} along axis {axis} {where}.",
+    "diagnosis.border": "The inside of your output is right {where}; only numbers at the border of the last two axes "
+    "differ.",
+    "diagnosis.numbers": "{count} of {total} numbers differ {where}; the first is at index {index}: yours {mine}, "
+    "expected {right}.",
+}  # fmt: skip
+
+LANGUAGES: dict[str, dict[str, str]] = {"en": ENGLISH}
+
+
+def say(key: str, **parts: object) -> str:
+    """Return the sentence of a key in the language of DLCV_LANG, filled in; in English where it has none."""
+    chosen = LANGUAGES.get(os.environ.get("DLCV_LANG", "en"), ENGLISH)
+    return chosen.get(key, ENGLISH[key]).format(**parts)

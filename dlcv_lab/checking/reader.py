@@ -1,0 +1,108 @@
+"""Read the code cells of a notebook file from its bytes. Only source text and grade ids are looked at."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MAX_BYTES = 20 * 2**20
+MAX_CELLS = 10_000
+MAX_SOURCE = 2 * 2**20
+
+
+class UnreadableError(Exception):
+    """The bytes are no notebook that can be graded. The message is one sentence with the remedy."""
+
+
+@dataclass(frozen=True)
+class CodeCell:
+    """One code cell: its number among all cells, from 1; the grade id it claims; its text."""
+
+    index: int
+    grade_id: str | None
+    source: str
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes, but never much more than a notebook may have."""
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def read_notebook(raw: bytes) -> list[CodeCell]:
+    """Return the code cells of a notebook, in order.
+
+    Args:
+        raw: the file's bytes: UTF-8 with or without byte-order mark, notebook format 4, at most 20 MiB.
+
+    Raises:
+        UnreadableError: anything else.
+    """
+    if not raw.strip():
+        raise UnreadableError("the file is empty; save the notebook again and check that the disk is not full")
+    if len(raw) > MAX_BYTES:
+        raise UnreadableError(
+            f"the file has more than {MAX_BYTES // 2**20} MiB; "
+            "clear the outputs (Edit > Clear Outputs of All Cells) and save"
+        )
+    cells = _cells(_json(raw))
+    if len(cells) > MAX_CELLS:
+        raise UnreadableError(f"the notebook has {len(cells)} cells and {MAX_CELLS} are allowed; remove some")
+    return [
+        CodeCell(number, _grade_id(cell), source)
+        for number, cell in enumerate(cells, 1)
+        if isinstance(cell, dict) and cell.get("cell_type") == "code" and (source := _source(cell)) is not None
+    ]
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableError(
+            f"the file is not UTF-8 text (byte {error.start}); open it in JupyterLab and save it again"
+        ) from None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UnreadableError(
+            f"the file is not a notebook: no JSON at line {error.lineno}, column {error.colno}; "
+            "open it in JupyterLab and save it again"
+        ) from None
+    except (RecursionError, ValueError):  # nested too deep; integers of a million digits
+        raise UnreadableError("the file is JSON that no notebook program writes; save it with JupyterLab") from None
+
+
+def _cells(notebook: Any) -> list[Any]:
+    if not isinstance(notebook, dict):
+        raise UnreadableError("the file is JSON but not a notebook; hand in the .ipynb file")
+    version = notebook.get("nbformat")
+    if version != 4:
+        old = isinstance(version, int) and not isinstance(version, bool) and version < 4
+        name = str(version)[:20] if isinstance(version, int | float | str) else "unknown"
+        raise UnreadableError(
+            f"the notebook is in format {name} and 4 is needed; "
+            + ("open it in JupyterLab and save it again" if old else "save it with a current JupyterLab as .ipynb")
+        )
+    cells = notebook.get("cells")
+    if not isinstance(cells, list):
+        raise UnreadableError("the notebook has no list of cells; save it with JupyterLab")
+    return cells
+
+
+def _source(cell: dict[str, Any]) -> str | None:
+    source = cell.get("source", "")
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    if not isinstance(source, str) or len(source) > MAX_SOURCE:
+        return None
+    return source.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _grade_id(cell: dict[str, Any]) -> str | None:
+    metadata = cell.get("metadata")
+    mark = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    name = mark.get("grade_id") if isinstance(mark, dict) else None
+    return name if isinstance(name, str) else None

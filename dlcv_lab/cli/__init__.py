@@ -1,0 +1,34 @@
+"""The command `dlcv`. The student's verbs are here; an instructor's checkout adds its own through `dlcv.commands`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+
+import typer
+
+from dlcv_lab.cli import student
+from dlcv_lab.cli.frame import run
+
+GROUP = "dlcv.commands"
+
+
+def build_app() -> typer.Typer:
+    """Return the app with the student's verbs and those of every installed extension."""
+    app = typer.Typer(
+        name="dlcv",
+        help="Deep Learning for Computer Vision: the workbook's command line.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    student.register(app)
+    for extension in sorted(entry_points(group=GROUP), key=lambda found: found.name):
+        extension.load()(app)
+    return app
+
+
+def main() -> None:
+    """Run the command line and end with its exit code: 0 done, 1 findings, 2 usage, 3 the grader's own fault."""
+    sys.exit(run(build_app()))

@@ -1,0 +1,96 @@
+"""Source text is taken as written, and names are found where Python finds them."""
+
+import ast
+
+import pytest
+
+from autograder import source
+
+TEXT = '''\
+import math
+
+CONSTANT = 2
+
+
+@staticmethod
+def first(x, *, k=CONSTANT):
+    """One."""
+    # why
+    ### BEGIN SOLUTION
+    return x * k  # twice
+    ### END SOLUTION
+
+
+class Second:
+    """Two."""
+
+    def one(self):
+        ### BEGIN SOLUTION
+        return 1
+        ### END SOLUTION
+
+    def two(self):
+        return 2
+'''
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(TEXT)
+    return path
+
+
+def test_decorators_comments_and_the_last_marker_are_kept(file):
+    text = source.definition_source(file, "first")
+    assert text.startswith("@staticmethod\ndef first")
+    assert "# why" in text
+    assert text.endswith("### END SOLUTION")
+
+
+def test_the_stub_is_valid_python_that_keeps_the_signature(file):
+    stub = source.stub_of(source.definition_source(file, "first"))
+    assert "return x * k" not in stub
+    assert stub.endswith("    raise NotImplementedError")
+    assert ast.get_docstring(ast.parse(stub).body[0]) == "One."
+
+
+def test_a_class_keeps_its_given_methods(file):
+    stub = source.stub_of(source.definition_source(file, "Second"))
+    assert "return 1" not in stub
+    assert stub.endswith("        return 2")
+    assert source.region_faults(source.definition_source(file, "Second"), "Second") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "free"),
+    [
+        ("def f(x):\n    return F.relu(x) + g(x)", {"F", "g"}),
+        ("def f(x: Float[Tensor, 'N C']) -> Tensor: return x", {"Float", "Tensor"}),
+        ("def f(x, k=K):\n    def g(y):\n        return y + x + z\n    return g(k)", {"K", "z"}),
+        ("def f():\n    return [math.pi for i in range(3) if i]", {"math"}),
+        ("class A(nn.Module):\n    size = 3\n    def forward(self, x):\n        return helper(x)", {"nn", "helper"}),
+        ("def f():\n    import math\n    return math.pi + len([])", set()),
+        ("def f():\n    global total\n    total = 1", {"total"}),
+    ],
+)
+def test_free_names_are_the_globals_that_code_reads(code, free):
+    assert source.free_names(code) - {"total"} == free - {"total"}
+
+
+def test_reachable_takes_what_is_needed_and_nothing_else():
+    text = "A = 1\nB = A + 1\ndef f():\n    return B\ndef g():\n    return 0\n"
+    assert source.reachable(text, ["f"]) == "A = 1\nB = A + 1\ndef f():\n    return B"
+
+
+def test_a_probe_is_shipped_as_run_without_annotations():
+    def probe(ns: "object", data: "dict[str, int]") -> int:
+        """Call it."""
+        return ns.f(**data)
+
+    assert source.probe_source(probe) == 'def run(ns, data):\n    """Call it."""\n    return ns.f(**data)\n'
+
+
+def test_a_lambda_is_no_probe():
+    with pytest.raises(source.SourceError, match="a probe is a function"):
+        source.probe_source(lambda ns, data: ns.f(data))

@@ -1,0 +1,79 @@
+"""`dlcv verify` accepts the skeleton, and finds each way in which an exercise can be wrong."""
+
+import pytest
+
+from autograder import new_chapter, rows, verify
+from autograder.sandbox import SandboxRunner
+
+pytestmark = pytest.mark.slow
+EXERCISES = "autograder/exercises/ch99_demo.py"
+
+
+@pytest.fixture(scope="module")
+def runner():
+    """One warm sandbox for all tests here."""
+    lesson = (new_chapter.SKELETON / "lesson_1.md").read_text()
+    setup = lesson[lesson.index("import math") : lesson.index('start("ch99")')]
+    with SandboxRunner(None, "ch99", setup=setup) as runner:
+        yield runner
+
+
+@pytest.fixture
+def verified(demo, runner):
+    return lambda only: verify.verify_row(rows.load_row("ch99"), runner, seeds=2, only=[only])[0]
+
+
+def test_the_skeleton_verifies_in_the_sandbox(demo, runner):
+    reports = verify.verify_row(demo, runner, seeds=3)
+    assert [report.findings for report in reports] == [[], []]
+    assert [report.exercise for report in reports] == ["ch99.box_blur", "ch99.unsharp"]
+    for report in reports:
+        assert (report.stub, report.reference) == ("NA", "OK")
+        assert [variant.verdict for variant in report.alternatives] == ["OK", "OK"]
+        assert all(variant.verdict != "OK" and variant.hint_fired for variant in report.misconceptions)
+    assert set(verify.verified()) == {"ch99.box_blur", "ch99.unsharp"}
+
+
+def test_the_json_holds_what_is_promised(verified):
+    data = verified("unsharp").as_data()
+    assert set(data) >= {"exercise", "points", "core", "stub", "reference", "alternatives", "misconceptions"}
+    assert set(data["alternatives"][0]) == {"name", "verdict"}
+    assert set(data["misconceptions"][0]) == {"name", "verdict", "hint_fired"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("return (1 + amount) * x[1:-1, 1:-1] - amount", "return (2 + amount) * x[1:-1, 1:-1] - amount",
+         "because the alternative 'weighted' is that inexact"),
+        ("return amount * (x[1:-1, 1:-1] - box_blur(x, 3))",
+         "y = x[1:-1, 1:-1]\n    return (1 + 1e-7) * (y + amount * (y - box_blur(x, 3)))", "'detail_only' passes"),
+        ("return amount * (x[1:-1, 1:-1] - box_blur(x, 3))",
+         "y = x[1:-1, 1:-1]\n    return (1 + 3e-5) * (y + amount * (y - box_blur(x, 3)))",
+         "differs by less than 10 tolerances"),
+        ("corner = x[:-2, :-2]", "corner = x[1:-1, 1:-1]\n    return corner + amount * (box_blur(x, 3) - corner)",
+         "'corner' gets another hint than its own"),
+    ],
+)  # fmt: skip
+def test_a_wrong_variant_is_a_finding(verified, edit, old, new, says):
+    edit(EXERCISES, old, new)
+    findings = verified("unsharp").findings
+    assert any(says in finding for finding in findings), findings
+    assert verify.verified() == {}
+
+
+def test_a_wrong_reference_is_a_finding(verified, edit):
+    edit("solutions/ch99_demo.py", "return middle + amount", "return middle + 1.5 * amount")
+    assert verified("unsharp").findings
+
+
+def test_paste_fills_every_other_cell_with_the_reference(demo):
+    from autograder import assemble
+
+    release = assemble.notebook(demo, demo.notebooks[0], "source")
+    nb = verify.paste(release, demo, {"unsharp": "def unsharp(x): return x"})
+    cells = {cell.id: cell.source for cell in nb.cells}
+    assert cells["ch99-unsharp"] == "def unsharp(x): return x"
+    assert "SOLUTION" not in cells["ch99-box_blur"]
+    assert "return y / k**2" in cells["ch99-box_blur"]
+    assert "SOLUTION" in verify.paste(release, demo, {}, keep="box_blur").cells[8].source

@@ -1,0 +1,51 @@
+"""The steps of `dlcv book` that need no Sphinx."""
+
+from __future__ import annotations
+
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from autograder import book
+from autograder.book_lessons import page_of
+
+
+def executed():
+    solution = new_code_cell("def f(x):\n    return x + 1", id="ch03-f", outputs=[])
+    solution.metadata["dlcv"] = {"exercise": "f", "stub": "def f(x):\n    raise NotImplementedError"}
+    check = new_code_cell('check("f")', id="ch03-f-check", outputs=[new_output("stream", text="right")])
+    check.metadata["dlcv"] = {"check": "f"}
+    return new_notebook(cells=[new_markdown_cell("# A", id="a"), solution, check])
+
+
+def test_a_page_shows_the_stub_and_keeps_what_the_reference_printed():
+    page = page_of(executed(), with_solutions=False)
+    sources = [cell.source for cell in page.cells]
+    assert "raise NotImplementedError" in sources[1]
+    assert "x + 1" not in "".join(sources)
+    assert page.cells[2].outputs[0].text == "right"
+    assert page.cells[2].metadata["tags"] == ["check"]
+
+
+def test_a_page_with_solutions_folds_the_reference_below_its_stub():
+    page = page_of(executed(), with_solutions=True)
+    assert "raise NotImplementedError" in page.cells[1].source
+    assert page.cells[2].source.startswith("::::{dropdown} A worked solution of `f`")
+    assert "return x + 1" in page.cells[2].source
+    assert len({cell.id for cell in page.cells}) == len(page.cells)
+
+
+def test_mirror_copies_changes_and_removes_what_is_gone(tmp_path):
+    source, target = tmp_path / "a", tmp_path / "b"
+    (source / "x").mkdir(parents=True)
+    (source / "x" / "new").write_text("1")
+    (target / "y").mkdir(parents=True)
+    (target / "y" / "old").write_text("2")
+    book.mirror(source, target)
+    assert sorted(path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()) == ["x/new"]
+    (source / "x" / "new").write_text("22")
+    book.mirror(source, target)
+    assert (target / "x" / "new").read_text() == "22"
+
+
+def test_the_log_of_a_build_is_read_without_colours_and_repetition():
+    log = "\x1b[31m/a/b.md:3: WARNING: undefined label\x1b[39;49;00m\nreading\n/a/b.md:3: WARNING: undefined label\n"
+    assert book.warnings_of(log) == ["/a/b.md:3: WARNING: undefined label"]

@@ -1,0 +1,221 @@
+"""Every sentence of the diagnoser is true of the answer that it was given."""
+
+import pytest
+import torch
+from small_packs import outcome, pack
+
+from dlcv_lab.checking.judging import judge_outcomes
+from dlcv_lab.checking.messages import ENGLISH
+from dlcv_lab.checking.model import Case, Diagnosis
+
+A = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+B = torch.randn(4, 4, generator=torch.Generator().manual_seed(2))
+CUBE = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(3))
+SEEN: set[str] = set()
+
+
+def cause(reference, wrong, *data, groups=None) -> Diagnosis | None:
+    """Return the diagnosis of `wrong` on one case per input."""
+    names = groups or ["plain"] * len(data)
+    cases = [Case(group, given, chr(97 + i)) for i, (group, given) in enumerate(zip(names, data))]
+    made = pack(reference, cases)
+    found = judge_outcomes(made, [outcome(wrong, case.data) for case in cases]).diagnosis
+    if found is not None:
+        SEEN.add(found.key)
+    return found
+
+
+def double(x):
+    return 2 * x
+
+
+def shifted_by_one(x):
+    return torch.roll(2 * x, 1, -1)
+
+
+def wrong_inside(x):
+    y = 2 * x
+    y[1, 2] += 1
+    return y
+
+
+def wrong_border(x):
+    y = 2 * x
+    y[0] = 0
+    return y
+
+
+def changes_input(x):
+    y = 2 * x
+    x += 1
+    return y
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key", "words"),
+    [
+        (lambda x: None, "none", "returns None"),
+        (lambda x: (2 * x).numpy(), "numpy", "a numpy array in the case 'a'"),
+        (lambda x: [2 * x], "wrapped", "inside a list of one item"),
+        (lambda x: [2 * row for row in x], "sequence", "You return a list in the case 'a'"),
+        (lambda x: -2 * x, "sign", "In every wrong case, your output has the opposite sign."),
+        (lambda x: 6 * x, "factor", "your output times 0.3333 would be right"),
+        (lambda x: 2 * x + 3, "offset", "your output plus -3 would be right"),
+        (lambda x: 2 * x.flip(1), "flipped", "reversed along axis -1"),
+        (lambda x: 2 * x.flip(0, 1), "flipped", "reversed along axis -2 and -1"),
+        (lambda x: (2 * x)[None], "reshaped", "in another shape (such as (1, 3, 4) where (3, 4) is expected)"),
+        (lambda x: (2 * x).int(), "dtype", "the dtype is int32"),
+        (lambda x: (2 * x) / 0 * 0, "nan", "12 of 12 numbers are NaN"),
+        (lambda x: 2 * x[:, :3], "shape", "Your output has shape (3, 3) in the case 'a', expected (3, 4)."),
+        (
+            lambda x: 2 * x[0],
+            "axes",
+            "has 1 axes in the case 'a', shape (4,); expected are 2, shape (3, 4).",
+        ),
+        (lambda x: torch.zeros_like(x), "zeros", "zero everywhere in the case 'a'"),
+        (lambda x: torch.ones_like(x), "constant", "the same number everywhere"),
+        (shifted_by_one, "shifted", "shifted by 1 along axis -1"),
+        (wrong_border, "border", "only numbers at the border"),
+        (wrong_inside, "numbers", "1 of 12 numbers differ in the case 'a'; the first is at index (1, 2)"),
+        (changes_input, "mutated", "The values are right, but `x` is changed in place"),
+        (lambda x: undefined_name, "name_error", "name 'undefined_name' is not defined"),
+        (lambda x: 2.0, "plain_number", "a plain Python number"),
+    ],
+)
+def test_one_wrong_case(wrong, key, words):
+    found = cause(double, wrong, {"x": A})
+    assert found is not None
+    assert (found.key, found.source) == (key, "generic")
+    assert words in found.text
+
+
+def test_a_transposed_answer():
+    assert cause(lambda x: x, lambda x: x.t(), {"x": A}).key == "transposed"
+    assert cause(lambda x: x, lambda x: x.t(), {"x": B}, {"x": A}).key == "transposed"
+
+
+def test_axes_in_another_order_name_the_order_that_mends_them():
+    found = cause(lambda x: x, lambda x: x.permute(2, 0, 1), {"x": CUBE})
+    assert found.key == "permuted"
+    assert "`.permute(1, 2, 0)` of it is right" in found.text
+
+
+def test_parts_in_another_order_name_the_right_order():
+    found = cause(lambda x: (x, x.sum(), 2 * x), lambda x: (2 * x, x, x.sum()), {"x": A})
+    assert found.key == "order"
+    assert "expected is your item 1, item 2, item 0" in found.text
+
+
+def test_a_factor_that_changes_from_case_to_case_is_told_for_each():
+    found = cause(lambda x: x.mean(0), lambda x: x.sum(0), {"x": A}, {"x": B})
+    assert found.key == "factors"
+    assert "0.3333 in the case 'a', 0.25 in the case 'b'" in found.text
+
+
+def test_a_change_that_mends_only_the_first_wrong_case_is_told_of_that_case_only():
+    found = cause(double, lambda x: -2 * x if len(x) == 3 else torch.zeros_like(x), {"x": A}, {"x": B})
+    assert found.text == "In the case 'a', your output has the opposite sign."
+
+
+def test_right_only_with_stride_one():
+    def reference(x, stride):
+        return x[::stride]
+
+    found = cause(reference, lambda x, stride: x, {"x": B, "stride": 1}, {"x": B, "stride": 2})
+    assert found.text == "It is right only where `stride` is 1."
+
+
+def test_right_only_where_the_input_is_square():
+    found = cause(lambda x: x.sum(0), lambda x: x.sum(1) * 0 + x.sum(0) if len(x) == 4 else x.sum(1), {"x": B},
+                  {"x": A})  # fmt: skip
+    assert found.key == "right_where"
+    assert "the last two axes of `x` are equally long" in found.text
+
+
+def test_right_only_with_a_batch_of_one():
+    found = cause(lambda x: x / x.sum(1, keepdim=True), lambda x: x / x.sum(), {"x": A[:1]}, {"x": A})
+    assert "the first axis of `x` has length 1" in found.text
+
+
+def test_wrong_only_where_something_is_given():
+    found = cause(lambda x, b: x if b is None else x + b, lambda x, b: x + 0, {"x": A, "b": None},
+                  {"x": A, "b": torch.arange(4.0)})  # fmt: skip
+    assert "`b` is None" in found.text
+
+
+def test_wrong_only_with_one_of_three_strides():
+    found = cause(lambda x, stride: x[::stride], lambda x, stride: x if stride == 2 else x[::stride],
+                  *({"x": B, "stride": stride} for stride in (1, 2, 3)))  # fmt: skip
+    assert found.text == "It is wrong only where `stride` is 2."
+
+
+def test_cases_that_do_not_tell_conditions_apart_say_so():
+    found = cause(lambda x, s, p: x[::s], lambda x, s, p: x, {"x": B, "s": 1, "p": 0}, {"x": B, "s": 2, "p": 1})
+    assert found.text == "It is right only where `s` is 1 (or `p` is 0: these cases do not tell which)."
+
+
+def grad(function):
+    def probe(x):
+        from dlcv_lab.checking.probing import gradients
+
+        value, (gradient,) = gradients(function, [x])
+        return {"value": value, "gradient": gradient}
+
+    return probe
+
+
+def test_a_value_without_gradient():
+    found = cause(grad(double), grad(lambda x: 2 * x.detach()), {"x": A}, groups=["gradient"])
+    assert found.key == "no_gradient"
+    assert "['gradient']" in found.text
+
+
+def test_a_detached_loss():
+    def step(loss):
+        def probe(x):
+            x.requires_grad_()
+            loss(x).backward()
+            return x.grad
+
+        return probe
+
+    found = cause(step(lambda x: (x**2).sum()), step(lambda x: (x.detach() ** 2).sum()), {"x": A})
+    assert found.key == "detached"
+    found = cause(step(lambda x: (x**2).sum()), step(lambda x: x.mul_(2).sum()), {"x": A})
+    assert found.key == "inplace_gradient"
+
+
+def test_none_inside_an_answer():
+    assert cause(lambda x: (x, x), lambda x: (x, None), {"x": A}).key == "none_inside"
+
+
+def test_an_error_that_should_come_and_does_not():
+    def strict(x):
+        if x.dim() == 2:
+            raise ValueError("no")
+        return x
+
+    found = cause(strict, lambda x: x, {"x": A})
+    assert found.text == "A ValueError should be raised in the case 'a', and nothing was raised."
+
+
+def test_a_part_that_is_still_missing():
+    def half(x):
+        if len(x) == 4:
+            raise NotImplementedError
+        return 2 * x
+
+    assert cause(double, half, {"x": A}, {"x": B}).key == "part_missing"
+
+
+def test_float32_arithmetic_on_float64_inputs():
+    assert cause(double, lambda x: 2 * x.float(), {"x": A.double() / 3}).key == "precision"
+
+
+def test_where_nothing_simple_explains_it_nothing_is_claimed():
+    assert cause(lambda x: "a", lambda x: "b", {"x": A}) is None
+
+
+def test_every_sentence_has_a_test():
+    wanted = {key.removeprefix("diagnosis.") for key in ENGLISH if key.startswith("diagnosis.")}
+    assert wanted - SEEN == set() or len(SEEN) < 20, wanted - SEEN

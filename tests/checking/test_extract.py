@@ -1,0 +1,289 @@
+"""What runs: definitions, imports and the assignments that an exercise reaches, from source text alone."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcv_lab.checking.extract import extract, grade_id, reached_sources
+from dlcv_lab.checking.model import ExerciseInfo
+from dlcv_lab.checking.reader import CodeCell, UnreadableError, read_notebook
+
+STUB = 'def f(x):\n    """Double x."""\n    raise NotImplementedError'
+
+
+def info(name="f", defines=("f",), stub=STUB, uses=()) -> ExerciseInfo:
+    return ExerciseInfo(
+        "ch98", name, "lesson", defines, 1.0, True, {"plain": 1.0}, 5, "easy", "", uses, ("a", "b", "c"), stub,
+        "def run(ns, data):\n    return ns.f(**data)\n", "import torch",
+    )  # fmt: skip
+
+
+def program(*cells, infos=None, **changes):
+    """Extract exercise f; a cell is its text, or (text, exercise whose solution cell it is)."""
+    pairs = [(cell, None) if isinstance(cell, str) else (cell[0], grade_id(f"ch98.{cell[1]}")) for cell in cells]
+    made = [CodeCell(number, home, text) for number, (text, home) in enumerate(pairs, 1)]
+    first = info(**changes)
+    return extract(made, first, infos or [first])
+
+
+SOLUTION = ("def f(x):\n    return helper(x) * factor", "f")
+
+
+def test_helpers_and_reached_assignments_count_and_the_rest_is_dropped():
+    found = program(
+        "import numpy as np\nfactor = base + 1\nbase = 1\nother = load()\nprint(1)\nplt.show()",
+        "def helper(x):\n    return np.abs(x)",
+        SOLUTION,
+        "result = f(3)\nassert result == 6",
+    )
+    assert found.statements == (
+        "import numpy as np",
+        "factor = base + 1",
+        "base = 1",
+        "def helper(x):\n    return np.abs(x)",
+        SOLUTION[0],
+    )
+    assert found.attempted
+    assert found.setup == "import torch"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lut = [1, 2]",
+        "from functools import partial\nlut = partial(print, 2)",
+        "a, lut = 1, 2",
+        "lut: int = 3",
+        "class Lut:\n    pass\nlut = Lut()\nlut.size = 3",
+        "lut = {}\nlut['a'] = 1",
+        "lut = 0\nlut += 2",
+        "for i in range(3):\n    lut = i",
+    ],
+)
+def test_every_way_to_bind_a_name_counts(text):
+    found = program(text, ("def f(x):\n    return lut", "f"))
+    assert "\n".join(found.statements[:-1]) == text
+
+
+def test_a_definition_under_if_or_try_counts_without_the_calls_beside_it():
+    found = program(
+        "if True:\n    print('hi')\n    def helper(x):\n        return x\nelse:\n    crash()",
+        "try:\n    from fast import factor\nexcept ImportError:\n    factor = 2\n    warn()",
+        SOLUTION,
+    )
+    assert "print" not in "".join(found.statements)
+    assert "crash" not in "".join(found.statements)
+    assert "warn" not in "".join(found.statements)
+    assert "def helper" in found.statements[0]
+    assert "factor = 2" in found.statements[1]
+
+
+def test_magics_are_dropped_and_the_body_of_a_timed_cell_counts():
+    found = program(
+        "%matplotlib inline\n!pip install x\nfactor = 2\nx = !ls\nf?",
+        "%%time\ndef helper(x):\n    return x",
+        "%%bash\nrm -rf /",
+        SOLUTION,
+    )
+    assert found.statements == ("factor = 2", "def helper(x):\n    return x", SOLUTION[0])
+    assert not found.notes
+
+
+def test_names_local_to_a_function_do_not_reach_a_demo_of_the_same_name():
+    found = program(
+        "photo = load()\nout = f(photo)\nloss = train(50)",
+        ("def f(x):\n    out = 2 * x\n    loss = [photo for photo in out]\n    return loss", "f"),
+    )
+    assert len(found.statements) == 1
+
+
+def test_a_variable_that_a_function_reads_is_reached_from_inner_functions_too():
+    found = program("factor = 2", ("def f(x):\n    return [g() for g in (lambda: factor * x,)]", "f"))
+    assert found.statements[0] == "factor = 2"
+
+
+def test_filling_a_reached_variable_counts():
+    found = program(
+        "lut = []\nother = []\nlut.append(1)\nother.append(2)\nplt.plot(lut)\nf.cache_clear()",
+        "for i in range(3):\n    lut.append(i)\n    print(i)",
+        ("def f(x):\n    return lut[x] + plt.x", "f"),
+    )
+    assert found.statements[:-1] == ("lut = []", "lut.append(1)", "for i in range(3):\n    lut.append(i)")
+
+
+def test_blocks_keep_only_what_counts():
+    found = program(
+        "with torch.no_grad():\n    factor = 2\n    print(factor)\n    slow = train()",
+        "try:\n    risky()\nexcept ValueError:\n    pass",
+        "def helper(x):\n    return x",
+        SOLUTION,
+    )
+    assert found.statements[0] == "with torch.no_grad():\n    factor = 2"
+    assert len(found.statements) == 3
+
+
+def test_what_only_looks_like_a_magic_inside_a_text_stays():
+    text = 'text = """\n%d items\n!important\n"""'
+    assert program("%matplotlib inline\n" + text, ("def f(x):\n    return text", "f")).statements[0] == text
+
+
+@pytest.mark.parametrize("line", ["!echo it's", "%timeit f(", "%%", "?f", "files = !ls *.png", "!pip install \\\n  x"])
+def test_odd_magics_cost_nothing_else(line):
+    found = program("def helper(x):\n    " + line + "\n    return x\nfactor = 2", SOLUTION)
+    assert found.notes == ()
+    assert "factor = 2" in found.statements
+
+
+def test_blocks_nested_beyond_reason_are_skipped():
+    chain = "if a:\n    b = 1\n" + "".join(f"elif a == {i}:\n    b = {i}\n" for i in range(3000))
+    for odd in (chain, "factor = " + "+".join(["1"] * 20_000), "factor = " + "(" * 150 + "1" + ")" * 150):
+        found = program(odd, SOLUTION)
+        assert found.statements[-1] == SOLUTION[0]
+
+
+def test_a_thousand_definitions_of_one_name_leave_one():
+    found = program("\n".join(f"def f(x):\n    return {i}" for i in range(2000)))
+    assert found.statements == ("def f(x):\n    return 1999",)
+
+
+def test_only_the_code_of_the_exercise_is_looked_at_for_forbidden_names():
+    sources = ["def mine(x):\n    return lut", "lut = F.a()", "def demo(x):\n    return F.b(x)",
+               "def f(x):\n    return mine(x) + used(x)", "def used(x):\n    return F.c(x)"]  # fmt: skip
+    assert reached_sources(sources, ["f"], ["used"]) == [sources[0], sources[1], sources[3]]
+
+
+def test_a_cell_that_is_no_python_is_skipped_and_named():
+    found = program("def helper(x: return x", SOLUTION)
+    assert found.statements == (SOLUTION[0],)
+    assert "cell 1 was skipped: syntax error in line 1" in found.notes[0]
+
+
+def test_a_syntax_error_in_the_solution_cell_is_an_attempt():
+    found = program(("def f(x):\n    return x +", "f"))
+    assert found.attempted
+    assert not found.statements
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (),
+        ((STUB, "f"),),
+        (("# my thoughts\n" + STUB, "f"),),
+        (("def f(x):\n    '''Other words.'''\n    raise NotImplementedError", "f"),),
+        ("print('busy')",),
+    ],
+)
+def test_the_stub_or_nothing_is_not_attempted(cells):
+    assert not program(*cells).attempted
+
+
+def test_the_last_cell_with_the_grade_id_is_the_solution():
+    found = program(("def f(x):\n    return 1", "f"), ("def f(x):\n    return 2", "f"))
+    assert found.statements == ("def f(x):\n    return 2",)
+
+
+def test_an_experiment_elsewhere_does_not_replace_the_solution_cell():
+    found = program(("def f(x):\n    return 2", "f"), "def f(x):\n    return 'experiment'")
+    assert found.statements == ("def f(x):\n    return 2",)
+
+
+def test_a_solution_in_another_cell_counts_where_the_solution_cell_holds_the_stub():
+    found = program((STUB, "f"), "def f(x):\n    return 7")
+    assert found.statements == ("def f(x):\n    return 7",)
+    assert found.attempted
+
+
+def test_a_solution_whose_grade_id_is_lost_is_found_by_its_name():
+    assert program("def f(x):\n    return 1", "def f(x):\n    return 7").statements == ("def f(x):\n    return 7",)
+
+
+def test_a_solution_that_is_no_def_counts():
+    found = program(("f = lambda x: 2 * x", "f"))
+    assert found.attempted
+    assert found.statements == ("f = lambda x: 2 * x",)
+
+
+def test_another_exercises_solution_comes_along():
+    g = info("g", ("g",), "def g(x):\n    raise NotImplementedError")
+    f = info(uses=("g",))
+    found = program(("def g(x):\n    return 3", "g"), ("def f(x):\n    return g(x)", "f"), infos=[f, g], uses=("g",))
+    assert found.statements == ("def g(x):\n    return 3", "def f(x):\n    return g(x)")
+
+
+def test_decorated_functions_keep_their_decorators():
+    found = program(("import functools\n@functools.cache\ndef f(x):\n    return x", "f"))
+    assert found.statements[-1].startswith("@functools.cache\n")
+
+
+def test_the_digest_depends_on_the_code_that_counts_and_on_nothing_else():
+    one = program(SOLUTION, "factor = 2")
+    assert one.digest == program("print('x')", SOLUTION, "", "factor = 2").digest
+    assert one.digest != program(SOLUTION, "factor = 3").digest
+
+
+def notebook(**changes) -> bytes:
+    cell = {"cell_type": "code", "source": ["a = 1\n", "b"], "metadata": {"nbgrader": {"grade_id": "ch98-f"}}}
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]} | changes).encode()
+
+
+def test_a_notebook_is_read_with_or_without_byte_order_mark():
+    expected = [CodeCell(1, "ch98-f", "a = 1\nb")]
+    assert read_notebook(notebook()) == expected
+    assert read_notebook(b"\xef\xbb\xbf" + notebook()) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"%PDF-1.4", "no JSON at line 1"),
+        (b'{"nbformat": 4,', "no JSON"),
+        (b"[]", "not a notebook"),
+        (b"3", "not a notebook"),
+        (notebook(nbformat=3), "in format 3 and 4 is needed"),
+        (notebook(nbformat="4"), "in format 4 and 4 is needed"),
+        (notebook(cells={}), "no list of cells"),
+        (notebook(cells=[{}] * 10_001), "10001 cells"),
+        (b"[" * 200_000, "no notebook program writes|no JSON"),
+        (b" " * (20 * 2**20) + b"{}", "20 MiB and 20|21 MiB|clear the outputs"),
+        (b'{"nbformat": ' + b"9" * 100_000 + b"}", "no notebook program writes"),
+    ],
+)
+def test_what_is_no_notebook_is_refused_in_one_sentence(raw, sentence):
+    with pytest.raises(UnreadableError, match=sentence) as caught:
+        read_notebook(raw)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [None, 3, [], {"cell_type": "code", "source": 5}, {"cell_type": "code", "source": [1]}, {"cell_type": ["code"]},
+     {"cell_type": "markdown", "source": "x"}],
+)  # fmt: skip
+def test_odd_cells_are_passed_over(cell):
+    assert read_notebook(notebook(cells=[cell])) == []
+
+
+@pytest.mark.parametrize("metadata", [None, [], {"nbgrader": 3}, {"nbgrader": {"grade_id": 7}}])
+def test_odd_metadata_is_no_metadata(metadata):
+    cells = [{"cell_type": "code", "source": "x", "metadata": metadata}]
+    assert read_notebook(notebook(cells=cells)) == [CodeCell(1, None, "x")]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(raw):
+    with contextlib.suppress(UnreadableError):
+        read_notebook(raw)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.text(max_size=60), max_size=5))
+def test_any_cells_can_be_extracted(texts):
+    assert isinstance(program(*texts, SOLUTION).statements, tuple)

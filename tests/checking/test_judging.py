@@ -1,0 +1,239 @@
+"""Outcomes become verdicts and points: positive evidence only, groups as a whole, known mistakes by name."""
+
+import pytest
+import torch
+from small_packs import outcome, pack
+
+from dlcv_lab.checking.judging import judge_outcomes
+from dlcv_lab.checking.model import Case, Outcome, Verdict
+
+X = torch.arange(12.0).reshape(6, 2)
+CASES = [
+    Case("plain", {"x": X, "stride": 1}, "stride 1"),
+    Case("plain", {"x": X + 1, "stride": 1}, "other numbers"),
+    Case("stride", {"x": X, "stride": 2}, "stride 2"),
+]
+POINTS = {"groups": {"plain": 2.0, "stride": 1.0}, "points": 3.0}
+
+
+def right(x, stride):
+    return 2 * x[::stride]
+
+
+def ignores_stride(x, stride):
+    return 2 * x
+
+
+def forgets_factor(x, stride):
+    return x[::stride]
+
+
+def late(x, stride):
+    return 2 * x[stride - 1 :: stride]
+
+
+KNOWN = [
+    ("ignores_stride", "Where does `stride` come in?", ignores_stride),
+    ("forgets_factor", "Twice.", forgets_factor),
+]
+
+
+def made(**changes):
+    return pack(right, CASES, KNOWN, **(POINTS | changes))
+
+
+def judged(function, **changes):
+    return judge_outcomes(made(**changes), [outcome(function, case.data) for case in CASES])
+
+
+def test_a_right_solution_earns_everything():
+    result = judged(right)
+    assert (result.verdict, result.score, result.max_score) == (Verdict.OK, 3.0, 3.0)
+    assert result.message == "All 3 cases are right."
+    assert [case.text for case in result.cases] == ["exact"] * 3
+    assert result.hint == ""
+
+
+def test_a_known_mistake_is_named_and_other_groups_keep_their_points():
+    result = judged(ignores_stride)
+    assert (result.verdict, result.score) == (Verdict.PA, 2.0)
+    assert result.message == "2 of 3 cases right. In the case 'stride 2', the shape is (6, 2), expected (3, 2)."
+    assert result.hint == "Where does `stride` come in?"
+    assert result.diagnosis.source == "misconception"
+    assert [case.verdict for case in result.cases] == [Verdict.OK, Verdict.OK, Verdict.TY]
+
+
+def test_a_group_earns_only_if_all_its_cases_are_right():
+    def wrong_once(x, stride):
+        return right(x, stride) + float(x[0, 0] == 1)
+
+    result = judged(wrong_once)
+    assert (result.verdict, result.score) == (Verdict.PA, 1.0)
+
+
+def test_misconceptions_are_not_run_while_everything_is_right():
+    def never():
+        raise AssertionError("asked")
+
+    plain = made()
+    lazy = type(plain)(plain.info, plain.cases, plain.expected, plain.tolerances, never)
+    assert judge_outcomes(lazy, [outcome(right, case.data) for case in CASES]).verdict is Verdict.OK
+
+
+def test_an_answer_that_only_resembles_a_known_mistake_is_not_called_it():
+    result = judged(lambda x, stride: 2 * x if stride == 1 else 2 * x + 1)
+    assert result.diagnosis is None or result.diagnosis.source == "generic"
+
+
+def test_a_known_mistake_is_known_by_its_exceptions_too():
+    def raises(x, stride):
+        return x.view(5)
+
+    known = [("wrong_view", "`view` needs the same number of elements.", raises)]
+    bad = pack(right, CASES, known, **POINTS)
+    result = judge_outcomes(bad, [outcome(raises, case.data) for case in CASES])
+    assert (result.verdict, result.hint) == (Verdict.RE, "`view` needs the same number of elements.")
+    assert "In the case 'stride 1', your code raised RuntimeError: shape '[5]' is invalid" in result.message
+    assert "in the line `return x.view(5)`" in result.message
+
+
+def stub(x, stride):
+    raise NotImplementedError
+
+
+def test_a_stub_is_not_attempted():
+    result = judged(stub)
+    assert (result.verdict, result.score, result.hint) == (Verdict.NA, 0.0, "")
+
+
+def test_one_missing_part_does_not_zero_the_others():
+    result = judged(lambda x, stride: right(x, stride) if stride == 1 else stub(x, stride))
+    assert (result.verdict, result.score) == (Verdict.PA, 2.0)
+    assert result.cases[2].verdict is Verdict.NA
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [("signal", "SG"), ("timeout", "TO"), ("memory", "ML"), ("output", "OL"), ("type", "TY"), ("missing", "RE")],
+)
+def test_what_ends_a_process_is_named_and_earns_nothing(status, verdict):
+    result = judge_outcomes(made(), [Outcome(status, message="so it is")] * 3)
+    assert (result.verdict, result.score) == (verdict, 0.0)
+    partly = judge_outcomes(made(), [outcome(right, case.data) for case in CASES[:2]] + [Outcome(status)])
+    assert (partly.verdict, partly.score) == (Verdict.PA, 2.0)
+
+
+def test_a_fault_of_the_grader_is_no_score_even_beside_right_cases():
+    outcomes = [outcome(right, case.data) for case in CASES[:2]] + [Outcome("fault", message="disk full")]
+    result = judge_outcomes(made(), outcomes)
+    assert (result.verdict, result.score) == (Verdict.XX, 0.0)
+    assert "disk full" in result.message
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_missing_answers_earn_nothing(count):
+    result = judge_outcomes(made(), [outcome(right, case.data) for case in CASES[:count]])
+    assert result.verdict is not Verdict.OK
+    assert result.score == (2.0 if count == 2 else 0.0)
+
+
+def test_answers_beyond_the_cases_are_ignored():
+    outcomes = [outcome(right, case.data) for case in CASES]
+    assert judge_outcomes(made(), [*outcomes, *outcomes]).score == 3.0
+    wrong = [outcome(ignores_stride, case.data) for case in CASES]
+    assert judge_outcomes(made(), [*wrong, *outcomes]).score == 2.0
+
+
+def test_a_group_of_points_without_cases_earns_nothing():
+    result = judged(right, groups={"plain": 2.0, "stride": 1.0, "gradient": 1.0}, points=4.0)
+    assert (result.verdict, result.score, result.max_score) == (Verdict.PA, 3.0, 4.0)
+
+
+def test_changing_an_input_costs_the_case_unless_the_exercise_allows_it():
+    def in_place(x, stride):
+        answer = right(x, stride)
+        x.zero_()
+        return answer
+
+    assert judged(in_place).verdict is Verdict.WA
+    assert "changed in place" in judged(in_place).hint
+    assert judged(in_place, keeps_inputs=False).verdict is Verdict.OK
+
+
+def test_a_forbidden_operation_costs_the_case():
+    outcomes = [outcome(right, case.data) for case in CASES]
+    outcomes[2] = Outcome("value", value=outcomes[2].value, forbidden=("aten.unfold.default",))
+    result = judge_outcomes(made(), outcomes)
+    assert (result.verdict, result.score) == (Verdict.PA, 2.0)
+    assert "the forbidden aten.unfold.default was used" in result.message
+    every = [Outcome("value", value=one.value, forbidden=("F.conv2d",)) for one in outcomes]
+    assert judge_outcomes(made(), every).verdict is Verdict.FO
+
+
+def test_facts_can_only_take_away():
+    plain = judge_outcomes(made(), [outcome(late, case.data) for case in CASES]).score
+    dressed = [Outcome("value", value=outcome(late, case.data).value, seconds=0.0) for case in CASES]
+    assert judge_outcomes(made(), dressed).score == plain == 2.0
+
+
+def strict(x, stride):
+    if stride < 1:
+        raise ValueError("stride must be positive")
+    return 2 * x[::stride]
+
+
+ERRORS = [Case("errors", {"x": X, "stride": 0}, "stride 0")]
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [(ValueError("x"), "OK"), (UnicodeError("x"), "OK"), (TypeError("x"), "RE"), (NotImplementedError(), "NA"),
+     (None, "WA")],
+)  # fmt: skip
+def test_an_error_is_right_where_one_is_expected(error, verdict):
+    def function(x, stride):
+        if error is not None:
+            raise error
+        return x
+
+    assert judge_outcomes(pack(strict, ERRORS), [outcome(function, ERRORS[0].data)]).verdict == verdict
+
+
+def test_the_stubs_error_never_counts_as_a_runtime_error():
+    def careful(x, stride):
+        raise RuntimeError("no")
+
+    result = judge_outcomes(pack(careful, ERRORS), [outcome(stub, ERRORS[0].data)])
+    assert (result.verdict, result.score) == (Verdict.NA, 0.0)
+
+
+def test_a_stand_in_gives_full_points_and_says_so():
+    own = [outcome(stub, case.data) for case in CASES]
+    lent = [outcome(right, case.data) for case in CASES]
+    result = judge_outcomes(made(), own, (("im2col",), lent))
+    assert (result.verdict, result.score, result.notes) == (Verdict.OK, 3.0, ("right, given a working im2col",))
+
+
+def test_an_attempt_that_only_meets_a_stub_it_uses_is_judged_with_the_stand_in():
+    own = [outcome(stub, case.data) for case in CASES]
+    lent = [outcome(lambda x, stride: x + 9, case.data) for case in CASES]
+    result = judge_outcomes(made(), own, (("im2col",), lent))
+    assert (result.verdict, result.score, result.notes) == (Verdict.WA, 0.0, ("judged with a working im2col",))
+
+
+def test_a_stand_in_that_does_not_help_changes_nothing():
+    own = [outcome(ignores_stride, case.data) for case in CASES]
+    result = judge_outcomes(made(), own, (("im2col",), own))
+    assert (result.score, result.notes) == (2.0, ())
+    fault = judge_outcomes(made(), own, (("im2col",), [Outcome("fault")] * 3))
+    assert fault.score == 2.0
+
+
+def test_a_float64_answer_is_wrong_only_where_the_dtype_matters():
+    def wide(x, stride):
+        return right(x, stride).double()
+
+    assert judged(wide).verdict is Verdict.OK
+    result = judged(wide, exact_dtype=True)
+    assert result.verdict is Verdict.TY
+    assert "the dtype is float64, expected float32" in result.message

@@ -1,0 +1,39 @@
+"""The small row of the grader's tests, built once per module, and a marker for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import nbformat
+import pytest
+from grader_helpers import SECRET, SLUG, Class, quicken
+
+from autograder import assemble, new_chapter, paths, rows
+from autograder.grading import Marker
+from autograder.nbgrader_release import generate
+from autograder.sandbox import detect
+
+
+@pytest.fixture(scope="module")
+def klass(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
+    place = tmp_path_factory.mktemp("grader")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DLCV_ROOT", str(place / "rows"))
+        patch.setenv("DLCV_BUILD", str(place / "build"))
+        patch.setenv("DLCV_CACHE", str(place / "cache"))
+        patch.setenv("DLCV_PACKS", str(place / "build" / "packs"))
+        new_chapter.new_chapter(SLUG)
+        row = rows.load_row(SLUG)
+        assemble.assemble(row, packs=False)
+        made = generate(paths.source(SLUG), SLUG, place / "release")
+        yield Class(row, json.loads(nbformat.writes(nbformat.read(made[0], as_version=4))))
+        rows.forget(SLUG)
+
+
+@pytest.fixture(scope="module")
+def marker(klass: Class) -> Iterator[Marker]:
+    """A marker at the highest level of this machine, with short limits."""
+    with Marker(SLUG, SECRET, detect()) as made:
+        quicken(made)
+        yield made
