@@ -110,7 +110,8 @@ class SandboxRunner:
         """Run one entry on `payload` in a fresh job; return how it ended and what it wrote.
 
         If the warm parent dies the job is tried once more in a new one. A second death is told as a fault: a job cannot
-        reach the warm parent, so no student may be charged with it.
+        reach the warm parent, so no student may be charged with it. In a cold sandbox the job shares the supervisor's
+        namespace and can kill it, and nothing else can: there a second death is the job's own.
 
         Raises:
             SandboxFault: the sandbox did not start, or died twice.
@@ -121,6 +122,8 @@ class SandboxRunner:
                 return self._exchange(entry, payload, limits)
             except _Died:
                 self.close()
+                if last and self.cold:
+                    return Ended(signal=signal.SIGKILL), b""
                 if last:
                     raise SandboxFault("the sandbox itself ended during this job, twice") from None
             except BaseException:

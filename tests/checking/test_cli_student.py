@@ -89,7 +89,8 @@ def test_check_judges_the_saved_notebook(dlcv, course):
     code, out, _ = dlcv("check", "ch98.f")
     assert code == 0
     assert "OK right" in out
-    assert json.loads(dlcv("next", "--json")[1])["exercise"] != "ch98.f"
+    following = json.loads(dlcv("next", "--json")[1])  # another chapter's, where a release with packs is in reach
+    assert following is None or not following["exercise"].startswith("ch98.")
     rows = {row["chapter"]: row for row in json.loads(dlcv("progress", "--json")[1])}
     assert (rows["ch98"]["solved"], rows["ch98"]["next"]) == (["f", "g"], None)
 
