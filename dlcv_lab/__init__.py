@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dlcv_lab import checking as checking
     from dlcv_lab import data as data
     from dlcv_lab import world as world
+    from dlcv_lab import zoo as zoo
     from dlcv_lab.checking.verbs import check as check
     from dlcv_lab.checking.verbs import hint as hint
     from dlcv_lab.checking.verbs import needs as needs
@@ -56,7 +57,7 @@ _HOMES = {
     "accuracy": "training",
     "fit": "training",
 }
-_SUBMODULES = ("checking", "data", "world")
+_SUBMODULES = ("checking", "data", "world", "zoo")
 
 __all__ = ["__version__", *sorted([*_HOMES, *_SUBMODULES])]
 

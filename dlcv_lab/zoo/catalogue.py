@@ -1,0 +1,209 @@
+"""What stands in the zoo: one row a model, and the errors that every part of the zoo raises."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class ZooError(Exception):
+    """Something about a model of the zoo that the user can mend; the message says how."""
+
+
+class UnknownModelError(ZooError, ValueError):
+    """No model has this name."""
+
+
+class MissingLibraryError(ZooError, ImportError):
+    """A library that this model needs is not installed."""
+
+
+class DamagedWeightsError(ZooError, RuntimeError):
+    """Weights are missing, truncated, changed, or of another format version."""
+
+
+class MissingModelError(ZooError, RuntimeError):
+    """A full-scale model is not on this machine and cannot be fetched now."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run tells about itself: steps done, seed, seconds of wall time, parameters, and its data."""
+
+    steps: int
+    seed: int
+    seconds: float
+    parameters: int
+    data: str
+    limits: str
+    """What the model cannot do."""
+
+
+class Maker(Protocol):
+    """What a row's `made_by` names: a module, or an object in one, with these three functions."""
+
+    def train(
+        self,
+        folder: Path,
+        *,
+        steps: int | None = None,
+        device: str = "cpu",
+        resume: bool = False,
+        progress: bool = True,
+    ) -> Trained:
+        """Write the model's files, in its library's own format, into a folder that exists.
+
+        State to resume from goes to `folder / CHECKPOINT`; without `steps` it trains as long as the shipped model did.
+        """
+
+    def measure(self, folder: Path, *, device: str = "cpu") -> dict[str, float]:
+        """Return the figures of the model in the folder on held-out data; the same ones each time."""
+
+    def load(self, folder: Path, *, device: Any = "cpu") -> Any:
+        """Return the model in the folder as its library's users expect it."""
+
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One row of the catalogue.
+
+    `needs` are the modules to import, `extra` the pip extra that brings them; `figures` says in words what each figure
+    of `measure` is, `least` is what a figure must reach; `full` is the model that `scale="full"` gives.
+    """
+
+    name: str
+    what: str
+    gives: str
+    made_by: str
+    extra: str
+    needs: tuple[str, ...]
+    full: str
+    figures: dict[str, str] = field(default_factory=dict)
+    least: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Return where its weights lie in the package."""
+        return WEIGHTS / self.name
+
+    def maker(self) -> Maker:
+        """Import and return what trains, measures and loads it.
+
+        Raises:
+            MissingLibraryError: a library that it needs is not installed.
+        """
+        require(self)
+        module, _, attribute = self.made_by.partition(":")
+        found = importlib.import_module(f"dlcv_lab.zoo.{module}")
+        return cast("Maker", getattr(found, attribute) if attribute else found)
+
+
+MODELS: dict[str, Model] = {
+    row.name: row
+    for row in (
+        Model(
+            name="clip",
+            what="pictures and captions in one space",
+            gives="(model, preprocess, tokenizer) of open_clip",
+            made_by="clip",
+            extra="vl",
+            needs=("open_clip", "transformers"),
+            full="ViT-B-32, laion2b_s34b_b79k",
+        ),
+        Model(
+            name="sd",
+            what="pictures from prompts, by latent diffusion",
+            gives="a StableDiffusionPipeline of diffusers",
+            made_by="diffusion",
+            extra="diffusion",
+            needs=("diffusers", "transformers"),
+            full="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        ),
+        Model(
+            name="video",
+            what="clips from prompts: sd with attention over time",
+            gives="a pipeline of diffusers",
+            made_by="video",
+            extra="diffusion",
+            needs=("diffusers", "transformers"),
+            full="",
+        ),
+        Model(
+            name="uncond",
+            what="pictures without prompts, by diffusion of pixels",
+            gives="a DDPMPipeline of diffusers",
+            made_by="unconditional",
+            extra="diffusion",
+            needs=("diffusers",),
+            full="google/ddpm-cifar10-32",
+        ),
+        Model(
+            name="gpt",
+            what="the world's language, GPT-2's architecture; knows the facts",
+            gives="(model, tokenizer) of transformers",
+            made_by="language:GPT",
+            extra="vl",
+            needs=("transformers",),
+            full="openai-community/gpt2",
+        ),
+        Model(
+            name="llama",
+            what="the world's language, Llama's architecture; knows the facts",
+            gives="(model, tokenizer) of transformers",
+            made_by="language:LLAMA",
+            extra="vl",
+            needs=("transformers",),
+            full="TinyLlama/TinyLlama-1.1B-Chat-v1.0",
+        ),
+        Model(
+            name="vit",
+            what="shapes by a vision transformer",
+            gives="(model, transform) of timm",
+            made_by="classifiers:VIT",
+            extra="vl",
+            needs=("timm",),
+            full="vit_small_patch16_224.augreg_in21k_ft_in1k",
+        ),
+        Model(
+            name="resnet",
+            what="shapes by a residual convolutional network",
+            gives="(model, transform): torchvision's ResNet class",
+            made_by="classifiers:RESNET",
+            extra="vl",
+            needs=("timm",),
+            full="torchvision resnet50, IMAGENET1K_V2",
+        ),
+    )
+}
+
+
+def find(name: str) -> Model:
+    """Return the row of a name.
+
+    Raises:
+        UnknownModelError: there is none; the message names the nearest.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    near = difflib.get_close_matches(str(name).lower(), MODELS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UnknownModelError(f"the zoo has no model {name!r}; {hint}There are {', '.join(MODELS)}.")
+
+
+def require(model: Model) -> None:
+    """Raise MissingLibraryError if a library of the row is not installed."""
+    missing = [module for module in model.needs if importlib.util.find_spec(module) is None]
+    if missing:
+        raise MissingLibraryError(
+            f"the model {model.name!r} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} "
+            f'not installed: run pip install "dlcv-lab[{model.extra}]"'
+        )
