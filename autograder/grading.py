@@ -27,13 +27,15 @@ Results = tuple[ExerciseResult, ...]
 class Marker:
     """Judges notebooks of one chapter with one secret at one isolation level. Not for use by two threads."""
 
-    def __init__(self, chapter: str, secret: bytes, level: str, *, slot: int = 0, cold: bool = False) -> None:
+    def __init__(
+        self, chapter: str, secret: bytes, level: str, *, slot: int = 0, cold: bool = False, device: str = "cpu"
+    ) -> None:
         torch.set_num_threads(1)
         self.row: Row = load_row(chapter)
         self.secret, self.level = secret, level
         self.infos = infos_by_notebook(self.row)
         setups = "\n".join(dict.fromkeys(info.setup for infos in self.infos.values() for info in infos))
-        self.runner = SandboxRunner(level, self.row.key, setup=setups, slot=slot, cold=cold)
+        self.runner = SandboxRunner(level, self.row.key, setup=setups, cold=cold, device=device)
 
     def __enter__(self) -> Marker:
         return self
@@ -72,7 +74,7 @@ class Marker:
             slug=self.row.slug,
             address=self.address(submission.student, digests),
             key=key_id(self.secret),
-            isolation=self.level,
+            isolation=self.runner.label,
             results=results,
             digests=digests,
             extras=tuple(info.name for infos in self.infos.values() for info in infos if not info.core),

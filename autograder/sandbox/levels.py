@@ -83,3 +83,18 @@ def require(minimum: str = DEFAULT_MINIMUM, level: str | None = None) -> str:
             + (": then a submission can read and change everything that you can." if reached == "none" else ".")
         )
     return reached
+
+
+def require_device(device: str) -> str:
+    """Return `device` if jobs can run on it here; raise `IsolationError` with the reason otherwise."""
+    if device not in ("cpu", "cuda"):
+        raise IsolationError(f"there is no device {device!r} for grading; write cpu or cuda")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise IsolationError(
+                "--device cuda: torch finds no GPU here; install a build of torch with CUDA and the driver, or leave "
+                "--device out (exercises are made for the processor and give the same verdicts there)"
+            )
+    return device

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,14 +17,15 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
-from autograder.sandbox import command, levels
+from autograder.sandbox import command, cuda, levels
+from autograder.sandbox.inside import STRETCH, syscalls
 from dlcv_lab.checking.model import Job, Limits, Outcome
 from dlcv_lab.checking.wire import decode_outcome, encode_job
 from dlcv_lab.checking.worker import frames
 
 RUN, READ = "inside.entries:run_cases", "inside.entries:read_programs"
 _START_SECONDS = 180.0  # importing torch on a cold disk
-_GRACE = 20.0  # the supervisor ends a job on time; this much later the runner ends the supervisor
+_GRACE = 150.0  # the supervisor ends a job on time; this much later the runner ends the supervisor
 
 
 class SandboxFault(RuntimeError):
@@ -33,7 +33,7 @@ class SandboxFault(RuntimeError):
 
 
 class _Died(Exception):
-    """The warm parent ended without a report."""
+    """The warm parent ended, or was silent, without a report."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,17 @@ class SandboxRunner:
     """Runs jobs one after another, each in a process of its own. Use one per thread or process.
 
     `level` is a name of `levels.LEVELS` (default: what the machine reaches); `setup` is the chapter's given set-up,
-    which the warm parent runs once; `slot` numbers workers, so that jobs of two workers never share a user. With
-    `cold`, or where a job cannot be given namespaces of its own, each job starts a sandbox from nothing: as safe, but
-    with all imports (seconds instead of milliseconds).
+    which the warm parent runs once. With `cold`, or where a job cannot be given namespaces of its own, each job starts
+    a sandbox from nothing: as safe, but with all imports (seconds instead of milliseconds). `device` "cuda" does so
+    too, because a process that has used CUDA must not be forked.
     """
 
     def __init__(
-        self, level: str | None = None, chapter: str = "", *, setup: str = "", slot: int = 0, cold: bool = False
+        self, level: str | None = None, chapter: str = "", *, setup: str = "", cold: bool = False, device: str = "cpu"
     ) -> None:
         self.level = level or levels.detect()
-        self.chapter, self.slot, self.cold = chapter, slot, cold
+        self.chapter, self.device = chapter, levels.require_device(device)
+        self.cold = cold or device == "cuda"
         self.mechanism = levels.mechanism(self.level)
         self.setup = statements_of(setup)
         self.starts = 0
@@ -97,8 +98,15 @@ class SandboxRunner:
     ) -> None:
         self.close()
 
+    @property
+    def label(self) -> str:
+        """Return the level by name, and "cold" where every job starts a sandbox from nothing; known after a job."""
+        return f"{self.level} (cold)" if self.cold else self.level
+
     def run(self, job: Job) -> list[Outcome]:
         """Run a job and return one outcome per case. Never raises for what the student's code does."""
+        if self.device == "cuda":
+            job = cuda.on_gpu(job)
         try:
             ended, raw = self.call(RUN, encode_job(job), job.limits)
         except SandboxFault as fault:
@@ -109,9 +117,10 @@ class SandboxRunner:
     def call(self, entry: str, payload: bytes, limits: Limits) -> tuple[Ended, bytes]:
         """Run one entry on `payload` in a fresh job; return how it ended and what it wrote.
 
-        If the warm parent dies the job is tried once more in a new one. A second death is told as a fault: a job cannot
-        reach the warm parent, so no student may be charged with it. In a cold sandbox the job shares the supervisor's
-        namespace and can kill it, and nothing else can: there a second death is the job's own.
+        A job that was killed by a signal which nobody here sent (a machine short of memory does that), or whose warm
+        parent died, is run once more. A second death of the warm parent is told as a fault: a job cannot reach it, so
+        no student may be charged with it. In a cold sandbox only a filter of system calls keeps the job from it; on a
+        processor for which there is none, the second death is the job's own.
 
         Raises:
             SandboxFault: the sandbox did not start, or died twice.
@@ -119,10 +128,12 @@ class SandboxRunner:
         for last in (False, True):
             self._ensure()
             try:
-                return self._exchange(entry, payload, limits)
+                ended, raw = self._exchange(entry, payload, limits)
+                if last or ended.killed or ended.signal != signal.SIGKILL:
+                    return ended, raw
             except _Died:
                 self.close()
-                if last and self.cold:
+                if last and self.cold and not syscalls.supported():
                     return Ended(signal=signal.SIGKILL), b""
                 if last:
                     raise SandboxFault("the sandbox itself ended during this job, twice") from None
@@ -139,7 +150,7 @@ class SandboxRunner:
         if self._process is not None:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._launch = command.launch(self.mechanism, self.setup, (RUN, READ), cold=self.cold, slot=self.slot)
+        self._launch = command.launch(self.mechanism, self.setup, (RUN, READ), cold=self.cold, device=self.device)
         with theirs:
             if theirs.fileno() == 3:
                 raise SandboxFault("descriptor 3 is taken")
@@ -164,8 +175,8 @@ class SandboxRunner:
             process.wait()
             if process.stderr is not None:
                 process.stderr.close()
-        for path in launch.remove if launch else ():
-            shutil.rmtree(path, ignore_errors=True)
+        if launch is not None:
+            launch.clean()
 
     def _ensure(self) -> None:
         self.start()
@@ -207,7 +218,7 @@ class SandboxRunner:
     def _exchange(self, entry: str, payload: bytes, limits: Limits) -> tuple[Ended, bytes]:
         assert self._control is not None
         uid = self._launch.uid if self._launch else None
-        header = {"entry": entry, "limits": asdict(limits), "uid": uid, "level": self.mechanism}
+        header = {"entry": entry, "limits": asdict(limits), "uid": uid, "level": self.mechanism, "device": self.device}
         answers, answers_in = os.pipe()
         report, report_in = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with tempfile.TemporaryFile() as job, report:
@@ -231,7 +242,7 @@ class SandboxRunner:
     def _listen(self, answers: int, report: socket.socket, limits: Limits) -> tuple[Ended, bytes]:
         """Collect answers up to the cap until the supervisor reports; then nothing of the job is left to write."""
         raw, told, most = bytearray(), b"", limits.output_bytes + 2**20
-        end = time.monotonic() + limits.seconds + _GRACE
+        end = time.monotonic() + (1 + STRETCH) * limits.seconds + _GRACE
         sources: list[Any] = [report, answers]
         while not told.endswith(b"\n"):
             heard = select.select(sources, [], [], max(0.0, end - time.monotonic()))[0]

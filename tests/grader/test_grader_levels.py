@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
-from autograder.sandbox import IsolationError, SandboxRunner, levels, require
-from autograder.sandbox.inside import syscalls
+from autograder.sandbox import IsolationError, SandboxRunner, command, cuda, levels, require
+from autograder.sandbox.inside import syscalls, warm
 from autograder.sandbox.runner import Ended, statements_of
 from dlcv_lab.checking.envelope import encode
+from dlcv_lab.checking.execute import load_probe
 from dlcv_lab.checking.model import Job, Limits, Outcome, Program
 
 SETUP = "import torch, torch.nn.functional as F\nfrom torch import nn"
 PROBE = "def run(ns, data):\n    return ns.f(**data)\n"
-LIMITS = Limits(seconds=2.0, cpu_seconds=2.0, memory_mib=300, output_bytes=2**20)
+LIMITS = Limits(seconds=60.0, cpu_seconds=60.0, memory_mib=300, output_bytes=2**20)
+SHORT = Limits(seconds=2.0, cpu_seconds=2.0, memory_mib=300, output_bytes=2**20)
+
+REACH_UP = """
+def f():
+    import ctypes, fcntl, os
+    libc, up, done = ctypes.CDLL(None), os.getppid(), []
+    here, there = os.pipe()
+    for name, call in {
+        "all": lambda: os.kill(-1, 9), "up": lambda: os.kill(up, 9), "group": lambda: os.kill(-up, 9),
+        "thread": lambda: os.kill(up, 15), "first": lambda: os.kill(1, 9),
+        "limit": lambda: __import__("resource").prlimit(up, 0, (0, 0)),
+        "owner": lambda: fcntl.fcntl(here, fcntl.F_SETOWN, up),
+        "memory": lambda: os.open(f"/proc/{up}/mem", os.O_RDWR), "files": lambda: os.listdir(f"/proc/{up}/fd"),
+        "secrets": lambda: open(f"/proc/{up}/environ").read(),
+        "pidfd": lambda: __import__("signal").pidfd_send_signal(os.pidfd_open(up), 9),
+    }.items():
+        try:
+            call()
+            done.append(name)
+        except OSError:
+            pass
+    return [name for name in done if name != "first"]
+"""
 
 
-def outcomes(runner: SandboxRunner, code: str, *cases: dict[str, object]) -> list[Outcome]:
-    job = Job(Program(SETUP, (code,), True), PROBE, tuple(encode(case) for case in cases or ({},)), limits=LIMITS)
+def outcomes(runner: SandboxRunner, code: str, *cases: dict[str, object], limits: Limits = LIMITS) -> list[Outcome]:
+    job = Job(Program(SETUP, (code,), True), PROBE, tuple(encode(case) for case in cases or ({},)), limits=limits)
     return runner.run(job)
 
 
@@ -38,7 +67,7 @@ def test_one_bad_job_does_not_touch_the_next(level: str) -> None:
     with SandboxRunner(level, setup=SETUP) as runner:
         assert outcomes(runner, "def f(): return torch.arange(3)")[0].value.tolist() == [0, 1, 2]
         assert outcomes(runner, "def f(): import os; os._exit(3)")[0].status == "signal"
-        assert outcomes(runner, "def f():\n    while True: pass")[0].status == "timeout"
+        assert outcomes(runner, "def f():\n    while True: pass", limits=SHORT)[0].status == "timeout"
         assert (
             outcomes(runner, "def f():\n    x = []\n    while True: x.append(bytearray(2**22))")[0].status == "memory"
         )
@@ -53,8 +82,65 @@ def test_one_bad_job_does_not_touch_the_next(level: str) -> None:
 def test_a_cold_sandbox_gives_the_same_answers() -> None:
     with SandboxRunner("bubblewrap", setup=SETUP, cold=True) as runner:
         assert outcomes(runner, "def f(): return torch.ones(2)")[0].value.tolist() == [1, 1]
-        killed = "def f():\n    import os\n    os.kill(-1, 9)\n    os.kill(os.getppid(), 9)"
-        assert outcomes(runner, killed)[0].status == "signal"
+        assert runner.label == "bubblewrap (cold)"
+        ended = outcomes(runner, REACH_UP)[0]
+        assert (ended.value, runner.starts) == ([], 2), "a job can neither end nor read its supervisor"
+        assert outcomes(runner, "def f():\n    import os\n    os.kill(os.getpid(), 9)")[0].status == "signal"
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+@pytest.mark.skipif(len(reachable()) < 3, reason="needs root and bubblewrap")
+def test_two_sandboxes_side_by_side_do_not_end_each_others_jobs() -> None:
+    """Root's sandboxes once shared a user: what one of them cleared away could be the other's job."""
+    sleep = "def f():\n    import time\n    time.sleep({})\n    return 1"
+    with SandboxRunner("bubblewrap", setup=SETUP) as one, SandboxRunner("uid", setup=SETUP) as other:
+        for runner in (one, other):
+            assert outcomes(runner, "def f(): return 1")[0].value == 1
+        with ThreadPoolExecutor(2) as pool:
+            short = pool.submit(outcomes, other, sleep.format(2))
+            long = pool.submit(outcomes, one, sleep.format(4))
+            assert [short.result()[0].value, long.result()[0].value] == [1, 1]
+        users = {runner._launch.user.uid for runner in (one, other) if runner._launch and runner._launch.user}
+        assert len(users) == 2
+
+
+@pytest.mark.sandbox
+def test_waiting_for_a_processor_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = asdict(SHORT)
+    watch = warm._Watch(os.getpid(), {"limits": limits, "uid": None}, "none", False, set(), 0, 0)
+    begin = time.monotonic() - 10
+    monkeypatch.setattr(warm, "_queued", lambda pid: 9.5)
+    assert watch._spent(begin) == pytest.approx(10 - 3 * SHORT.seconds, abs=1), "at most three times the limit"
+    monkeypatch.setattr(warm, "_queued", lambda pid: 1.0)
+    assert watch._spent(begin) > SHORT.seconds
+
+
+def test_a_gpu_is_asked_for_by_name_and_spawned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choice only: whether a job runs on a GPU was not tried here."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(IsolationError, match="finds no GPU"):
+        SandboxRunner("none", device="cuda")
+    with pytest.raises(IsolationError, match="cpu or cuda"):
+        SandboxRunner("none", device="tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(command, "gpu_devices", lambda: [Path("/dev/null")])
+    runner = SandboxRunner("bubblewrap", device="cuda")
+    assert (runner.cold, runner.label) == (True, "bubblewrap (cold)"), "never forked from a process that has CUDA"
+    made = command.launch("none", (), (), cold=True, device="cuda")
+    assert made.env["CUDA_VISIBLE_DEVICES"]
+    made.clean()
+    made = command.launch("none", (), (), cold=True)
+    assert made.env["CUDA_VISIBLE_DEVICES"] == ""
+    made.clean()
+
+
+def test_a_job_for_a_gpu_moves_its_inputs_there() -> None:
+    job = cuda.on_gpu(Job(Program("", (), True), "def run(ns, data):\n    return data['x'] + torch.ones(2)\n", ()))
+    probe = load_probe(job.probe)
+    x = torch.arange(2.0)
+    assert probe(None, {"x": x, "more": [x, {"y": (x,)}]}, device="cpu").tolist() == [1, 2]
+    assert probe(None, {"x": x}, device="meta").device.type == "meta"
 
 
 @pytest.mark.sandbox
@@ -102,9 +188,10 @@ def test_the_parent_runs_every_statement_of_the_set_ups_once() -> None:
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_filter_ends_in_a_decision(machine: str) -> None:
+@pytest.mark.parametrize("protect", [(), (2, 3)])
+def test_the_filter_ends_in_a_decision(machine: str, protect: tuple[int, ...]) -> None:
     """Every jump of the system-call filter lands inside it, and it never falls off its end."""
-    raw = syscalls.program(machine)
+    raw = syscalls.program(machine, protect)
     steps = [(raw[i], raw[i + 2], raw[i + 3]) for i in range(0, len(raw), 8)]
     for at, (code, yes, no) in enumerate(steps):
         if code & 7 == 5:

@@ -47,20 +47,24 @@ def private_namespaces(scratch_mib: int) -> None:
     _checked(c.mount(b"tmpfs", b"/proc", b"tmpfs", _NOSUID | _NODEV | _RDONLY, b"size=4k,mode=555"), "hide /proc")
 
 
-def limit(limits: dict[str, Any], data_now: int) -> None:
+def limit(limits: dict[str, Any], data_now: int, device: str = "cpu") -> None:
     """Set the resource limits of this process; its descendants inherit them.
 
     RLIMIT_AS cannot be used with torch (it maps far more than it touches); RLIMIT_DATA counts private writable
-    memory, the watchdog outside counts what the whole tree really holds.
+    memory, the watchdog outside counts what the whole tree really holds. CUDA maps more than the machine has, opens
+    many files and starts threads of its own: on a GPU the watchdog alone counts memory.
     """
     cpu = max(1, int(limits["cpu_seconds"] + 0.999))
     data = data_now + limits["memory_mib"] * 2**20
     file_size = limits["scratch_mib"] * 2**20
+    gpu = device == "cuda"
+    if gpu:
+        data = resource.RLIM_INFINITY
     for what, soft, hard in (
         (resource.RLIMIT_CPU, cpu, cpu + 1),
         (resource.RLIMIT_DATA, data, data),
         (resource.RLIMIT_FSIZE, file_size, file_size),
-        (resource.RLIMIT_NOFILE, 64, 64),
+        (resource.RLIMIT_NOFILE, 1024 if gpu else 64, 1024 if gpu else 64),
         (resource.RLIMIT_NPROC, limits["processes"] + 8, limits["processes"] + 8),
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_STACK, 8 * 2**20, 64 * 2**20),
@@ -79,8 +83,21 @@ def become(uid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def drop_privileges() -> None:
-    """Give up every capability and the way back, then filter system calls."""
+def hide_memory(hidden: bool) -> None:
+    """Keep other processes of the same user out of this one's memory and descriptors in /proc, or let them in."""
+    _checked(libc().prctl(4, 0 if hidden else 1, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
+
+
+def threads_of(pid: int) -> tuple[int, ...]:
+    """Return the numbers under which a process can be signalled."""
+    try:
+        return (pid, *(int(name) for name in os.listdir(f"/proc/{pid}/task") if int(name) != pid))
+    except OSError:
+        return (pid,)
+
+
+def drop_privileges(protect: tuple[int, ...] = ()) -> None:
+    """Give up every capability and the way back, then filter system calls; `protect` are processes out of reach."""
     c = libc()
     for capability in range(_LAST_CAPABILITY + 1):
         if c.prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP: EINVAL past the last, EPERM without CAP_SETPCAP
@@ -90,7 +107,7 @@ def drop_privileges() -> None:
     _checked(c.capset(ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)())), "capset")
     _checked(c.prctl(38, 1, 0, 0, 0), "no_new_privs")
     if syscalls.supported():
-        syscalls.install(c)
+        syscalls.install(c, protect)
 
 
 def only_descriptors(keep: tuple[int, ...]) -> None:

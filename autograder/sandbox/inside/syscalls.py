@@ -47,6 +47,13 @@ _ARCHITECTURES = {  # audit number, socket, clone, clone3
     "x86_64": (0xC000003E, 41, 56, 435),
     "aarch64": (0xC00000B7, 198, 220, 435),
 }
+# the ways to end another process of the same user: calls that name it first, calls refused altogether (tkill,
+# pidfd_send_signal), kill, fcntl and ioctl
+_REACHING = {
+    "x86_64": ((129, 234, 297, 302), (200, 424), 62, 72, 16),
+    "aarch64": ((138, 131, 240, 261), (130, 424), 129, 25, 29),
+}
+_OWNERS = {"fcntl": (8, 15), "ioctl": (0x8901, 0x8902)}  # F_SETOWN, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP
 
 
 def supported() -> bool:
@@ -62,14 +69,35 @@ def _refuse(number: int) -> bytes:
     return _step(_RETURN, _ERRNO | number)
 
 
-def program(machine: str) -> bytes:
-    """Return the filter for `machine` as packed `struct sock_filter` entries."""
+def _refuse_where(number: int, argument: int, values: tuple[int, ...]) -> list[bytes]:
+    """Refuse a call whose argument with this number is one of `values`."""
+    steps = [_step(_LOAD, 16 + 8 * argument)]
+    for value in values:
+        steps += [_step(_EQUAL, value, 0, 1), _refuse(errno.EPERM)]
+    return [_step(_EQUAL, number, 0, len(steps) + 1), *steps, _step(_LOAD, 0)]
+
+
+def _guard(machine: str, pids: tuple[int, ...]) -> list[bytes]:
+    """Refuse every way to end the processes `pids`, for a job that shares a user and a namespace with them."""
+    by_first, altogether, kill, fcntl, ioctl = _REACHING[machine]
+    steps = [part for number in by_first for part in _refuse_where(number, 0, pids)]
+    for number in altogether:
+        steps += [_step(_EQUAL, number, 0, 1), _refuse(errno.EPERM)]
+    listed = _refuse_where(kill, 0, pids)[1:-1]
+    groups = [_step(_AT_LEAST, 0x80000000, 0, 1), _refuse(errno.EPERM)]  # kill(-1), kill(-group)
+    steps += [_step(_EQUAL, kill, 0, len(listed) + 3), *listed, *groups, _step(_LOAD, 0)]
+    return [*steps, *_refuse_where(fcntl, 1, _OWNERS["fcntl"]), *_refuse_where(ioctl, 1, _OWNERS["ioctl"])]
+
+
+def program(machine: str, protect: tuple[int, ...] = ()) -> bytes:
+    """Return the filter for `machine` as packed `struct sock_filter` entries; `protect` are processes out of reach."""
     audit, socket_, clone, clone3 = _ARCHITECTURES[machine]
     steps = [_step(_LOAD, 4), _step(_EQUAL, audit, 1, 0), _step(_RETURN, _KILL), _step(_LOAD, 0)]
     if machine == "x86_64":  # the x32 calling convention would go round the numbers
         steps += [_step(_AT_LEAST, 0x40000000, 0, 1), _refuse(errno.EPERM)]
     for number in [*_DENIED[machine].values(), *_SHARED.values()]:
         steps += [_step(_EQUAL, number, 0, 1), _refuse(errno.EPERM)]
+    steps += _guard(machine, protect) if protect else []
     # glibc falls back from clone3 to clone, whose flags can be looked at
     steps += [_step(_EQUAL, clone3, 0, 1), _refuse(errno.ENOSYS)]
     steps += [_step(_EQUAL, clone, 0, 3), _step(_LOAD, 16), _step(_ANY_BIT, _NEW_NAMESPACES, 0, 1),
@@ -83,9 +111,9 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def install(libc: ctypes.CDLL) -> None:
+def install(libc: ctypes.CDLL, protect: tuple[int, ...] = ()) -> None:
     """Load the filter for this process and all its descendants; `no_new_privs` must be set already."""
-    raw = program(platform.machine())
+    raw = program(platform.machine(), protect)
     buffer = ctypes.create_string_buffer(raw, len(raw))
     filter_ = _Program(len(raw) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     if libc.prctl(22, 2, ctypes.byref(filter_), 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER

@@ -23,10 +23,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from . import confine
+from . import STRETCH, confine
 
 _TICK = 0.02  # seconds between two looks of the watchdog
 _NESTED = ("bubblewrap",)  # levels at which a job gets namespaces of its own
+_SHUT_IN = 120  # seconds for our own steps in the child, on the busiest machine
+_HERTZ = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -35,6 +37,7 @@ def main() -> None:
     sys.path[:0] = options["first"]
     sys.path.extend(options["last"])
     control = socket.socket(fileno=3)
+    confine.hide_memory(True)
     ready: dict[str, Any] = {"ready": True}
     try:
         scope: dict[str, Any] = {"__name__": "warm"}
@@ -117,16 +120,18 @@ def _job(
 ) -> None:  # fmt: skip
     """Shut this process in, say so, run the entry, end. Never returns."""
     try:
+        supervisor = () if nested else confine.threads_of(os.getppid())
         os.setsid()
         confine.only_descriptors((job, answers, told))
         if nested:
             confine.private_namespaces(header["limits"]["scratch_mib"])
         os.chdir(scratch or "/tmp")
-        confine.limit(header["limits"], data_now)
+        confine.limit(header["limits"], data_now, header.get("device", "cpu"))
         if header["uid"] is not None:
             confine.become(header["uid"])
         if header["level"] != "none":
-            confine.drop_privileges()
+            confine.drop_privileges(supervisor)
+        confine.hide_memory(False)
         os.write(told, b"in")
     except BaseException:
         os.write(told, traceback.format_exc(limit=3).encode()[:4000])
@@ -158,7 +163,7 @@ class _Watch:
             os.close(pidfd)
 
     def _watch(self, opened: int, pidfd: int) -> dict[str, Any]:
-        message = _read_all(opened, seconds=20)
+        message = _read_all(opened, seconds=_SHUT_IN)
         if message != b"in":
             self._kill()
             os.waitpid(self.child, 0)
@@ -171,11 +176,11 @@ class _Watch:
             events = dict(poll.poll(_TICK * 1000))
             if pidfd in events:
                 break
-            memory, processes = self._look()
+            memory, processes, busy = self._look()
             peak = max(peak, memory)
             if self.report in events:
                 killed = "output"
-            elif time.monotonic() - begin > self.limits["seconds"]:
+            elif busy > self.limits["cpu_seconds"] + 1 or self._spent(begin) > self.limits["seconds"]:
                 killed = "timeout"
             elif memory > self.limits["memory_mib"] * 2**20:
                 killed = "memory"
@@ -209,9 +214,15 @@ class _Watch:
             pid = _parent(pid)
         return False
 
-    def _look(self) -> tuple[int, int]:
+    def _spent(self, begin: float) -> float:
+        """Return the seconds since `begin`, without those in which the job was ready and others had the processor."""
+        return time.monotonic() - begin - min(_queued(self.child), STRETCH * self.limits["seconds"])
+
+    def _look(self) -> tuple[int, int, float]:
+        """Return memory in bytes, number of processes and seconds of processor time of the whole tree."""
         members = self._members()
-        return sum(max(0, _memory(pid)[0] - self.base) for pid in members), len(members)
+        memory = sum(max(0, _memory(pid)[0] - self.base) for pid in members)
+        return memory, len(members), sum(_busy(pid) for pid in members)
 
     def _kill(self) -> None:
         """Kill the job; where it is process 1 of its own namespace, the kernel kills all the rest with it."""
@@ -267,6 +278,18 @@ def _stat(pid: int) -> list[str]:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     return []
+
+
+def _busy(pid: int) -> float:
+    """Return the processor seconds of a process and of its children that have ended."""
+    return sum(map(int, _stat(pid)[11:15])) / _HERTZ
+
+
+def _queued(pid: int) -> float:
+    """Return the seconds that a process was ready to run and had no processor; 0 where the kernel does not count."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
 
 
 def _parent(pid: int) -> int:
