@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dlcv_lab
-from dlcv_lab.checking.envelope import EnvelopeError
 from dlcv_lab.checking.model import Pack
-from dlcv_lab.checking.wire import decode_pack, encode_pack
 
 REMEDY = (
     "work in a folder of the course's repository, install the course's own wheel of dlcv-lab, "
@@ -143,6 +141,9 @@ def load_pack(chapter: str, name: str, start: Path | None = None) -> Pack:
 
 @functools.lru_cache(maxsize=256)
 def _read(path: Path, _: int) -> Pack:
+    from dlcv_lab.checking.envelope import EnvelopeError  # torch comes with it, and takes seconds
+    from dlcv_lab.checking.wire import decode_pack
+
     try:
         return decode_pack(path.read_bytes())
     except EnvelopeError as error:
@@ -181,6 +182,8 @@ def find_exercise(name: str, chapter: str | None = None, start: Path | None = No
 
 def save_pack(pack: Pack, path: Path) -> None:
     """Write a pack in one step. The same pack gives the same bytes."""
+    from dlcv_lab.checking.wire import encode_pack
+
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -9,13 +9,18 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 OLDEST = (3, 11)
-PACKAGES = ("torch", "torchvision", "safetensors", "einops", "jaxtyping", "matplotlib", "ipywidgets", "jupyterlab")
+PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "einops", "jaxtyping", "matplotlib", "ipykernel",
+            "ipywidgets", "jupyterlab")  # fmt: skip
 EXTRAS = {"vl": ("open_clip", "transformers", "timm", "peft"), "diffusion": ("diffusers", "transformers", "peft")}
 ROOM_MIB = 500
+KERNEL = "python3"
+AGAIN = "python -m pip install --upgrade -r requirements.txt, in the course's folder"
 
 
 @dataclass(frozen=True)
@@ -29,27 +34,58 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Return every finding, in the order of the report."""
-    return [
-        finding for look in (_python, _packages, _extras, _packs, _compute, _folder, _sandbox) for finding in look()
-    ]
+    """Return every finding, in the order of the report. A look that itself fails is a finding too."""
+    looks = (_python, _packages, _extras, _torch, _kernel, _packs, _folder, _sandbox)
+    return [finding for look in looks for finding in _guarded(look)]
+
+
+def _guarded(look: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return look()
+    except Exception as error:  # whatever is broken, the doctor says it and goes on
+        return [Finding(look.__name__.strip("_"), False, f"{type(error).__name__}: {error}", AGAIN)]
 
 
 def _python() -> list[Finding]:
     version = platform.python_version()
     ok = sys.version_info >= OLDEST
-    remedy = "" if ok else f"install Python {OLDEST[0]}.{OLDEST[1]} or newer and make a new environment with it"
-    return [Finding("Python", ok, f"{version} on {platform.system()} {platform.machine()}", remedy)]
+    remedy = f"install Python {OLDEST[0]}.{OLDEST[1]} or newer (python.org) and make a new environment with it"
+    where = "a virtual environment" if sys.prefix != sys.base_prefix else "no virtual environment"
+    text = f"{version} on {platform.system()} {platform.machine()}, {where}"
+    return [Finding("Python", ok, text, "" if ok else remedy)]
 
 
 def _packages() -> list[Finding]:
-    found = []
-    for name in PACKAGES:
-        try:
-            found.append(Finding(name, True, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            found.append(Finding(name, False, "not installed", f"pip install {name}"))
-    return found
+    return [_package(name, least) for name, least in _needed().items()]
+
+
+def _needed() -> dict[str, str]:
+    """Return package -> the versions that dlcv-lab asks for, such as ">=2.6"; "" where they are not known."""
+    asked = dict.fromkeys(PACKAGES, "")
+    if importlib.util.find_spec("packaging") is None:
+        return asked
+    from packaging.requirements import Requirement
+
+    try:
+        lines = importlib.metadata.requires("dlcv-lab") or []
+    except importlib.metadata.PackageNotFoundError:
+        return asked
+    found = [requirement for requirement in map(Requirement, lines) if requirement.marker is None]
+    return asked | {each.name: str(each.specifier) for each in found if each.name in asked}
+
+
+def _package(name: str, least: str) -> Finding:
+    remedy = f'python -m pip install --upgrade "{name}{least}"'
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, False, "not installed", remedy)
+    if least:
+        from packaging.specifiers import SpecifierSet
+
+        if not SpecifierSet(least).contains(version, prereleases=True):
+            return Finding(name, False, f"{version} is installed and {least} is needed", remedy)
+    return Finding(name, True, version)
 
 
 def _extras() -> list[Finding]:
@@ -57,8 +93,59 @@ def _extras() -> list[Finding]:
     for extra, modules in EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         text = f"without {', '.join(missing)}: some later chapters need it" if missing else "installed"
-        found.append(Finding(f"extra [{extra}]", None, text, f'pip install "dlcv-lab[{extra}]"' if missing else ""))
+        remedy = f'python -m pip install "dlcv-lab[{extra}]"' if missing else ""
+        found.append(Finding(f"extra [{extra}]", None, text, remedy))
     return found
+
+
+def _torch() -> list[Finding]:
+    """Load torch, which is where a broken installation shows, and say what it computes on."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    try:
+        torch = importlib.import_module("torch")
+        torch.ones(2, 2).sum().item()
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        remedy = "python -m pip install --force-reinstall torch torchvision"
+        if sys.platform == "win32":
+            remedy = "install Microsoft's Visual C++ Redistributable (x64), restart, then " + remedy
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        return [Finding("torch works", False, said[0], remedy)]
+    if torch.cuda.is_available():
+        device = f"CUDA: {torch.cuda.get_device_name(0)}"
+    elif getattr(torch.backends, "mps", None) and torch.backends.mps.is_available():
+        device = "Apple's MPS"
+    else:
+        device = "no GPU, and none is needed at laptop scale"
+    threads = os.environ.get("OMP_NUM_THREADS", "not set; the lessons set one thread themselves")
+    return [
+        Finding("torch works", True, "adds numbers up"),
+        Finding("device", None, device),
+        Finding("processor", None, f"{os.cpu_count() or 1} cores, OMP_NUM_THREADS {threads}"),
+    ]
+
+
+def _kernel() -> list[Finding]:
+    """Find out which Python a notebook would run: often a Jupyter of another environment is the whole trouble."""
+    remedy = f"{_quoted(sys.executable)} -m ipykernel install --sys-prefix, then `dlcv lab` from this environment"
+    if importlib.util.find_spec("jupyter_client") is None:
+        return [Finding("notebook kernel", False, "jupyter_client is not installed", AGAIN)]
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        program = KernelSpecManager().get_kernel_spec(KERNEL).argv[0]
+    except NoSuchKernel:
+        return [Finding("notebook kernel", False, f"there is no kernel named {KERNEL}", remedy)]
+    found = shutil.which(program) or program
+    same = Path(program).name == program or os.path.realpath(found) == os.path.realpath(sys.executable)
+    prefixes = Path(found).parent == Path(sys.executable).parent
+    if same or prefixes:
+        return [Finding("notebook kernel", True, "notebooks run this Python")]
+    return [Finding("notebook kernel", False, f"notebooks run {found}, not {sys.executable}", remedy)]
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"' if " " in path else path
 
 
 def _packs() -> list[Finding]:
@@ -66,10 +153,9 @@ def _packs() -> list[Finding]:
 
     try:
         held = packs.list_packs()
-    except Exception as error:  # whatever is wrong with the packs, the doctor says it and goes on
-        return [
-            Finding("exercises", False, str(error), "install dlcv-lab again, or copy the course's .dlcv folder here")
-        ]
+    except packs.PacksError as error:
+        remedy = "install dlcv-lab again, or copy the course's .dlcv folder here"
+        return [Finding("exercises", False, str(error), remedy)]
     chapters = sorted({chapter for chapter, _ in held})
     if not held:
         remedy = "work in a folder of the course's repository, or run `dlcv assemble` in the checkout"
@@ -77,42 +163,24 @@ def _packs() -> list[Finding]:
     return [Finding("exercises", True, f"{len(held)} in {', '.join(chapters)}")]
 
 
-def _compute() -> list[Finding]:
-    if importlib.util.find_spec("torch") is None:
-        return []
-    import torch
-
-    if torch.cuda.is_available():
-        device = f"CUDA: {torch.cuda.get_device_name(0)}"
-    elif getattr(torch.backends, "mps", None) and torch.backends.mps.is_available():
-        device = "Apple's MPS"
-    else:
-        device = "no GPU, and none is needed at laptop scale"
-    cores = os.cpu_count() or 1
-    threads = os.environ.get("OMP_NUM_THREADS", "not set; the lessons set one thread themselves")
-    return [Finding("device", None, device), Finding("processor", None, f"{cores} cores, OMP_NUM_THREADS {threads}")]
-
-
 def _folder() -> list[Finding]:
     here = Path.cwd()
     free = shutil.disk_usage(here).free // 2**20
-    room = Finding(
-        "disk", free >= ROOM_MIB, f"{free} MiB free", "" if free >= ROOM_MIB else f"free {ROOM_MIB} MiB on this disk"
-    )
-    writable = os.access(here, os.W_OK)
-    remedy = "" if writable else "work in a folder of your own, such as one in your home folder"
-    return [room, Finding("this folder", writable, "can be written" if writable else "cannot be written", remedy)]
+    roomy = free >= ROOM_MIB
+    remedy = "" if roomy else f"make room: {ROOM_MIB} MiB on the disk of {here}"
+    findings = [Finding("disk", roomy, f"{free} MiB free", remedy)]
+    try:
+        with tempfile.TemporaryFile(dir=here):
+            pass
+    except OSError as error:
+        away = "work in a folder of your own, such as one in your home folder"
+        return [*findings, Finding("this folder", False, f"{here} cannot be written ({error.strerror})", away)]
+    return [*findings, Finding("this folder", True, "can be written")]
 
 
 def _sandbox() -> list[Finding]:
+    """Ask the instructor's half about its sandbox, where it is installed."""
     if importlib.util.find_spec("autograder") is None:
         return []
-    levels = importlib.import_module("autograder.sandbox.levels")
-    level = levels.detect()
-    try:
-        levels.require()
-    except levels.IsolationError as error:
-        return [Finding("grader's sandbox", False, f"isolation level {level}", str(error))]
-    means = levels.mechanism(level)
-    text = f"isolation level {level}" + (f", jobs shut in by {means}" if means != level else "")
-    return [Finding("grader's sandbox", True, text)]
+    advice = importlib.import_module("autograder.sandbox.advice")
+    return [Finding(*line) for line in advice.examine()]
