@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +24,8 @@ from dlcv_lab.checking.wire import decode_outcome, encode_job
 from dlcv_lab.checking.worker import frames
 
 RUN, READ = "inside.entries:run_cases", "inside.entries:read_programs"
+# what torch and numpy import at the first gradient, optimizer or tensor from bytes: in a warm parent once, not per job
+_LOADED_LATE = ("import torch._dynamo", "import numpy.ctypeslib", "import dlcv_lab.checking.probing")
 _START_SECONDS = 180.0  # importing torch on a cold disk
 _GRACE = 150.0  # the supervisor ends a job on time; this much later the runner ends the supervisor
 
@@ -112,7 +114,8 @@ class SandboxRunner:
         except SandboxFault as fault:
             return [Outcome("fault", message=str(fault)) for _ in job.inputs]
         outcomes = [_told(decode_outcome(frame, job.limits.output_bytes)) for frame in frames(raw, len(job.inputs))]
-        return outcomes + [ended.outcome()] * (len(job.inputs) - len(outcomes))
+        outcomes += [ended.outcome()] * (len(job.inputs) - len(outcomes))
+        return [replace(outcome, peak=ended.peak) for outcome in outcomes]
 
     def call(self, entry: str, payload: bytes, limits: Limits) -> tuple[Ended, bytes]:
         """Run one entry on `payload` in a fresh job; return how it ended and what it wrote.
@@ -150,7 +153,8 @@ class SandboxRunner:
         if self._process is not None:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._launch = command.launch(self.mechanism, self.setup, (RUN, READ), cold=self.cold, device=self.device)
+        setup = self.setup if self.cold else (*self.setup, *_LOADED_LATE)
+        self._launch = command.launch(self.mechanism, setup, (RUN, READ), cold=self.cold, device=self.device)
         with theirs:
             if theirs.fileno() == 3:
                 raise SandboxFault("descriptor 3 is taken")

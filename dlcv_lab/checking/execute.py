@@ -99,7 +99,7 @@ def run_case(run: Callable[[Any, dict[str, Any]], Any], ns: Any, raw: bytes, for
     interrupt goes through to the caller.
     """
     data = decode(raw, max_bytes=2**40)
-    torch.manual_seed(0)
+    _seed()
     watch = OperatorWatch(forbid.aten) if forbid.aten else contextlib.nullcontext()
     started = time.perf_counter()
     try:
@@ -118,6 +118,13 @@ def run_case(run: Callable[[Any, dict[str, Any]], Any], ns: Any, raw: bytes, for
     if isinstance(watch, OperatorWatch):
         facts["forbidden"] = tuple(watch.seen)
     return Outcome(**{**_core(outcome), **facts})
+
+
+def _seed() -> None:
+    """Seed what a case can draw from. `torch.manual_seed` would note a traceback for every kind of device, each time."""
+    torch.default_generator.manual_seed(0)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(0)
 
 
 def run_job(job: Job, emit: Callable[[int, bytes], None]) -> None:

@@ -12,6 +12,8 @@ import ast
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 from dlcv_lab.checking.magics import without_magics
 from dlcv_lab.checking.model import ExerciseInfo, Program
@@ -34,39 +36,61 @@ def extract(cells: Sequence[CodeCell], info: ExerciseInfo, infos: Iterable[Exerc
         info: the exercise.
         infos: all exercises of the notebook, `info` included.
     """
-    known = {each.name: each for each in infos} | {info.name: info}
+    return _program(_look(cells, [*infos, info]), info)
+
+
+@dataclass(frozen=True)
+class _Notebook:
+    """What the cells of a notebook say, for all of its exercises."""
+
+    statements: list[Statement]  # those that others overrule are left out
+    notes: tuple[str, ...]
+    broken: frozenset[str]  # exercises whose solution cell cannot be read
+
+
+def _look(cells: Sequence[CodeCell], infos: Iterable[ExerciseInfo]) -> _Notebook:
+    """Parse the cells once."""
+    known = {each.name: each for each in infos}
     homes = _solution_cells(cells, known.values())
     notes: list[str] = []
     statements: list[Statement] = []
-    broken = False
+    broken: set[str] = set()
     for cell in cells:
         owner = homes.get(cell.index)
         found, note = _parse(cell, owner)
         statements += found
         if note:
             notes.append(note)
-            broken |= owner == info.name
+            broken |= {owner} if owner else set()
     if len(statements) > MAX_STATEMENTS:
         notes.append(f"only the first {MAX_STATEMENTS} of {len(statements)} statements were looked at")
         statements = statements[:MAX_STATEMENTS]
-    chosen = _without_overruled(statements, known)
-    sources = tuple(kept(chosen, reach(chosen, info.defines)))
-    attempted = broken or _is_attempted(chosen, info)
+    return _Notebook(_without_overruled(statements, known), tuple(notes), frozenset(broken))
+
+
+def _program(notebook: _Notebook, info: ExerciseInfo) -> Program:
+    sources = tuple(kept(notebook.statements, reach(notebook.statements, info.defines)))
+    attempted = info.name in notebook.broken or _is_attempted(notebook.statements, info)
     digest = hashlib.sha256("\0".join(sources).encode()).hexdigest()
-    return Program(info.setup, sources, attempted, tuple(notes), digest)
+    return Program(info.setup, sources, attempted, notebook.notes, digest)
 
 
 def read_programs(raw: bytes, infos: Sequence[ExerciseInfo]) -> dict[str, Program]:
     """Return the program of every exercise of a notebook, by name. Raises `UnreadableError` (see `read_notebook`)."""
-    cells = read_notebook(raw)
-    return {info.name: extract(cells, info, infos) for info in infos}
+    notebook = _look(read_notebook(raw), infos)
+    return {info.name: _program(notebook, info) for info in infos}
 
 
 def reached_sources(sources: Iterable[str], roots: Iterable[str], stop: Iterable[str] = ()) -> list[str]:
     """Return those of a program's statements that bind or change something that `roots` use, `stop` left aside."""
-    statements = [Statement(0, source, node) for source in sources for node in ast.parse(source).body]
+    statements = [statement for source in sources for statement in _parsed(source)]
     found = reach(statements, roots, stop)
     return [s.source for s in statements if found.names & (s.binds | (s.changes & found.variables))]
+
+
+@lru_cache(maxsize=512)  # a program's statements are mostly those of the next exercise and of the next student
+def _parsed(source: str) -> tuple[Statement, ...]:
+    return tuple(Statement(0, source, node) for node in ast.parse(source).body)
 
 
 def _solution_cells(cells: Sequence[CodeCell], infos: Iterable[ExerciseInfo]) -> dict[int, str]:
@@ -130,8 +154,13 @@ def _defined(node: ast.stmt) -> str | None:
     return node.name if isinstance(node, DEFINITIONS) else None
 
 
-def _stub_dumps(info: ExerciseInfo) -> set[str]:
-    return {_dump(node) for node in ast.parse(info.stub).body if isinstance(node, DEFINITIONS)}
+def _stub_dumps(info: ExerciseInfo) -> frozenset[str]:
+    return _dumps_of(info.stub)
+
+
+@lru_cache(maxsize=256)
+def _dumps_of(stub: str) -> frozenset[str]:
+    return frozenset(_dump(node) for node in ast.parse(stub).body if isinstance(node, DEFINITIONS))
 
 
 def _dump(node: ast.stmt) -> str:
