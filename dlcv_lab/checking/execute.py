@@ -121,7 +121,7 @@ def run_case(run: Callable[[Any, dict[str, Any]], Any], ns: Any, raw: bytes, for
 
 
 def _seed() -> None:
-    """Seed what a case can draw from. `torch.manual_seed` would note a traceback for every kind of device, each time."""
+    """Seed what a case can draw from; `torch.manual_seed` would note a traceback for every kind of device."""
     torch.default_generator.manual_seed(0)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(0)
