@@ -15,7 +15,7 @@ import nbformat
 from nbformat.notebooknode import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from autograder import cache, cards, packing, paths, references, row_checks, source
+from autograder import book_elsewhere, book_plan, cache, cards, packing, paths, references, row_checks, source
 from autograder.exercise import Exercise, Question
 from autograder.lesson import Lesson, LessonCell
 from autograder.markup import MarkupError, Rewriter, headings
@@ -86,7 +86,7 @@ def notebook(row: Row, lesson: Lesson, edition: Edition) -> NotebookNode:
 class _Maker:
     def __init__(self, row: Row, lesson: Lesson, edition: Edition) -> None:
         self.row, self.lesson, self.edition = row, lesson, edition
-        labels = {
+        labels = book_elsewhere.labels(book_plan.read()) | {
             label: text
             for other in row.notebooks
             for label, text in headings(other.path.read_text(encoding="utf-8")).items()
@@ -138,8 +138,14 @@ class _Maker:
             solution.metadata["nbgrader"] = _nbgrader(grade_id(key), solution=True)
             if exercise.core:
                 check.metadata["nbgrader"] = _nbgrader(check_id(key), grade=True, locked=True, points=exercise.points)
-        card = self._markdown(cards.exercise_card(exercise), grade_id(key) + "-card")
+        card = self._markdown(cards.exercise_card(exercise, self._functions(exercise)), grade_id(key) + "-card")
         return [card, solution, check]
+
+    def _functions(self, exercise: Exercise) -> list[str]:
+        """Return those functions of the used exercises that the reference calls: `conv_out` of `output_size`."""
+        known = source.free_names(self.row.reference(exercise))
+        used = [self.row.exercise_by_name[name] for name in exercise.uses]
+        return [name for other in used for name in other.defines if name in known]
 
     def _question(self, question: Question) -> list[NotebookNode]:
         key = f"{self.row.key}.{question.name}"

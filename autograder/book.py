@@ -13,7 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autograder import book_claims, book_pages, book_plan, cache, claims, paths, references, rows
+from autograder import (
+    book_claims,
+    book_elsewhere,
+    book_launch,
+    book_pages,
+    book_plan,
+    book_teaching,
+    cache,
+    claims,
+    paths,
+    references,
+    rows,
+)
 from autograder.book_lessons import write_lessons
 from autograder.execute_lessons import Execution, execute
 from autograder.rows import Row
@@ -41,6 +53,7 @@ def build(
     solutions: Solutions = "none",
     *,
     methods: Callable[[], Sequence[Mapping[str, Any]]],
+    course: Path | None = None,
     progress: Progress = lambda line: None,
 ) -> Built:
     """Build the book and return where it is.
@@ -49,14 +62,17 @@ def build(
         chapters: a selection such as "3" or "16-25"; empty for all that are written.
         solutions: "none", or "dropdown" to put the worked solution under each exercise.
         methods: gives the entries of `dlcv methods --json`.
+        course: a course folder whose `[book]` says where notebooks open and where the whole book stands.
         progress: called with one line per step.
 
     Raises:
         BookError: Sphinx had a warning or an error.
+        LaunchError: `_config.yml` or the course's settings cannot be used.
         PlanError: the selection or book/chapters.toml cannot be used.
         RowError: a chapter cannot be assembled.
     """
     started = time.perf_counter()
+    places = book_launch.read(course)
     written = rows.slugs()
     plan = book_plan.read().with_written(written)
     chosen = book_plan.select(chapters, written) if chapters else written
@@ -69,10 +85,11 @@ def build(
     ran = execute(loaded.values(), progress=lambda done: progress(_lesson_line(done)))
     for slug, row in loaded.items():
         write_lessons(
-            [done for done in ran if done.chapter == row.key], own / "chapters" / slug, solutions == "dropdown"
+            [done for done in ran if done.chapter == row.key], own / "chapters" / slug, solutions == "dropdown", places
         )
     progress("status of the methods")
     write_pages(own, plan, loaded, methods(), {(done.chapter, done.notebook): done.seconds for done in ran})
+    cache.write(own / "elsewhere.json", book_elsewhere.table(plan, loaded.keys(), places.published).encode())
 
     home = paths.root()
     direct = whole and own == home / "build" / "pages" and book_plan.book_folder() == home / "book"
@@ -140,12 +157,17 @@ def write_pages(
     for slug, row in loaded.items():
         own = [method for method in methods if method["chapter"] == slug]
         pages[f"chapters/{slug}/index.md"] = book_pages.chapter_page(plan, row, own, place, ledgers[slug], seconds)
+        pages[f"teaching/{slug}.md"] = book_teaching.page(plan, row)
+    pages["teaching/index.md"] = book_teaching.overview(plan, loaded)
     for name, text in pages.items():
         cache.write(folder / name, text.encode())
     there = folder / "chapters"
     for stale in there.iterdir() if there.exists() else ():
         if stale.is_dir() and stale.name not in loaded:
             shutil.rmtree(stale)
+    for old in (folder / "teaching").glob("*.md"):
+        if f"teaching/{old.name}" not in pages:
+            old.unlink()
 
 
 def _stage(source: Path, pages: Path, contents: str) -> None:

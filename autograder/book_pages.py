@@ -192,7 +192,7 @@ def chapter_page(
 ) -> str:
     """Return the first page of a chapter: what it is about, its notebooks, its methods, what was measured."""
     chapter = next(chapter for chapter in plan.chapters if chapter.slug == row.slug)
-    lines = [f"# {chapter.number} {chapter.title}", ""]
+    lines = [f"({chapter.key})=", f"# {chapter.number} {chapter.title}", ""]
     lines += [f"After this chapter you can: {_lower(chapter.after)}", ""] if chapter.after else []
     story = str(row.notebooks[0].meta.get("story", "")).strip() if row.notebooks else ""
     lines += [story, ""] if story else []

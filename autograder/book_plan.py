@@ -182,6 +182,10 @@ def toc(plan: Plan, notebooks: Mapping[str, Sequence[str]]) -> str:
         for slug in there:
             lines += [f"      - file: build/pages/chapters/{slug}/index", "        sections:"]
             lines += [f"          - file: build/pages/chapters/{slug}/{stem}" for stem in notebooks[slug]]
+    written = [chapter.slug for chapter in plan.chapters if chapter.slug in notebooks]
+    lines += ["  - caption: Teaching", "    chapters:", "      - file: build/pages/teaching/index"]
+    lines += ["        sections:"] if written else []
+    lines += [f"          - file: build/pages/teaching/{slug}" for slug in written]
     lines += ["  - caption: Reference", "    chapters:"]
     lines += [f"      - file: book/{page}" for page in ("notation", "bibliography", "licence")]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autograder.exercise import Exercise, Question
 
 SYMBOLS = {"easy": "●○○", "medium": "●●○", "hard": "●●●"}
@@ -16,8 +18,11 @@ def plural(value: float, word: str) -> str:
     return f"{number(value)} {word}{'' if value == 1 else 's'}"
 
 
-def exercise_card(exercise: Exercise) -> str:
-    """Return the card of an exercise as Markdown that notebooks and the book show alike."""
+def exercise_card(exercise: Exercise, functions: Sequence[str] = ()) -> str:
+    """Return the card of an exercise as Markdown that notebooks and the book show alike.
+
+    `functions` are the earlier functions that it builds on; by default the exercises named in its `uses`.
+    """
     split = ", ".join(f"{group} {number(points)}" for group, points in exercise.groups.items())
     kind = f"core · {plural(exercise.points, 'point')} ({split})" if exercise.core else "extra, not counted"
     lines = [
@@ -27,7 +32,7 @@ def exercise_card(exercise: Exercise) -> str:
         f"Good for: {exercise.good_for.strip()}",
     ]
     if exercise.uses:
-        lines += ["", "Uses your " + ", ".join(f"`{name}`" for name in exercise.uses) + "."]
+        lines += ["", "Uses your " + ", ".join(f"`{name}`" for name in functions or exercise.uses) + "."]
     if exercise.forbid.names:
         lines += ["", "Do without " + ", ".join(f"`{name}`" for name in exercise.forbid.names) + "."]
     verbs = ", ".join(f'`{verb}("{exercise.name}")`' for verb in ("check", "hint", "show_solution", "stuck"))

@@ -17,7 +17,7 @@ Kind = Literal["prose", "setup", "given", "exercise", "show", "question"]
 
 TAGS = frozenset({"setup", "deterministic", "hide-input", "hide-output", "hide-cell"})
 SETUP_LINES, GIVEN_LINES, DEFINITION_LINES = 6, 25, 60
-REQUIRED = ("title", "lecture", "methods", "minutes", "needs", "story")
+REQUIRED = ("title", "lecture", "methods", "minutes", "needs", "story", "discussion")
 
 _PLACEHOLDER = re.compile(r"^# (exercise|show|question): *(.*)$")
 _NAME = re.compile(r"^[A-Za-z_]\w*$")
@@ -138,6 +138,7 @@ def faults(lesson: Lesson, key: str, exercises: set[str], questions: set[str]) -
     """Check a lesson against the rules that need nothing but its text and the names of the row."""
     shown = paths.shown(lesson.path)
     found = [f"{shown}: the front matter lacks '{name}'" for name in REQUIRED if name not in lesson.meta]
+    found += [f"{shown}: {fault}" for fault in _teaching_faults(lesson)]
     code = [cell for cell in lesson.cells if cell.kind != "prose"]
     if not code or code[0].kind != "setup":
         found.append(f"{shown}: the first code cell must be the set-up cell, tagged ':tags: [setup]'")
@@ -145,6 +146,24 @@ def faults(lesson: Lesson, key: str, exercises: set[str], questions: set[str]) -
         found.append(f'{lesson.where(code[0])}: the set-up cell must end with start("{key}")')
     for cell in lesson.cells:
         found += [f"{lesson.where(cell)}: {fault}" for fault in _cell_faults(cell, exercises, questions)]
+    return found
+
+
+def _teaching_faults(lesson: Lesson) -> list[str]:
+    """Check what the page for teachers is made from: questions to discuss, and sections that may be cut."""
+    asked, cut = lesson.meta.get("discussion", ["?"] * 2), lesson.meta.get("cut", [])
+    found = []
+    if not isinstance(asked, list) or len(asked) < 2 or not all(str(text).strip().endswith("?") for text in asked):
+        found.append(
+            "'discussion' in the front matter is a list of at least two questions for a class, each ends with '?'"
+        )
+    headings = re.findall(r"^## +(.+?) *$", "\n\n".join(c.source for c in lesson.cells if c.kind == "prose"), re.M)
+    if not isinstance(cut, list):
+        found.append("'cut' in the front matter is a list of headings: the sections that may be left out")
+    else:
+        found += [
+            f"'cut' names the section {name!r}, which is no '## ' heading here" for name in cut if name not in headings
+        ]
     return found
 
 

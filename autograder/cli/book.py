@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +29,9 @@ def register(app: typer.Typer) -> None:
     def book(
         chapters: Annotated[str, typer.Option(help="Which chapters: 3, 16-25 or 1,3,9-12. Default: all written.")] = "",
         solutions: Annotated[Solutions, typer.Option(help="Leave solutions out, or fold them away.")] = Solutions.none,
+        course: Annotated[
+            Path | None, typer.Option(help="A course folder: its [book] says where notebooks open.", file_okay=False)
+        ] = None,
         quick: Annotated[
             bool, typer.Option("--quick", help="Status from records alone: verify nothing again.")
         ] = False,
@@ -40,6 +44,7 @@ def register(app: typer.Typer) -> None:
         """
         from autograder import book as books
         from autograder import claims, evidence, methods, paths
+        from autograder.book_launch import LaunchError
         from autograder.book_plan import PlanError
         from autograder.execute_lessons import LessonFailed
         from autograder.oracle import OracleError
@@ -58,8 +63,8 @@ def register(app: typer.Typer) -> None:
                 return methods.report(evidence.gather(refresh=False))
 
         try:
-            made = books.build(chapters, solutions.value, methods=status, progress=say)
-        except (PlanError, RowError, OracleError, claims.ClaimsError) as error:
+            made = books.build(chapters, solutions.value, methods=status, course=course, progress=say)
+        except (PlanError, LaunchError, RowError, OracleError, claims.ClaimsError) as error:
             fail(str(error))
         except (books.BookError, LessonFailed) as error:
             fail(str(error), FINDINGS)

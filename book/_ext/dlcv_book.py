@@ -4,11 +4,16 @@
 * maths is set by the KaTeX copy in book/_static/vendor, so that no page asks a content network for anything;
 * `book/howto/student.md` becomes `howto/student.html` and `build/pages/methods.md` becomes `methods.html`: where a page
   is made is not the reader's business, and addresses stay when that place moves;
+* pictures of the lessons lie as files beside their pages, and the theme's unused icons are left out: pages stay light;
+* a reference to a chapter that this book lacks becomes a link to the whole book, or else its title as plain words;
 * `jupyter-book build .` typed before the pages of the chapters were made stops with the command that makes them.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -20,14 +25,19 @@ from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
 if TYPE_CHECKING:
+    from sphinx.addnodes import pending_xref
     from sphinx.application import Sphinx
     from sphinx.config import Config
+    from sphinx.environment import BuildEnvironment
     from sphinx.writers.html5 import HTML5Translator
 
 logger = logging.getLogger(__name__)
 
 PREFIXES = ("build/pages/", "book/")
 GENERATED = PREFIXES[0]
+ELSEWHERE = "elsewhere.json"  # beside the generated pages: {label: {"title", "address"}} of what this book lacks
+PICTURES = "pictures"
+_ICONS = re.compile(r'(?:\.fa-[\w-]+:{1,2}before,?)+\{content:"[^"]*"\}')  # two thousand rules, none of them used
 
 
 def plain(docname: str) -> str:
@@ -113,10 +123,41 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
 
 def add_katex(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Load KaTeX on the pages that have a formula, and only there."""
-    if app.builder.format == "html" and app.env.get_domain("math").has_equations(pagename):  # type: ignore[attr-defined]
+    if app.builder.format != "html":
+        return
+    # the domain's own has_equations also says yes for the pages above one with a formula
+    if app.env.get_domain("math").data["has_equations"].get(pagename, False):
         app.add_css_file("vendor/katex/katex.min.css")
         app.add_js_file("vendor/katex/katex.min.js", defer="defer")
         app.add_js_file("maths.js", defer="defer")
+
+
+def elsewhere(app: Sphinx, env: BuildEnvironment, node: pending_xref, inside: nodes.Node) -> nodes.Node | None:
+    """Turn a reference to a chapter that is not in this book into a link, or into words, in place of a warning."""
+    path = Path(app.srcdir) / GENERATED / ELSEWHERE
+    if node.get("refdomain") != "std" or node.get("reftype") not in ("ref", "numref") or not path.exists():
+        return None
+    place = json.loads(path.read_text(encoding="utf-8")).get(node["reftarget"])
+    if place is None:
+        return None
+    words = inside.astext() if node.get("refexplicit") else place["title"]
+    if not place["address"]:
+        return nodes.inline(words, words, classes=["elsewhere"])
+    return nodes.reference(words, words, refuri=place["address"], internal=False, classes=["elsewhere"])
+
+
+def lighten(app: Sphinx, error: Exception | None) -> None:
+    """Lay the pictures of the lessons beside their pages, and take unused icons out of the theme's style sheet."""
+    if error is not None or app.builder.format != "html":
+        return
+    home, out = Path(app.srcdir) / GENERATED, Path(app.outdir)
+    for old in out.glob(f"chapters/*/{PICTURES}"):
+        shutil.rmtree(old)
+    for folder in home.glob(f"chapters/*/{PICTURES}"):
+        shutil.copytree(folder, out / folder.relative_to(home))
+    style = out / "_static" / "styles" / "pydata-sphinx-theme.css"
+    if style.exists():
+        style.write_text(_ICONS.sub("", style.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def missing_pages(srcdir: Path, docnames: list[str], suffixes: list[str]) -> list[str]:
@@ -146,9 +187,12 @@ def require_pages(app: Sphinx, config: Config) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("comments_config", {}, "")  # jupyter-book sets it, also where sphinx-comments is not loaded
+    app.add_config_value("dlcv_book", {}, "")  # read by autograder.book_launch
     app.add_builder(BookBuilder, override=True)
     app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
     app.add_transform(ExerciseCards)
     app.connect("html-page-context", add_katex)
+    app.connect("missing-reference", elsewhere)
+    app.connect("build-finished", lighten)
     app.connect("config-inited", require_pages, priority=950)  # after sphinx-external-toc read _toc.yml
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Sequence
 from types import EllipsisType
 
+from dlcv_lab.context import in_book
+
 
 class Prediction:
     """A question, its options and the choice; shown as text and as HTML."""
@@ -31,9 +33,11 @@ class Prediction:
             f"{i}: {html.escape(option)}</label></li>"
             for i, option in enumerate(self.options)
         )
+        # a page remembers the choice itself; a notebook keeps it in its source
+        foot = "Choose one before you read on; this page remembers it." if in_book() else self._foot()
         return (
-            f'<div class="dlcv-predict"><p><strong>What do you expect?</strong> {html.escape(self.question)}</p>'
-            f'<ul style="list-style:none;padding-left:0.5em">{rows}</ul><p>{html.escape(self._foot())}</p></div>'
+            f'<fieldset class="dlcv-predict"><legend><strong>What do you expect?</strong> {html.escape(self.question)}'
+            f'</legend><ul style="list-style:none;padding-left:0.5em">{rows}</ul><p>{html.escape(foot)}</p></fieldset>'
         )
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+
+PATIENCE = 180_000  # milliseconds, for machines that have other things to do
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +40,34 @@ def served(built_book: Path) -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
+
+
+@pytest.fixture
+def visit(browser: Any, served: str) -> Iterator[Callable[..., Any]]:
+    """Open a page of the book; after the test nothing may have gone wrong or outside."""
+    faults: list[str] = []
+    contexts: list[Any] = []
+
+    def opened(name: str, *, width: int = 1280, scheme: str = "light", **more: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda request: faults.append(request.url) if outside(request.url) else None)
+        page.on(
+            "response",
+            lambda response: faults.append(f"{response.status} {response.url}") if response.status >= 400 else None,
+        )
+        page.goto(served + (name if "?" in name else f"{name}.html"))
+        page.wait_for_load_state("load")
+        return page
+
+    def outside(url: str) -> bool:
+        return not url.startswith((served, "data:", "blob:"))
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert faults == []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lesson_pages import lesson_pages
 
 from autograder import rows
 
@@ -18,40 +19,6 @@ SEEN = """() => {
   const shown = [...strip.querySelectorAll("img")].filter((picture) => picture.offsetParent);
   return strip.innerText + shown.map((picture) => picture.src).join();
 }"""
-
-
-def lesson_pages() -> list[str]:
-    return [f"chapters/{slug}/{lesson.stem}" for slug in rows.slugs() for lesson in rows.load_row(slug).notebooks]
-
-
-@pytest.fixture
-def visit(browser: Any, served: str) -> Iterator[Callable[..., Any]]:
-    """Open a page of the book; after the test nothing may have gone wrong or outside."""
-    faults: list[str] = []
-    contexts: list[Any] = []
-
-    def opened(name: str, *, width: int = 1280, scheme: str = "light", **more: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda request: faults.append(request.url) if outside(request.url) else None)
-        page.on(
-            "response",
-            lambda response: faults.append(f"{response.status} {response.url}") if response.status >= 400 else None,
-        )
-        page.goto(served + (name if "?" in name else f"{name}.html"))
-        page.wait_for_load_state("load")
-        return page
-
-    def outside(url: str) -> bool:
-        return not url.startswith((served, "data:", "blob:"))
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert faults == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -71,7 +71,7 @@ def test_the_contents_list_a_chapter_once_in_its_part():
 def test_a_chapter_that_the_plan_does_not_know_comes_last():
     contents = yaml.safe_load(book_plan.toc(book_plan.read(), {"ch99_demo": ["lesson"]}))
     captions = [part["caption"] for part in contents["parts"]]
-    assert captions[-2:] == ["Further chapters", "Reference"]
+    assert captions[-3:] == ["Further chapters", "Teaching", "Reference"]
 
 
 def test_a_page_counts_once_all_that_it_includes_is_there(tmp_path):
