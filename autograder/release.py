@@ -17,7 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autograder import assemble, cache, leaks, nbgrader_release, paths, release_texts, solution_packs, wheel
+from autograder import (
+    assemble,
+    book_launch,
+    cache,
+    leaks,
+    nbgrader_release,
+    paths,
+    release_texts,
+    solution_packs,
+    wheel,
+)
 from autograder.course import Course
 from autograder.rows import Row, load_row, slugs
 
@@ -78,6 +88,9 @@ def release(
             if solutions or edition == "self-study":
                 solution_packs.write(row, stage / ".dlcv" / "solutions" / row.slug, after_attempt=not solutions)
         _stage_common(rows, stage, to, edition, progress)
+        places = book_launch.read(course.root if course else None)
+        wheel_path = next(stage.glob("wheels/*.whl")).relative_to(stage).as_posix()
+        book_launch.add_first_cells(stage, [row.slug for row in rows], wheel_path, places)
         progress("leak test")
         found = leaks.find_leaks(
             [stage], rows, secret=course.secret() if course else b"", skip=[stage / ".dlcv" / "solutions"]
