@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -107,13 +106,13 @@ def test_two_sandboxes_side_by_side_do_not_end_each_others_jobs() -> None:
 
 @pytest.mark.sandbox
 def test_waiting_for_a_processor_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = asdict(SHORT)
-    watch = warm._Watch(os.getpid(), {"limits": limits, "uid": None}, "none", False, set(), 0, 0)
-    begin = time.monotonic() - 10
-    monkeypatch.setattr(warm, "_queued", lambda pid: 9.5)
-    assert watch._spent(begin) == pytest.approx(10 - 3 * SHORT.seconds, abs=1), "at most three times the limit"
-    monkeypatch.setattr(warm, "_queued", lambda pid: 1.0)
-    assert watch._spent(begin) > SHORT.seconds
+    watch = warm._Watch(os.getpid(), {"limits": asdict(SHORT), "uid": None}, "none", False, set(), 0, 0)
+    monkeypatch.setattr(warm, "_stat", lambda pid: ["R"])
+    watch._charge(10.0, 0.5)
+    assert watch.charged == 0.5, "ready to run: its processor time alone"
+    monkeypatch.setattr(warm, "_stat", lambda pid: ["S"])
+    watch._charge(10.0, 0.5)
+    assert watch.charged == 10.5, "asleep: all of it"
 
 
 def test_a_gpu_is_asked_for_by_name_and_spawned_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,7 @@ class _Watch:
     ) -> None:
         self.child, self.limits, self.uid = child, header["limits"], header["uid"]
         self.level, self.nested, self.known, self.base, self.report = level, nested, known, base, report
+        self.charged = self.busy = 0.0
 
     def until_the_end(self, opened: int) -> dict[str, Any]:
         """Return how the job ended; afterwards none of its processes is left."""
@@ -169,6 +170,8 @@ class _Watch:
             os.waitpid(self.child, 0)
             return {"fault": "the job could not be shut in: " + message.decode("utf-8", "replace")}
         begin, killed, peak = time.monotonic(), None, 0
+        last, longest = begin, (1 + STRETCH) * self.limits["seconds"]
+        most_busy = self.limits["cpu_seconds"] + 1
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         poll.register(self.report, select.POLLIN)  # the runner hangs up: it wants no more of this job
@@ -178,9 +181,12 @@ class _Watch:
                 break
             memory, processes, busy = self._look()
             peak = max(peak, memory)
+            now = time.monotonic()
+            self._charge(now - last, busy)
+            last = now
             if self.report in events:
                 killed = "output"
-            elif busy > self.limits["cpu_seconds"] + 1 or self._spent(begin) > self.limits["seconds"]:
+            elif busy > most_busy or self.charged > self.limits["seconds"] or now > begin + longest:
                 killed = "timeout"
             elif memory > self.limits["memory_mib"] * 2**20:
                 killed = "memory"
@@ -214,9 +220,13 @@ class _Watch:
             pid = _parent(pid)
         return False
 
-    def _spent(self, begin: float) -> float:
-        """Return the seconds since `begin`, without those in which the job was ready and others had the processor."""
-        return time.monotonic() - begin - min(_queued(self.child), STRETCH * self.limits["seconds"])
+    def _charge(self, seconds: float, busy: float) -> None:
+        """Charge the time since the last look: all of it to a job that sleeps, only its processor time to one that was
+        ready to run or waited for the disk, because then the machine kept it waiting."""
+        fields = _stat(self.child)
+        kept_waiting = bool(fields) and fields[0] in "RD"
+        self.charged += min(seconds, max(0.0, busy - self.busy)) if kept_waiting else seconds
+        self.busy = busy
 
     def _look(self) -> tuple[int, int, float]:
         """Return memory in bytes, number of processes and seconds of processor time of the whole tree."""
@@ -283,13 +293,6 @@ def _stat(pid: int) -> list[str]:
 def _busy(pid: int) -> float:
     """Return the processor seconds of a process and of its children that have ended."""
     return sum(map(int, _stat(pid)[11:15])) / _HERTZ
-
-
-def _queued(pid: int) -> float:
-    """Return the seconds that a process was ready to run and had no processor; 0 where the kernel does not count."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    return 0.0
 
 
 def _parent(pid: int) -> int:
