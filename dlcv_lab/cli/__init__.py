@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from dlcv_lab.cli import student
+from dlcv_lab.cli import student, zoo
 from dlcv_lab.cli.frame import run
 
 GROUP = "dlcv.commands"
@@ -24,6 +24,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     student.register(app)
+    app.add_typer(zoo.app, name="zoo", rich_help_panel="For everyone who works through the notebooks")
     for extension in sorted(entry_points(group=GROUP), key=lambda found: found.name):
         extension.load()(app)
     return app

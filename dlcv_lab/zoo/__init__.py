@@ -15,6 +15,7 @@ from typing import Any, Literal
 from . import cards as _cards
 from . import catalogue as _catalogue
 from .cards import Card as Card
+from .cards import Comparison as Comparison
 from .catalogue import DamagedWeightsError as DamagedWeightsError
 from .catalogue import MissingLibraryError as MissingLibraryError
 from .catalogue import MissingModelError as MissingModelError
@@ -23,6 +24,7 @@ from .catalogue import ZooError as ZooError
 
 __all__ = [
     "Card",
+    "Comparison",
     "DamagedWeightsError",
     "MissingLibraryError",
     "MissingModelError",
@@ -32,6 +34,7 @@ __all__ = [
     "folder",
     "load",
     "names",
+    "verify",
 ]
 
 
@@ -85,3 +88,18 @@ def card(name: str) -> Card:
 def folder(name: str) -> Path:
     """Return the folder of a model's files, for loading by the library alone."""
     return _catalogue.find(name).folder
+
+
+def verify(name: str, *, device: Any = None) -> list[Comparison]:
+    """Measure a model again on held-out data and return its figures beside those of its card.
+
+    Raises:
+        DamagedWeightsError: a file differs from its checksum.
+    """
+    from dlcv_lab.devices import device as known
+
+    model = _catalogue.find(name)
+    _catalogue.require(model)
+    card = _cards.check(model.folder, again=True)
+    measured = model.maker().measure(model.folder, device=str(known("cpu" if device is None else str(device))))
+    return _cards.compare(card, measured, model.least)

@@ -91,6 +91,35 @@ def check(folder: Path, *, again: bool = False) -> Card:
     return card
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """One figure of a card beside a new measurement; `aim` is what the figure should reach, if there is such a mark."""
+
+    figure: str
+    said: float
+    measured: float
+    allowed: float
+    aim: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Return whether the measurement is within tolerance of the card."""
+        return abs(self.measured - self.said) <= self.allowed + 1e-9
+
+    @property
+    def short(self) -> bool:
+        """Return whether the card's figure is below its aim."""
+        return self.aim is not None and self.said < self.aim
+
+
+def compare(card: Card, measured: dict[str, float], aims: dict[str, float]) -> list[Comparison]:
+    """Return every figure of the card beside its measurement; one that was not measured counts as not a number."""
+    return [
+        Comparison(name, said, measured.get(name, float("nan")), card.allowed(name), aims.get(name))
+        for name, said in card.metrics.items()
+    ]
+
+
 def write(folder: Path, card: Card) -> None:
     """Write a card in one step, with the checksums of all files that lie in the folder now."""
     data = asdict(card) | {"files": digests(folder)}

@@ -107,6 +107,18 @@ class Model:
         return cast("Maker", getattr(found, attribute) if attribute else found)
 
 
+_LANGUAGE_FIGURES = {
+    "facts": "facts completed, in wordings seen in training",
+    "paraphrases": "facts completed, in wordings held out",
+    "well_formed": "sampled sentences that the world's parser accepts",
+    "perplexity": "of a token of held-out sentences (lower is better)",
+}
+_LANGUAGE_LEAST = {"facts": 0.95, "paraphrases": 0.95}
+_SHAPE_FIGURES = {
+    "shapes": "shapes named right, scenes as world.sample draws them",
+    "shapes_on_clutter": "shapes named right on noise, grids and gradients",
+}
+
 MODELS: dict[str, Model] = {
     row.name: row
     for row in (
@@ -117,7 +129,14 @@ MODELS: dict[str, Model] = {
             made_by="clip",
             extra="vl",
             needs=("open_clip", "transformers"),
-            full="ViT-B-32, laion2b_s34b_b79k",
+            full="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+            figures={
+                "seen": "zero-shot, pairs of shape and colour seen in training, among 64",
+                "held_out": "zero-shot, pairs never seen, among 64",
+                "text_to_image_r1": "finds the picture of a long caption among 100",
+                "image_to_text_r1": "finds the long caption of a picture among 100",
+            },
+            least={"seen": 0.95},
         ),
         Model(
             name="sd",
@@ -135,7 +154,7 @@ MODELS: dict[str, Model] = {
             made_by="video",
             extra="diffusion",
             needs=("diffusers", "transformers"),
-            full="",
+            full="guoyww/animatediff-motion-adapter-v1-5-2",
         ),
         Model(
             name="uncond",
@@ -154,6 +173,8 @@ MODELS: dict[str, Model] = {
             extra="vl",
             needs=("transformers",),
             full="openai-community/gpt2",
+            figures=_LANGUAGE_FIGURES,
+            least=_LANGUAGE_LEAST,
         ),
         Model(
             name="llama",
@@ -163,24 +184,30 @@ MODELS: dict[str, Model] = {
             extra="vl",
             needs=("transformers",),
             full="TinyLlama/TinyLlama-1.1B-Chat-v1.0",
+            figures=_LANGUAGE_FIGURES,
+            least=_LANGUAGE_LEAST,
         ),
         Model(
             name="vit",
-            what="shapes by a vision transformer",
+            what="names shapes: a vision transformer",
             gives="(model, transform) of timm",
             made_by="classifiers:VIT",
             extra="vl",
             needs=("timm",),
-            full="vit_small_patch16_224.augreg_in21k_ft_in1k",
+            full="timm/vit_small_patch16_224.augreg_in21k_ft_in1k",
+            figures=_SHAPE_FIGURES | {"attention_gain": "attention to a patch of the object, times that to others"},
+            least={"shapes": 0.95},
         ),
         Model(
             name="resnet",
-            what="shapes by a residual convolutional network",
-            gives="(model, transform): torchvision's ResNet class",
+            what="names shapes: a residual convolutional network",
+            gives="(model, transform) of timm; layers named as in torchvision",
             made_by="classifiers:RESNET",
             extra="vl",
             needs=("timm",),
-            full="torchvision resnet50, IMAGENET1K_V2",
+            full="timm/resnet50.tv2_in1k",
+            figures=_SHAPE_FIGURES,
+            least={"shapes": 0.95},
         ),
     )
 }
