@@ -136,6 +136,10 @@ def init_course(
     if not config.exists():
         cache.write(config, nbgrader_config(course).encode())
         made.append(config)
+    workflow = root / ".github" / "workflows" / "grade.yml"
+    if not workflow.exists():
+        cache.write(workflow, (Path(__file__).parent / "workflows" / "grade.yml").read_bytes())
+        made.append(workflow)
     return course, made
 
 

@@ -135,6 +135,7 @@ def build_packs(row: Row, progress: Callable[[str], None] = lambda name: None) -
                 "title": lesson.title,
                 "minutes": lesson.minutes,
                 "exercises": list(lesson.named("exercise")),
+                "written": list(lesson.named("question")),
             }
             for lesson in row.notebooks
         ],

@@ -45,6 +45,8 @@ On the command line: `dlcv check` (all exercises, unofficial), `dlcv progress`, 
 {chapters}
 """
 
+_CHECK = Path(__file__).parent / "workflows" / "check.yml"
+
 _EDITIONS = {
     "course": "The course edition: solutions appear here when your instructor publishes them.",
     "self-study": 'The self-study edition: `show_solution("name")` opens after you have tried.',
@@ -67,6 +69,7 @@ def texts(contents: Sequence[Mapping[str, Any]], edition: str, version: str) -> 
         "requirements.txt": f"--find-links wheels\ndlcv-lab=={version}\n",
         ".gitignore": ".venv/\n.ipynb_checkpoints/\n__pycache__/\n.dlcv/progress.json\n",
         ".dlcv/edition.json": json.dumps({"edition": edition}) + "\n",
+        ".github/workflows/check.yml": _CHECK.read_text(encoding="utf-8"),
     }
 
 

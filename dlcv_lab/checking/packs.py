@@ -42,6 +42,7 @@ class Notebook:
     title: str
     minutes: int
     exercises: tuple[str, ...]
+    written: tuple[str, ...] = ()  # questions that are marked by hand
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Chapter:
     def exercises(self) -> tuple[str, ...]:
         """Return the names of all exercises, in the order of the notebooks."""
         return tuple(name for notebook in self.notebooks for name in notebook.exercises)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Return the names of all written questions; no program marks them."""
+        return tuple(name for notebook in self.notebooks for name in notebook.written)
 
     def notebook_of(self, exercise: str) -> Notebook:
         return next(notebook for notebook in self.notebooks if exercise in notebook.exercises)
@@ -97,7 +103,13 @@ def _contents(path: Path) -> Chapter:
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         notebooks = tuple(
-            Notebook(item["stem"], item["title"], int(item["minutes"]), tuple(item["exercises"]))
+            Notebook(
+                item["stem"],
+                item["title"],
+                int(item["minutes"]),
+                tuple(item["exercises"]),
+                tuple(item.get("written", ())),
+            )
             for item in raw["notebooks"]
         )
         return Chapter(raw["chapter"], raw["slug"], raw["title"], raw["version"], notebooks, path.parent)

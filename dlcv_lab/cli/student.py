@@ -155,7 +155,12 @@ def next_(as_json: Json = False) -> None:
     if as_json:
         write_json(None)
     else:
-        console.print("Everything that can be checked here is solved. Written questions are marked by hand.")
+        console.print("Everything that can be checked here is solved.")
+        for chapter in packs.chapters().values():
+            for notebook in chapter.notebooks:
+                for name in notebook.written:
+                    where = f"{chapter.slug}/{notebook.stem}.ipynb"
+                    console.print(f"{chapter.key}.{name} in {where}: written, marked by hand", highlight=False)
 
 
 def progress(as_json: Json = False) -> None:
@@ -170,18 +175,20 @@ def progress(as_json: Json = False) -> None:
         tried = [n for n in chapter.exercises if marks.of(f"{chapter.key}.{n}").attempts and n not in done]
         left = [name for name in chapter.exercises if name not in done]
         rows.append({"chapter": chapter.key, "title": chapter.title, "exercises": len(chapter.exercises),
-                     "solved": done, "tried": tried, "next": left[0] if left else None})  # fmt: skip
+                     "solved": done, "tried": tried, "written": list(chapter.written),
+                     "next": left[0] if left else None})  # fmt: skip
     if not rows:
         fail(f"no exercises were found from here: {packs.REMEDY}")
     if as_json:
         write_json(rows)
         return
     shown = Table(title="Your progress", title_justify="left")
-    for heading in ("chapter", "solved", "tried", "next"):
+    for heading in ("chapter", "solved", "tried", "next", "marked by hand"):
         shown.add_column(heading)
     for row in rows:
         shown.add_row(f"{row['chapter']} {row['title']}", f"{len(row['solved'])} of {row['exercises']}",
-                      ", ".join(row["tried"]) or "-", row["next"] or "all done")  # fmt: skip
+                      ", ".join(row["tried"]) or "-", row["next"] or "all done",
+                      ", ".join(row["written"]) or "-")  # fmt: skip
     console.print(shown)
 
 

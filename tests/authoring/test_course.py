@@ -15,7 +15,7 @@ from autograder.course import CourseError, init_course, load_course
 def test_init_makes_settings_folders_and_a_secret_of_mode_600(demo, tmp_path: Path):
     course, made = init_course(tmp_path / "cv", name="cv-2026")
     assert course.chapters == ("ch99",)
-    assert {path.name for path in made} == {"course.toml", "secret", ".gitignore", "nbgrader_config.py"}
+    assert {path.name for path in made} == {"course.toml", "secret", ".gitignore", "nbgrader_config.py", "grade.yml"}
     assert stat.S_IMODE((course.root / "secret").stat().st_mode) == 0o600
     assert len(course.secret()) >= 32
     assert (course.root / "submitted").is_dir()

@@ -34,6 +34,7 @@ def test_a_release_is_a_complete_repository(student: Path):
     assert {
         "README.md", "requirements.txt", "LICENSE", "CHANGES.md", ".gitignore", "ch99_demo/lesson_1.ipynb",
         ".dlcv/packs/ch99_demo/box_blur.pack", ".dlcv/packs/ch99_demo/chapter.json", ".dlcv/release.json",
+        ".github/workflows/check.yml",
     } <= names  # fmt: skip
     assert not any(name.startswith(".dlcv/solutions") for name in names)
     version = wheel.version_of(next((student / "wheels").glob("*.whl")))

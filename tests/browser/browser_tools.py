@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,34 +83,50 @@ class Server:
 
 
 @contextmanager
-def jupyter(folder: Path, home: Path) -> Iterator[Server]:
-    """Start JupyterLab, with whatever server extensions the environment switches on, and stop it again.
+def jupyter(
+    folder: Path, home: Path, command: Sequence[str] = ("-m", "jupyterlab", "--no-browser")
+) -> Iterator[Server]:
+    """Start a Jupyter server in `folder`, with what the environment switches on, and stop it again.
 
-    `home` holds its settings, so that nothing of this machine's user is read or written.
+    `home` holds its settings, so that nothing of this machine's user is read or written; `command` are the arguments
+    of Python.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     server = Server(f"http://127.0.0.1:{port}", secrets.token_hex(8), home / "log")
-    home.mkdir(parents=True, exist_ok=True)
+    _write_settings(home, port, server.token)
     places = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     with server.log.open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
-             f"--IdentityProvider.token={server.token}", f"--ServerApp.root_dir={folder}"],
-            cwd=folder, env=environment(HOME=str(home), JUPYTERLAB_SETTINGS_DIR=str(home / "settings"), **places),
-            stdout=log, stderr=log, start_new_session=True,
+            [sys.executable, *command], cwd=folder, stdout=log, stderr=log, start_new_session=True,
+            env=environment(HOME=str(home), JUPYTERLAB_SETTINGS_DIR=str(home / "settings"), **places),
         )  # fmt: skip
     try:
         _wait_for(server, process)
         yield server
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _write_settings(home: Path, port: int, token: str) -> None:
+    """Write the server's settings, and those of JupyterLab that keep every cell on the page and ask for no news."""
+    server = f"c.ServerApp.port = {port}\nc.ServerApp.allow_root = True\nc.IdentityProvider.token = {token!r}\n"
+    files = {
+        "config/jupyter_server_config.py": server,
+        "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings": '{"windowingMode": "none"}',
+        "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings":
+            '{"fetchNews": "false", "checkForUpdates": false}',
+    }  # fmt: skip
+    for name, text in files.items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def _wait_for(server: Server, process: subprocess.Popen[bytes]) -> None:

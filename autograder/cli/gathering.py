@@ -1,0 +1,89 @@
+"""The verbs around a class's repositories: `dlcv gather` before `dlcv grade`, `dlcv give-back` after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlcv_lab.cli.frame import FINDINGS, console, errors, fail
+
+if TYPE_CHECKING:
+    from autograder.gathering import Gathered
+
+CourseDir = Annotated[Path, typer.Option("--course", help="The course folder. Default: the current one.")]
+Roster = Annotated[Path | None, typer.Option(help="The class: student,repository. Default: roster.csv of the course.")]
+ChapterName = Annotated[str, typer.Option("--chapter", help="The chapter: 3, ch03 or its full name.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the app."""
+    for name, verb in (("gather", gather), ("give-back", give_back)):
+        app.command(name, rich_help_panel="For authors and instructors")(verb)
+
+
+def gather(
+    chapter: ChapterName,
+    deadline: Annotated[str, typer.Option(help="The last moment that counts: 2027-05-04T23:59:00+02:00.")],
+    course: CourseDir = Path(),
+    roster: Roster = None,
+) -> int:
+    """Fetch the class's repositories as they were at the deadline into submitted/.
+
+    Example: [bold]dlcv gather --chapter ch03 --deadline 2027-05-04T23:59:00+02:00[/bold]
+    """
+    from autograder import gathering, rows
+    from autograder.course import CourseError, load_course
+
+    try:
+        found = load_course(course)
+        row = rows.load_row(chapter)
+        members = gathering.read_roster(roster or found.root / "roster.csv")
+        stems = [lesson.stem for lesson in row.notebooks]
+        return _tell(gathering.gather(members, row.slug, stems, moment(deadline), found.folder("submitted")))
+    except (gathering.GatheringError, CourseError, rows.RowError) as error:
+        fail(str(error))
+
+
+def moment(text: str) -> datetime:
+    """Return a point in time; one without a time zone is refused, because a deadline must not depend on a machine."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"--deadline {text!r} is no point in time; write it as 2027-05-04T23:59:00+02:00")
+    if when.tzinfo is None:
+        fail(f"--deadline {text} names no time zone; write {text}+00:00 for UTC, or your own offset")
+    return when.astimezone(UTC)
+
+
+def give_back(chapter: ChapterName, course: CourseDir = Path(), roster: Roster = None) -> int:
+    """Push the feedback pages to the branch `feedback` of each student's repository.
+
+    Example: [bold]dlcv give-back --chapter ch03[/bold]
+    """
+    from autograder import gathering, rows
+    from autograder.course import CourseError, load_course
+
+    try:
+        found = load_course(course)
+        members = gathering.read_roster(roster or found.root / "roster.csv")
+        return _tell(gathering.give_back(members, rows.resolve(chapter), found.folder("feedback")))
+    except (gathering.GatheringError, CourseError, rows.RowError) as error:
+        fail(str(error))
+
+
+def _tell(results: Iterable[Gathered]) -> int:
+    """Print one line a student; exit code 1 where something could not be fetched or pushed."""
+    problems = 0
+    for result in results:
+        if result.problem:
+            problems += 1
+            errors.print(f"{result.student}: {result.problem}", markup=False, highlight=False)
+            continue
+        when = f"{result.received:%Y-%m-%d %H:%M:%S} UTC" if result.received else ""
+        doubt = "" if result.trusted else ", by the commit's own date, which its author can set"
+        console.print(f"{result.student}: {result.commit[:12]} {when}{doubt}", markup=False, highlight=False)
+    return FINDINGS if problems else 0
