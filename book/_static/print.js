@@ -1,10 +1,17 @@
-// on paper nothing can be opened: everything that folds is open while the page is printed
+// on paper nothing can be opened and nothing is dark: what folds is open and the page is light while it is printed
 (() => {
+  const page = document.documentElement;
   let opened = [];
+  let theme;
   addEventListener("beforeprint", () => {
+    theme = page.dataset.theme;
+    page.dataset.theme = "light";
     document.querySelectorAll("img[loading=lazy]").forEach((picture) => { picture.loading = "eager"; });
     opened = [...document.querySelectorAll("details:not([open])")];
     opened.forEach((fold) => { fold.open = true; });
   });
-  addEventListener("afterprint", () => opened.forEach((fold) => { fold.open = false; }));
+  addEventListener("afterprint", () => {
+    page.dataset.theme = theme;
+    opened.forEach((fold) => { fold.open = false; });
+  });
 })();

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from autograder import book, methods, paths, rows
+from autograder import book, leaks, methods, paths, rows
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +83,28 @@ def test_every_kind_of_page_is_there(pages):
 
 def test_no_page_loads_anything_from_outside(pages):
     assert {name: bad for name, page in pages.items() if (bad := [a for a in page.loads if outside(a)])} == {}
+
+
+def test_everything_that_a_page_loads_from_the_book_is_there(built_book, pages):
+    missing = {
+        (name, address)
+        for name, page in pages.items()
+        for address in page.loads
+        if not outside(address) and urlsplit(address).scheme == "" and urlsplit(address).path
+        if not (built_book / name).parent.joinpath(unquote(urlsplit(address).path)).exists()
+    }
+    assert missing == set()
+
+
+def test_search_loads_its_index_alone(pages):
+    with_index = {name for name, page in pages.items() if any("searchindex" in address for address in page.loads)}
+    assert with_index == {"search.html"}
+
+
+def test_what_students_must_not_see_is_on_no_page(built_book):
+    made = built_book.parent / "pages"
+    assert list(made.rglob("*.ipynb"))
+    assert leaks.find_leaks([made], [rows.load_row(slug) for slug in rows.slugs()]) == []
 
 
 def test_no_style_sheet_loads_anything_from_outside(built_book):
@@ -163,7 +185,10 @@ def test_a_warning_stops_the_build_and_is_said_each_time(tmp_path):
     book.mirror(paths.CHECKOUT / "book", source / "book")
     (source / "_config.yml").write_bytes((paths.CHECKOUT / "_config.yml").read_bytes())
     (source / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
-    (source / "book" / "index.md").write_text("# Home\n\n{cite:p}`nobody2000nothing`\n")
+    (source / "book" / "index.md").write_text("# Home\n\nSee {ref}`ch05`.\n\n{cite:p}`nobody2000nothing`\n")
+    (source / "build" / "pages").mkdir(parents=True)
+    (source / "build" / "pages" / "elsewhere.json").write_text('{"ch05": {"title": "chapter 5", "address": ""}}')
     for _ in range(2):  # Sphinx's own cache would keep quiet the second time
-        with pytest.raises(book.BookError, match="nobody2000nothing"):
+        with pytest.raises(book.BookError, match="nobody2000nothing") as stopped:
             book.run_jupyter_book(source, tmp_path)
+        assert "ch05" not in str(stopped.value), "a chapter that this book lacks is no warning"
