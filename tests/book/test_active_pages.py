@@ -65,7 +65,8 @@ def test_every_section_with_an_exercise_asks_three_quick_questions(visit):
         page = visit(name)
         asked = page.eval_on_selector_all(
             "section[id]", """sections => sections
-              .filter((s) => [...s.querySelectorAll('.exercise-card:not(.question-card)')].some((c) => c.closest('section[id]') === s))
+              .filter((s) => [...s.querySelectorAll('.exercise-card:not(.question-card)')]
+                .some((card) => card.closest('section[id]') === s))
               .map((s) => s.querySelectorAll('.quick-question').length)""",
         )  # fmt: skip
         assert asked, name
