@@ -66,7 +66,7 @@ class Classifier:
         import timm
         from timm.layers import build_sincos2d_pos_embed
 
-        model = timm.create_model(self.architecture, num_classes=len(world.SHAPES), **self.arguments)
+        model: Any = timm.create_model(self.architecture, num_classes=len(world.SHAPES), **self.arguments)
         if hasattr(model, "pos_embed"):  # a transformer that knows its grid from the first step learns much faster
             grid = build_sincos2d_pos_embed(list(model.patch_embed.grid_size), model.embed_dim, temperature=100.0)
             with torch.no_grad():
