@@ -171,7 +171,7 @@ RESNET = Classifier(
     architecture="resnet18",
     arguments={"layers": [1, 1, 1, 1], "channels": [32, 48, 64, 96], "output_stride": 8},
     seed=3_000,
-    steps=2500,
+    steps=1200,
     rate=3e-3,
     batch=32,
 )

@@ -23,7 +23,7 @@ from .language import make_tokenizer, word_list
 from .training import run_steps, step_generator
 
 SEED, HELD_OUT_SEED = 16_000, 16_777
-STEPS, BATCH, LR = 1200, 64, 1e-3
+STEPS, BATCH, LR = 700, 64, 1e-3
 LENGTH = 32
 CONFIG: dict[str, Any] = {
     "embed_dim": 64,
