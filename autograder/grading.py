@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -11,8 +12,9 @@ from types import TracebackType
 import torch
 
 from autograder import packing
-from autograder.hidden import HiddenError, attempt_seed, hidden_pack, key_id
+from autograder.hidden import HiddenError, attempt_seed, hidden_pack, key_id, student_key
 from autograder.journal import Entry, address
+from autograder.row_checks import setup_of
 from autograder.rows import Row, load_row
 from autograder.sandbox import SandboxFault, SandboxRunner
 from autograder.sandbox.reading import read_programs
@@ -22,20 +24,34 @@ from dlcv_lab.checking.reader import UnreadableError
 from dlcv_lab.checking.submission import judge_programs, unreadable
 
 Results = tuple[ExerciseResult, ...]
+_KEPT = "kept from an earlier run"
 
 
 class Marker:
     """Judges notebooks of one chapter with one secret at one isolation level. Not for use by two threads."""
 
     def __init__(
-        self, chapter: str, secret: bytes, level: str, *, slot: int = 0, cold: bool = False, device: str = "cpu"
+        self,
+        chapter: str,
+        secret: bytes,
+        level: str,
+        *,
+        slot: int = 0,
+        cold: bool = False,
+        device: str = "cpu",
+        only: Iterable[str] = (),
+        start: bool = False,
     ) -> None:
         torch.set_num_threads(1)
         self.row: Row = load_row(chapter)
-        self.secret, self.level = secret, level
+        self.secret, self.key, self.level = secret, key_id(secret), level
+        setups = dict.fromkeys(setup_of(self.row, lesson) for lesson in self.row.notebooks)
+        setup = "\n".join([*setups, *imports_of(self.row)])
+        self.runner = SandboxRunner(level, self.row.key, setup=setup, cold=cold, device=device)
+        if start:  # its imports go on while we prepare
+            self.runner.start()
         self.infos = infos_by_notebook(self.row)
-        setups = "\n".join(dict.fromkeys(info.setup for infos in self.infos.values() for info in infos))
-        self.runner = SandboxRunner(level, self.row.key, setup=setups, cold=cold, device=device)
+        self.only = with_used(self.row, only)
 
     def __enter__(self) -> Marker:
         return self
@@ -53,7 +69,10 @@ class Marker:
         """Judge everything that one student handed in."""
         results: dict[str, Results] = {}
         digests: dict[str, str] = {}
-        for stem, infos in self.infos.items():
+        for stem in self.infos:
+            infos = self.chosen(stem)
+            if not infos:
+                continue
             path = submission.files.get(stem)
             problem = submission.problems.get(stem, "")
             if path is not None and not problem:
@@ -73,7 +92,7 @@ class Marker:
             student=submission.student,
             slug=self.row.slug,
             address=self.address(submission.student, digests),
-            key=key_id(self.secret),
+            key=self.key,
             isolation=self.runner.label,
             results=results,
             digests=digests,
@@ -83,11 +102,16 @@ class Marker:
 
     def address(self, student: str, digests: dict[str, str]) -> str:
         """Return the content address of a judgement of these notebooks."""
-        return address(student, self.row.slug, digests, version(self.infos), key_id(self.secret), self.level)
+        judged = {stem: self.chosen(stem) for stem in self.infos}
+        return address(student, self.row.slug, digests, version(judged), self.key, self.level)
+
+    def chosen(self, stem: str) -> list[ExerciseInfo]:
+        """Return the exercises of a notebook that are judged: all, or those of `only` and what they use."""
+        return [info for info in self.infos[stem] if not self.only or info.name in self.only]
 
     def mark_notebook(self, student: str, stem: str, raw: bytes) -> Results:
         """Judge one notebook from its bytes; a fault of the grader is tried once more in a new sandbox."""
-        infos = self.infos[stem]
+        infos = self.chosen(stem)
         results = self._attempt(student, infos, raw)
         if any(result.verdict is Verdict.XX for result in results):
             self.runner.close()
@@ -100,11 +124,15 @@ class Marker:
             raise UnreadableError("the file is larger than 20 MiB; clear the outputs and save it again")
         return read_programs(self.runner, raw, self.infos[stem])
 
+    def student_key(self, student: str) -> bytes:
+        """Return the key from which a student's cases are drawn."""
+        return student_key(self.secret, student)
+
     def pack(self, student: str, info: ExerciseInfo, program: Program) -> Pack:
         """Return the secret cases of one attempt."""
         exercise = self.row.exercise_by_name[info.name]
         try:
-            return hidden_pack(exercise, info, attempt_seed(self.secret, student, info.key, program.digest))
+            return hidden_pack(exercise, info, attempt_seed(self.student_key(student), info.key, program.digest))
         except Exception as error:  # our own code on our own data: whatever fails here is a fault of the grader
             raise _OwnFault(info.name, f"{type(error).__name__}: {error}") from error
 
@@ -150,16 +178,39 @@ def never_lower(entry: Entry, previous: Entry | None) -> Entry:
         old = before.get(result.name)
         if old is None or result.verdict is Verdict.XX or old.score <= result.score:
             return result
-        note = f"kept from an earlier run; judged again it would get {result.verdict}, {result.score:g} points"
-        return replace(old, notes=(*(n for n in old.notes if not n.startswith("kept from")), note))
+        return kept_better(old, result)
 
     results = {stem: tuple(better(result) for result in listed) for stem, listed in entry.results.items()}
     return replace(entry, results=results)
 
 
+def kept_better(old: ExerciseResult, new: ExerciseResult) -> ExerciseResult:
+    """Return an earlier result in the place of a new one that has fewer points, and say so."""
+    note = f"{_KEPT}; judged again it would get {new.verdict}, {new.score:g} points"
+    return replace(old, version=new.version, notes=(*(n for n in old.notes if not n.startswith(_KEPT)), note))
+
+
+def imports_of(row: Row) -> list[str]:
+    """Return the import statements of the lessons' own cells: every notebook brings them, a warm parent has them."""
+    texts = [cell.source for lesson in row.notebooks for cell in lesson.cells if cell.kind == "given"]
+    nodes = [node for text in texts for node in ast.parse(text).body]
+    return [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def infos_by_notebook(row: Row) -> dict[str, list[ExerciseInfo]]:
     """Return the exercises of each notebook of a chapter, in order."""
     return {lesson.stem: packing.infos_of(row, lesson.stem) for lesson in row.notebooks}
+
+
+def with_used(row: Row, names: Iterable[str]) -> frozenset[str]:
+    """Return the names of exercises and of all that they use, transitively."""
+    found, waiting = set[str](), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += row.exercise_by_name[name].uses
+    return frozenset(found)
 
 
 def version(infos: dict[str, list[ExerciseInfo]]) -> str:

@@ -30,7 +30,11 @@ class Plan:
     chapter: str
     secret: bytes
     level: str
+    only: tuple[str, ...] = ()  # judge these exercises and what they use; empty: all
     master: int = field(default_factory=os.getpid)
+
+
+Elsewhere = Callable[[Plan, list[Submission], Callable[[str], None]], Iterator[Entry]]
 
 
 def grade_class(
@@ -39,15 +43,17 @@ def grade_class(
     *,
     journal: Journal | None = None,
     workers: int = 1,
+    elsewhere: Elsewhere | None = None,
     force: bool = False,
     keep_better: bool = False,
     lost: Callable[[str], None] = lambda student: None,
 ) -> Generator[Entry, None, None]:
     """Yield one entry per submission as it is done; those that the journal holds already come first, unchanged.
 
-    With `keep_better` the same files never get fewer points than in an earlier run. `lost` is told the students whose
-    worker died twice (a fault of the grader: nothing is scored for them). Closing the iterator, as Ctrl-C does, stops
-    the workers; what was yielded is in the journal.
+    `elsewhere` judges on other machines instead of `workers` processes here (see `schedulers`). With `keep_better` the
+    same files never get fewer points than in an earlier run. `lost` is told the students whose worker died twice (a
+    fault of the grader: nothing is scored for them). Closing the iterator, as Ctrl-C does, stops the workers; what was
+    yielded is in the journal.
     """
     done = journal.done() if journal is not None and not force else {}
     before = journal.latest() if journal is not None and keep_better else {}
@@ -59,23 +65,26 @@ def grade_class(
         return chosen
 
     waiting = []
-    with Marker(plan.chapter, plan.secret, plan.level) as marker:
+    here = elsewhere is None and min(workers, len(submissions)) == 1
+    with Marker(plan.chapter, plan.secret, plan.level, only=plan.only, start=here) as marker:
         for submission in submissions:
-            held = done.get(marker.address(submission.student, _digests(submission))) if done else None
+            held = done.get(marker.address(submission.student, digests_of(submission))) if done else None
             if held is not None and not submission.problems:
                 yield held
             else:
                 waiting.append(submission)
         workers = max(1, min(workers, len(waiting)))
-        if workers == 1:
+        if workers == 1 and elsewhere is None:
             for submission in waiting:
                 yield kept(marker.mark(submission))
             return
-    for entry in _in_processes(plan, waiting, workers, lost):
+    running = elsewhere(plan, waiting, lost) if elsewhere else _in_processes(plan, waiting, workers, lost)
+    for entry in running:
         yield kept(entry)
 
 
-def _digests(submission: Submission) -> dict[str, str]:
+def digests_of(submission: Submission) -> dict[str, str]:
+    """Return the SHA-256 of every file that can be read, by notebook."""
     found = {}
     for stem, path in submission.files.items():
         with contextlib.suppress(OSError):
@@ -120,6 +129,8 @@ def _together(plan: Plan, rest: list[Submission], workers: int, suspects: list[S
 
 def _pool(plan: Plan, workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+    if os.name == "posix":
+        context.set_forkserver_preload(["autograder.grading"])  # torch once, not once per worker
     slots = context.Value("i", 0)
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(plan, slots))
 
@@ -142,7 +153,7 @@ def _begin(plan: Plan, slots: Any) -> None:
     with slots.get_lock():
         slots.value += 1
         slot = slots.value
-    _marker = Marker(plan.chapter, plan.secret, plan.level, slot=slot)
+    _marker = Marker(plan.chapter, plan.secret, plan.level, slot=slot, only=plan.only, start=True)
 
 
 def _end_with(master: int) -> None:

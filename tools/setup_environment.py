@@ -19,8 +19,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 INPUTS = ("pyproject.toml", "autograder/pyproject.toml", "constraints.txt", "tools/setup_environment.py")
-SYSTEM = {"bwrap": "bubblewrap", "chromium": "chromium"}  # program -> Debian package
-WHY = {"bwrap": "the sandbox that student code runs in", "chromium": "the browser tests of the book"}
+# program -> Debian package
+SYSTEM = {"bwrap": "bubblewrap", "chromium": "chromium", "pg_ctlcluster": "postgresql"}
+WHY = {
+    "bwrap": "the sandbox that student code runs in",
+    "chromium": "the browser tests of the book",
+    "pg_ctlcluster": "the tests of a gradebook on a server",
+}
 OLDEST = (3, 11)
 
 
@@ -52,7 +57,7 @@ def install_packages(folder: Path) -> None:
         venv.EnvBuilder(with_pip=True).create(folder)
     say(f"{folder.name}: installing the pinned packages (the first time this fetches several GB and takes minutes)")
     command = [python_in(folder), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--progress-bar=on"]
-    command += ["-c", "constraints.txt", "-e", ".[vl,diffusion]", "-e", "./autograder[dev]"]
+    command += ["-c", "constraints.txt", "-e", ".[vl,diffusion]", "-e", "./autograder[dev,cluster]"]
     done = subprocess.run([str(part) for part in command], cwd=ROOT)
     if done.returncode:
         sys.exit(
@@ -77,11 +82,11 @@ def install_system_packages() -> None:
     """Install what is missing of bubblewrap and Chromium, or say how to."""
     missing = {program: package for program, package in SYSTEM.items() if not shutil.which(program)}
     if not missing:
-        say("system packages: bubblewrap and chromium are there")
+        say(f"system packages: {', '.join(SYSTEM.values())} are there")
         return
     prefix = privilege()
     if prefix is not None:
-        say(f"system packages: installing {' and '.join(missing.values())}")
+        say(f"system packages: installing {', '.join(missing.values())}")
         quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
         subprocess.run([*prefix, "apt-get", "update", "-qq"], **quiet)
         subprocess.run([*prefix, "apt-get", "install", "-y", "-qq", *missing.values()], **quiet)

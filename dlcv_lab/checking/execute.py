@@ -92,8 +92,12 @@ def _execute(source: str, scope: dict[str, Any]) -> None:
     exec(compile(source, name, "exec"), scope)
 
 
-def run_case(run: Callable[[Any, dict[str, Any]], Any], ns: Any, raw: bytes, forbid: Forbid = NOTHING) -> Outcome:
+def run_case(
+    run: Callable[[Any, dict[str, Any]], Any], ns: Any, raw: bytes, forbid: Forbid = NOTHING, *, ours: bool = False
+) -> Outcome:
     """Run a probe on fresh inputs decoded from `raw` and return what it gave as plain data.
+
+    With `ours`, for code of our own, nobody looks whether the inputs were changed.
 
     The global random state is the same before every case. What the student's code prints is theirs. A keyboard
     interrupt goes through to the caller.
@@ -114,7 +118,7 @@ def run_case(run: Callable[[Any, dict[str, Any]], Any], ns: Any, raw: bytes, for
         raise
     except BaseException as error:  # SystemExit and what students derive from BaseException too
         outcome = _raised(error)
-    facts = {"seconds": time.perf_counter() - started, "mutated": _mutated(data, raw)}
+    facts = {"seconds": time.perf_counter() - started, "mutated": () if ours else _mutated(data, raw)}
     if isinstance(watch, OperatorWatch):
         facts["forbidden"] = tuple(watch.seen)
     return Outcome(**{**_core(outcome), **facts})
@@ -201,6 +205,8 @@ def _same(old: Any, new: Any) -> bool:
         if type(new) is not torch.Tensor or old.shape != new.shape or old.dtype != new.dtype:
             return False
         return torch.equal(_bits(old), _bits(new))
+    if type(old) in (int, bool, str):
+        return type(new) is type(old) and bool(old == new)
     try:
         return encode(old) == encode(new)
     except EnvelopeError:

@@ -80,6 +80,7 @@ class Outcome:
     mutated: tuple[str, ...] = ()  # inputs changed in place, by path: ("x",)
     forbidden: tuple[str, ...] = ()  # forbidden operations seen
     seconds: float = 0.0
+    peak: int = 0  # bytes at most in use by the whole job, where the runner measures it
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class ExerciseInfo:
     keeps_inputs: bool = True  # changing an argument in place fails the case
     exact_dtype: bool = False  # a float64 answer to float32 inputs fails the case
     picture: bool = False  # `check` draws yours / expected
-    version: str = ""  # content hash of solution, cases, probe, misconceptions
+    version: str = ""  # content hash of all that decides points: reference, cases, probe, variants, limits
 
     @property
     def key(self) -> str:
@@ -172,6 +173,7 @@ class ExerciseResult:
     notes: tuple[str, ...] = ()  # "right, given a working im2col"; statements that were skipped
     attempt: str = ""  # SHA-256 of the extracted source
     version: str = ""  # content version of the exercise
+    peak_mib: float = 0.0  # memory of its processes together, sampled; 0 where it was not seen
 
 
 @dataclass(frozen=True)

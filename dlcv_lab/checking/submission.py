@@ -71,20 +71,22 @@ def _judge_one(
 ) -> ExerciseResult:
     """Judge one exercise with the student's own functions, and with stand-ins where those it uses are broken."""
     if not program.attempted:
-        return _dressed(_not_attempted(info), info, program, 0.0)
+        return _dressed(_not_attempted(info), info, program, 0.0, 0)
     pack = packs(info, program)
     inputs = tuple(encode(case.data) for case in pack.cases)
     job = Job(program, info.probe, inputs, "", info.forbid, info.limits)
     outcomes = _named(runner.run(job), program, info)
     seconds = sum(outcome.seconds for outcome in outcomes)
+    peak = max((outcome.peak for outcome in outcomes), default=0)
     result = judge_outcomes(pack, outcomes)
     replaced = [name for name in broken if name in info.standins]
     if result.verdict not in (Verdict.OK, Verdict.XX) and replaced:
         standin = "\n\n".join(info.standins[name] for name in replaced)
         again = _named(runner.run(replace(job, standin=standin)), program, info)
         seconds += sum(outcome.seconds for outcome in again)
+        peak = max([peak, *(outcome.peak for outcome in again)])
         result = judge_outcomes(pack, outcomes, (tuple(replaced), again))
-    return _dressed(result, info, program, seconds)
+    return _dressed(result, info, program, seconds, peak)
 
 
 def _named(outcomes: list[Outcome], program: Program, info: ExerciseInfo) -> list[Outcome]:
@@ -95,14 +97,15 @@ def _named(outcomes: list[Outcome], program: Program, info: ExerciseInfo) -> lis
     return [replace(outcome, forbidden=tuple(dict.fromkeys([*seen, *outcome.forbidden]))) for outcome in outcomes]
 
 
-def _dressed(result: ExerciseResult, info: ExerciseInfo, program: Program, seconds: float) -> ExerciseResult:
-    """Add what the judge of outcomes cannot know: time, attempt, version, and what was skipped."""
+def _dressed(result: ExerciseResult, info: ExerciseInfo, program: Program, seconds: float, peak: int) -> ExerciseResult:
+    """Add what the judge of outcomes cannot know: time, memory, attempt, version, and what was skipped."""
     return replace(
         result,
         seconds=round(seconds, 4),
         notes=(*result.notes, *program.notes),
         attempt=program.digest,
         version=info.version,
+        peak_mib=round(peak / 2**20, 1),
     )
 
 

@@ -11,7 +11,7 @@ from grader_helpers import Class
 
 from autograder import hidden, packing
 from autograder.exercise import Alternative, Exercise
-from autograder.hidden import HiddenError, attempt_seed, draw, hidden_pack, key_id, public_pack
+from autograder.hidden import HiddenError, attempt_seed, draw, hidden_pack, key_id, public_pack, student_key
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.judging import judge_outcomes
 from dlcv_lab.checking.model import ExerciseInfo, Pack, Verdict
@@ -30,14 +30,14 @@ def bytes_of(pack: Pack) -> bytes:
 
 
 def test_the_same_attempt_meets_the_same_cases_and_another_does_not() -> None:
-    one = attempt_seed(SECRET, "alice", "ch99.box_blur", "d1")
-    assert one == attempt_seed(SECRET, "alice", "ch99.box_blur", "d1")
+    one = attempt_seed(student_key(SECRET, "alice"), "ch99.box_blur", "d1")
+    assert one == attempt_seed(student_key(SECRET, "alice"), "ch99.box_blur", "d1")
     others = {
-        attempt_seed(SECRET, "bob", "ch99.box_blur", "d1"),
-        attempt_seed(SECRET, "alice", "ch99.unsharp", "d1"),
-        attempt_seed(SECRET, "alice", "ch99.box_blur", "d2"),
-        attempt_seed(SECRET[::-1], "alice", "ch99.box_blur", "d1"),
-        attempt_seed(SECRET, "alicech99.box", "_blur", "d1"),
+        attempt_seed(student_key(SECRET, "bob"), "ch99.box_blur", "d1"),
+        attempt_seed(student_key(SECRET, "alice"), "ch99.unsharp", "d1"),
+        attempt_seed(student_key(SECRET, "alice"), "ch99.box_blur", "d2"),
+        attempt_seed(student_key(SECRET[::-1], "alice"), "ch99.box_blur", "d1"),
+        attempt_seed(student_key(SECRET, "alice"), "ch99.box", "_blurd1"),
     }
     assert len(others | {one}) == 6
 

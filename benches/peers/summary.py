@@ -1,0 +1,82 @@
+"""From the parts of the benchmark to ratios, targets and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+TARGETS = {
+    "nbgrader, graded cells alone": (20, "x throughput"),
+    "nbgrader, real lesson": (50, "x throughput"),
+    "otter, graded cells alone": (10, "x throughput"),
+    "1000 submissions / 100": (10.5, "x the time at most"),
+    "overhead per exercise, s": (0.05, "at most"),
+    "first verdict, s": (6.0, "at most"),
+    "one submission alone, s": (10.0, "at most"),
+}
+
+
+def of(parts: dict[str, dict[str, Any]], machine: dict[str, Any]) -> dict[str, Any]:
+    """Return all figures, the ratios that can be formed from them, and the load under which each was taken."""
+    figures = {name: part["figures"] for name, part in parts.items()}
+    loads = {name: part["load_before"] for name, part in parts.items()}
+    return {"machine": machine, "load_before": loads, "parts": figures, "ratios": _ratios(figures), "targets": TARGETS}
+
+
+def _ratios(parts: dict[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, peer, own in (
+        ("nbgrader, graded cells alone", "nbgrader_core", "ours_core_10"),
+        ("nbgrader, real lesson", "nbgrader_real", "ours_10"),
+        ("otter, graded cells alone", "otter_core", "ours_core_10"),
+    ):
+        if isinstance(parts.get(peer), list) and own in parts:
+            theirs, ours = parts[peer][-1], parts[own]
+            found[name] = round(_each(theirs, "wall_s") / _each(ours, "wall_s"), 1)
+            if theirs["cpu_s"] and ours["cpu_s"]:
+                found[f"{name}, processor seconds"] = round(_each(theirs, "cpu_s") / _each(ours, "cpu_s"), 1)
+    if "ours_small_1000" in parts and "ours_small_100" in parts:
+        large, small = parts["ours_small_1000"], parts["ours_small_100"]
+        found["1000 submissions / 100"] = round(large["wall_s"] / small["wall_s"], 2)
+        found["memory, 1000 / 100"] = round(large["peak_mib"] / small["peak_mib"], 2)
+    if "overhead" in parts:
+        found["overhead per exercise, s"] = round(parts["overhead"]["beyond_s"], 4)
+    if "ours_1" in parts:
+        found["first verdict, s"] = found["one submission alone, s"] = round(parts["ours_1"]["first_verdict_s"], 2)
+    return found
+
+
+def _each(part: dict[str, Any], what: str) -> float:
+    return float(part[what]) / int(part["submissions"])
+
+
+def draw(figures: dict[str, Any], path: Path) -> None:
+    """Draw processor seconds and wall clock per submission, one bar per grader, on a logarithmic axis."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams["svg.hashsalt"] = "dlcv"
+    from matplotlib.figure import Figure
+
+    parts = figures["parts"]
+    rows = [("nbgrader, real lesson", "nbgrader_real"), ("nbgrader, graded cells", "nbgrader_core"),
+            ("otter, graded cells", "otter_core"), ("ours, real lesson", "ours_10"),
+            ("ours, graded cells", "ours_core_10")]  # fmt: skip
+    rows = [(label, parts[name][-1] if isinstance(parts[name], list) else parts[name]) for label, name in rows
+            if isinstance(parts.get(name), list | dict)][::-1]  # fmt: skip
+    picture = Figure(figsize=(7, 3), layout="constrained")
+    axes = picture.subplots()
+    for offset, what, colour, label in (
+        (0.2, "wall_s", "#0072B2", "wall clock"),
+        (-0.2, "cpu_s", "#E69F00", "processor"),
+    ):
+        lengths = [_each(part, what) if part[what] else 0.0 for _, part in rows]
+        bars = axes.barh([i + offset for i in range(len(rows))], lengths, 0.38, color=colour, label=label)
+        axes.bar_label(bars, [f"{length:.2g}" for length in lengths], padding=2, fontsize=8)
+    axes.set_yticks(range(len(rows)), [label for label, _ in rows])
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds per submission (logarithmic)")
+    axes.margins(x=0.15)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    picture.savefig(path, metadata={"Date": None})
