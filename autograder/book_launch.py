@@ -24,8 +24,9 @@ _INSTALL = """\
 # where dlcv_lab is missing (Colab, a fresh hub) this cell installs it; elsewhere it does nothing
 import importlib.util, os
 if importlib.util.find_spec("dlcv_lab") is None:
-    wheel = "../{wheel}" if os.path.exists("../{wheel}") else "{address}/{wheel}"
-    %pip install --quiet {{wheel}}"""
+    wheel = "{wheel}"
+    place = ".." if os.path.exists("../" + wheel) else "{address}"
+    %pip install --quiet {{place}}/{{wheel}}"""
 
 
 class LaunchError(Exception):

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from autograder import book_launch
+from autograder import book_launch, release_texts
 from autograder.book_launch import LaunchError, Places
 from dlcv_lab.checking.magics import without_magics
 
@@ -31,6 +31,13 @@ def test_each_place_opens_the_release_notebook():
             f"&branch=main&urlpath=lab%2Ftree%2Fcv-student%2F{SLUG}%2Flesson_1.ipynb"
         ),
     }
+
+
+def test_buttons_lead_to_the_paths_of_the_student_repository():
+    notebook = {"stem": "lesson_1", "title": "A", "exercises": [], "minutes": 1}
+    contents = [{"chapter": "ch03", "slug": SLUG, "title": "B", "notebooks": [notebook]}]
+    path = book_launch.addresses(GITHUB, SLUG, "lesson_1")["Colab"].split("/blob/main/")[1]
+    assert f"]({path})" in release_texts.texts(contents, "course", "1")["README.md"]
 
 
 def test_another_host_has_no_colab():
@@ -90,7 +97,8 @@ def test_the_first_cell_installs_what_is_missing(repository):
     first = cells(repository)[1]
     assert first.id == book_launch.FIRST_CELL
     assert len(first.source.split("\n")) <= 6
-    assert "https://raw.githubusercontent.com/you/cv-student/main/wheels/dlcv_lab-1-py3-none-any.whl" in first.source
+    assert '"wheels/dlcv_lab-1-py3-none-any.whl"' in first.source
+    assert '"https://raw.githubusercontent.com/you/cv-student/main"' in first.source
     assert cells(repository)[2].id == "setup"
 
 
