@@ -12,8 +12,9 @@ import os
 import secrets
 import stat
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,7 @@ from autograder import cache, rows
 
 Edition = Literal["course", "self-study"]
 EDITIONS: tuple[str, ...] = get_args(Edition)
+FEEDBACK_CASES = ("after_deadline", "never")
 FOLDERS = ("source", "release", "submitted", "autograded", "feedback", "journal")
 SECRET_BYTES = 32
 
@@ -39,13 +41,24 @@ class Course:
     edition: Edition = "course"
     min_isolation: str = "bubblewrap"
     secret_at: str = "secret"  # a path, absolute or below root, or "env:NAME"
+    gradebook_at: str = ""  # an SQLAlchemy URL, or "env:NAME"; empty: gradebook.db here
     never_lower: bool = True  # a regrade may raise a score, and lowers none
-    show_failing_case: bool = True  # feedback shows the smallest failing case
+    feedback_cases: str = "after_deadline"  # when feedback shows the smallest failing case: or "never"
+    deadlines: Mapping[str, datetime] = field(default_factory=dict)  # chapter key -> UTC; else the gradebook's
 
     @property
     def database(self) -> str:
-        """Return the gradebook's SQLAlchemy URL; DLCV_GRADEBOOK names another one."""
-        return os.environ.get("DLCV_GRADEBOOK") or f"sqlite:///{self.root / 'gradebook.db'}"
+        """Return the gradebook's SQLAlchemy URL; DLCV_GRADEBOOK names another one.
+
+        Raises:
+            CourseError: course.toml names a variable that is not set.
+        """
+        url = os.environ.get("DLCV_GRADEBOOK") or self.gradebook_at
+        if url.startswith("env:"):
+            name, url = url[4:], os.environ.get(url[4:], "")
+            if not url:
+                raise CourseError(f"{self.root / 'course.toml'}: the variable {name} holds no gradebook URL; set it")
+        return _patient(url) if url else f"sqlite:///{self.root / 'gradebook.db'}"
 
     @property
     def journal(self) -> Path:
@@ -89,10 +102,19 @@ chapters = [{chapters}]  # in the order of teaching
 [grading]
 min_isolation = "bubblewrap"  # vm, container, bubblewrap, uid, none: below this level nothing is graded
 secret = "secret"  # a file of mode 600, or "env:NAME"; whoever has it can compute the hidden cases
+gradebook = ""  # empty: gradebook.db in this folder; or "postgresql://USER@HOST/DATABASE", or "env:NAME"
 never_lower = true  # a regrade may raise a score, and lowers none
 
-[policies]
-show_failing_case = true  # feedback shows the smallest failing case after the deadline
+[feedback]
+cases = "after_deadline"  # or "never": when a page shows the smallest failing case
+
+[deadlines]  # of a chapter, with its time zone; without one the gradebook's due date holds (formgrader sets it)
+# ch03 = 2026-11-30T23:59:00+01:00
+
+[book]  # where readers open the notebooks, and where the whole book stands
+# repository = "https://github.com/you/cv-student"
+# hub = "https://hub.example.org"
+# published = "https://you.github.io/cv-book"
 """
 
 
@@ -163,7 +185,7 @@ def load_course(root: Path) -> Course:
         data: dict[str, dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise CourseError(f"{path}: not valid TOML: {error}") from None
-    course, grading, policies = data.get("course", {}), data.get("grading", {}), data.get("policies", {})
+    course, grading = data.get("course", {}), data.get("grading", {})
     edition = course.get("edition", "course")
     if edition not in EDITIONS:
         raise CourseError(f"{path}: edition is {edition!r}; write one of {', '.join(EDITIONS)}")
@@ -177,6 +199,35 @@ def load_course(root: Path) -> Course:
         edition=edition,
         min_isolation=str(grading.get("min_isolation", "bubblewrap")),
         secret_at=str(grading.get("secret", "secret")),
+        gradebook_at=str(grading.get("gradebook", "")),
         never_lower=bool(grading.get("never_lower", True)),
-        show_failing_case=bool(policies.get("show_failing_case", True)),
+        feedback_cases=_feedback_cases(path, data),
+        deadlines=_deadlines(path, data.get("deadlines", {})),
     )
+
+
+def _patient(url: str) -> str:
+    """Return a PostgreSQL URL with our driver, and with limits on waiting for the server and for locks."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
+        return url
+    limits = ("connect_timeout=10", "options=-c%20lock_timeout%3D20s")
+    missing = [limit for limit in limits if limit.partition("=")[0] + "=" not in rest]
+    joined = "&".join(missing)
+    return f"postgresql+psycopg://{rest}" + (("&" if "?" in rest else "?") + joined if missing else "")
+
+
+def _feedback_cases(path: Path, data: dict[str, dict[str, Any]]) -> str:
+    older = "after_deadline" if data.get("policies", {}).get("show_failing_case", True) else "never"
+    chosen = data.get("feedback", {}).get("cases", older)
+    if chosen not in FEEDBACK_CASES:
+        raise CourseError(f"{path}: feedback.cases is {chosen!r}; write one of {', '.join(FEEDBACK_CASES)}")
+    return str(chosen)
+
+
+def _deadlines(path: Path, listed: dict[str, Any]) -> dict[str, datetime]:
+    for chapter, when in listed.items():
+        if not isinstance(when, datetime) or when.tzinfo is None:
+            example = "ch03 = 2026-11-30T23:59:00+01:00"
+            raise CourseError(f"{path}: the deadline of {chapter} needs date, time and zone, as in {example}")
+    return {chapter: when.astimezone(UTC) for chapter, when in listed.items()}

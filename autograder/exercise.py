@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,7 @@ class Exercise:
     keeps_inputs: bool = True
     exact_dtype: bool = False
     picture: bool = False
+    shrink: Callable[[Case], Iterable[Case]] | None = None  # simpler versions of a case, where the usual cuts fail
 
     def __post_init__(self) -> None:
         if not self.defines:

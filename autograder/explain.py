@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from autograder.grading import Marker
-from autograder.wording import plain_text
+from autograder.wording import plain_text, points
 from dlcv_lab.checking import compare
 from dlcv_lab.checking.envelope import encode, leaves
-from dlcv_lab.checking.model import CaseResult, ExerciseResult, Job, Outcome, Pack, Program
+from dlcv_lab.checking.model import Case, CaseResult, ExerciseResult, Job, Outcome, Pack, Program
 from dlcv_lab.checking.submission import judge_programs
+
+if TYPE_CHECKING:
+    from autograder.course import Course
+    from autograder.rows import Row
 
 _FULL = 36  # elements of a tensor that are printed in full
 
@@ -61,19 +66,34 @@ def explain(marker: Marker, student: str, stem: str, exercise: str, raw: bytes) 
 
 def _case(pack: Pack, outcome: Outcome, judged: CaseResult) -> Explained:
     case = pack.cases[judged.index]
+    return Explained(
+        judged, inputs_in_words(case), outcome_in_words(outcome), outcome_in_words(pack.expected[judged.index])
+    )
+
+
+def inputs_in_words(case: Case) -> list[str]:
+    """Return one text per input: its name, what it is, and its numbers where they are few."""
     dtype = compare.input_dtype(case)
-    inputs = [f"{path} = {_shown(leaf, dtype)}" for path, leaf in leaves(case.data)]
-    return Explained(judged, inputs, _outcome(outcome), _outcome(pack.expected[judged.index]))
+    return [f"{_argument(path)} = {leaf_in_words(leaf, dtype)}" for path, leaf in leaves(case.data)]
 
 
-def _outcome(outcome: Outcome) -> str:
+def _argument(path: str) -> str:
+    """Write the path of an input as an argument: "['x']" is x."""
+    return path.removeprefix("['").replace("']", "", 1) if path.startswith("['") else path
+
+
+def outcome_in_words(outcome: Outcome) -> str:
+    """Return an answer, or how it failed to come, as plain text."""
     if outcome.status == "value":
-        return "\n".join(f"{path or 'value'} = {_shown(leaf)}" for path, leaf in leaves(outcome.value)) or "nothing"
+        return (
+            "\n".join(f"{path or 'value'} = {leaf_in_words(leaf)}" for path, leaf in leaves(outcome.value)) or "nothing"
+        )
     words = [outcome.status, outcome.error, outcome.message, f"in: {outcome.line}" if outcome.line else ""]
     return plain_text(" ".join(word for word in words if word))
 
 
-def _shown(leaf: Any, dtype: torch.dtype | None = None) -> str:
+def leaf_in_words(leaf: Any, dtype: torch.dtype | None = None) -> str:
+    """Return what a value is, and its numbers where they are few."""
     text = compare.describe(leaf, dtype)
     if isinstance(leaf, torch.Tensor) and leaf.numel() <= _FULL:
         text += "\n" + str(leaf)
@@ -88,3 +108,50 @@ def find_submission(course: Path, student: str, slug: str, stem: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; is {student!r} the student's folder name?")
     return path
+
+
+def replay(marker: Marker, student: str, stem: str, exercise: str, told: Explanation) -> str:
+    """Return Python text that rebuilds the smallest failing case; "" where there is none or it is too large."""
+    from autograder.replay import snippet
+    from autograder.smallest import Shrinker
+
+    info = next(one for one in marker.infos[stem] if one.name == exercise)
+    found = Shrinker(marker).smallest(student, info, told.program, told.result)
+    return plain_text(snippet(info, found)) if found is not None else ""
+
+
+def history(course: Course, row: Row, student: str, exercise: str, now: ExerciseResult) -> list[str]:
+    """Return in lines what is known beside the cases: content versions, earlier verdicts, people's decisions."""
+    from autograder import content, recording
+    from autograder.gradebook import GradebookError, open_book
+    from autograder.overrides import DecisionLog
+
+    released = content.released(course.journal, row.slug).get(exercise, "")
+    receipt = _receipt(course.root / "submitted" / student / row.slug, exercise)
+    versions = {"released": released, "student's receipt says": receipt, "now": now.version}
+    lines = ["content version: " + ", ".join(f"{what} {text[:8]}" for what, text in versions.items() if text)]
+    for entry in recording.journal_of(course, row.slug).entries():
+        for result in entry.flat:
+            if entry.student == student and result.name == exercise:
+                score = f"{result.verdict} {points(result.score)} of {points(result.max_score)}"
+                lines.append(f"journal {entry.when}: {score}, version {result.version[:8]}, {entry.isolation}")
+    for one in DecisionLog(course.journal, row.slug).history():
+        if one.exercise == exercise and one.student in ("", student):
+            score = "" if one.points is None else f" to {points(one.points)}"
+            lines.append(plain_text(f"decision {one.when} by {one.by or '?'}: {one.kind}{score}: {one.why}"))
+    try:
+        with open_book(course.database, row.slug, course.root) as book:
+            facts = book.human_facts(student, exercise, row.notebook_of(exercise).stem)
+    except GradebookError:
+        facts = {}
+    return lines + [plain_text(f"gradebook: {what}: {text}") for what, text in facts.items()]
+
+
+def _receipt(folder: Path, exercise: str) -> str:
+    """Return the version that a student's own receipt names; nobody vouches for it."""
+    try:
+        told = json.loads((folder / "submission.json").read_bytes()[: 2**20])
+        found = {item["name"]: item["version"] for item in told["results"]}.get(exercise, "")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return plain_text(found) if isinstance(found, str) else ""

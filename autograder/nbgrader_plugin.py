@@ -19,15 +19,22 @@ from autograder import autograded, gradebook
 from autograder.assemble import ANSWER
 from autograder.course import load_course
 from autograder.grading import Marker
+from autograder.overrides import DecisionLog
 from autograder.sandbox import require
 from autograder.source import STUB
 from dlcv_lab.checking.model import ExerciseResult
 
 CONFIG = """\
 # nbgrader's settings for this course, written by `dlcv course init`.
+from pathlib import Path
+
+from autograder.course import load_course
+
 c = get_config()  # noqa: F821
 c.CourseDirectory.root = {root!r}
-c.CourseDirectory.db_url = {database!r}
+c.CourseDirectory.db_url = load_course(Path({root!r})).database  # course.toml says where it is
+if not c.CourseDirectory.db_url.startswith("sqlite"):  # a server checks its keys: an assignment needs a course
+    c.CourseDirectory.course_id = "default_course"
 c.ClearSolutions.code_stub = {{"python": {stub!r}}}
 c.ClearSolutions.text_stub = {answer!r}
 
@@ -53,7 +60,7 @@ c.GenerateFeedback.preprocessors = [
 def nbgrader_config(root: Path) -> str:
     """Return the text of nbgrader_config.py for the course folder `root`."""
     course = load_course(root)
-    return CONFIG.format(root=str(course.root), database=course.database, stub=STUB, answer=ANSWER)
+    return CONFIG.format(root=str(course.root), stub=STUB, answer=ANSWER)
 
 
 class Judge(NbGraderPreprocessor):
@@ -68,7 +75,8 @@ class Judge(NbGraderPreprocessor):
         folder = Path(resources["metadata"]["path"])
         course_root = course_of(folder)
         raw = (folder / f"{stem}.ipynb").read_bytes()
-        results = _marker(course_root, slug).mark_notebook(student, stem, raw)
+        judged = _marker(course_root, slug).mark_notebook(student, stem, raw)
+        results = DecisionLog(load_course(course_root).journal, slug).marks().apply(student, judged)
         _last[(student, slug, stem)] = results
         with Gradebook(facts["db_url"]) as book:
             known = gradebook.known_cells(book, slug, stem)

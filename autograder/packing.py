@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from autograder import cache, paths, row_checks, source
+from autograder import cache, content, paths, row_checks, source
 from autograder.exercise import Exercise
 from autograder.rows import Row, RowError
 from dlcv_lab.checking.model import ExerciseInfo, Pack
@@ -50,7 +50,7 @@ def info_of(row: Row, exercise: Exercise) -> ExerciseInfo:
         keeps_inputs=exercise.keeps_inputs,
         exact_dtype=exercise.exact_dtype,
         picture=exercise.picture,
-        version=version_of(row, exercise, probe),
+        version=content.version_of(row, exercise, probe),
     )
 
 
@@ -73,26 +73,6 @@ def _timeless(pack: Pack) -> Pack:
     return replace(pack, misconceptions=lambda: answers)
 
 
-def version_of(row: Row, exercise: Exercise, probe: str) -> str:
-    """Return a hash of everything that decides a verdict: solution, cases, probe, variants, points and limits."""
-    used = [row.reference(row.exercise_by_name[name]) for name in exercise.uses if name in row.exercise_by_name]
-    variants = [*exercise.alternatives, *exercise.misconceptions, *exercise.standins]
-    facts = json.dumps(
-        [
-            exercise.groups,
-            asdict(exercise.forbid),
-            asdict(exercise.limits),
-            exercise.keeps_inputs,
-            exercise.exact_dtype,
-        ],
-        sort_keys=True,
-    )
-    hints = [misconception.hint for misconception in exercise.misconceptions]
-    texts = [variant.name + variant.source() for variant in variants]
-    parts = [row.reference(exercise), *used, cases_text(exercise.cases), probe, *texts, *hints, *exercise.hints, facts]
-    return cache.digest(*parts)[:16]
-
-
 def cases_text(cases: Callable[..., object]) -> str:
     """Return the text of a case generator and of everything in its module that it calls."""
     plain = inspect.unwrap(cases)
@@ -111,24 +91,27 @@ def build_packs(row: Row, progress: Callable[[str], None] = lambda name: None) -
     from dlcv_lab.checking.packs import save_pack
 
     home = paths.packs() / row.slug
-    made, versions = [], []
+    made = []
+    versions: dict[str, str] = {}
     for info in infos_of(row):
         path = home / f"{info.name}.pack"
-        key = cache.digest(repr(info), cache.code_digest(*PACK_CODE))
+        wording = content.wording_of(row.exercise_by_name[info.name])
+        key = cache.digest(repr(info), wording, cache.code_digest(*PACK_CODE))
         if not cache.fetch("packs", key, path):
             progress(info.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             save_pack(_timeless(public_pack(row.exercise_by_name[info.name], info)), path)
             cache.store("packs", key, path)
         made.append(path)
-        versions.append(info.version)
+        versions[info.name] = info.version
     for stale in set(home.glob("*.pack")) - set(made):
         stale.unlink()
     contents = {
         "chapter": row.key,
         "slug": row.slug,
         "title": row.title,
-        "version": cache.digest(*versions)[:16],
+        "version": cache.digest(*versions.values())[:16],
+        "versions": versions,
         "notebooks": [
             {
                 "stem": lesson.stem,

@@ -21,8 +21,10 @@ from autograder import (
     assemble,
     book_launch,
     cache,
+    content,
     leaks,
     nbgrader_release,
+    packing,
     paths,
     release_texts,
     solution_packs,
@@ -97,7 +99,11 @@ def release(
         )
         if found:
             raise ReleaseError("nothing was released, because it would leak:\n" + "\n".join(map(str, found[:10])))
-        return _synchronise(stage, to, rows, edition)
+        done = _synchronise(stage, to, rows, edition)
+    if course is not None:
+        for row in rows:
+            content.note_release(course.journal, row, {info.name: info.version for info in packing.infos_of(row)})
+    return done
 
 
 def _refuse_checkout(to: Path) -> None:

@@ -7,7 +7,7 @@ import importlib.util
 
 import typer
 
-GROUPS = ("authoring", "gathering", "grading", "book", "demo")
+GROUPS = ("authoring", "gathering", "grading", "marks", "exports", "book", "demo")
 
 
 def register(app: typer.Typer) -> None:

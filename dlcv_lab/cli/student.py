@@ -69,6 +69,9 @@ def check(
     every: Annotated[bool, typer.Option("--all", help="Every chapter whose notebooks are here.")] = False,
     folder: Annotated[Path, typer.Option("--in", help="The folder with the notebooks.")] = Path("."),
     as_json: Json = False,
+    classroom: Annotated[
+        bool, typer.Option("--github-classroom", help="Print the result of a GitHub Classroom runner, version 3.")
+    ] = False,
 ) -> int:
     """Check the saved notebooks on the public cases, in a fresh process. Unofficial.
 
@@ -89,13 +92,25 @@ def check(
         found += [(each, results)] if results else []
     if not found:
         fail(f"no notebook of a known chapter lies in {folder.resolve()}; go to the course's folder, or use --in")
-    if as_json:
+    if classroom:
+        _for_classroom(found)
+    elif as_json:
         write_json([{"chapter": each.key, **as_data(result)} for each, results in found for result in results])
     else:
         for each, results in found:
             show_results(each, f"{each.key} {each.title} (public cases, unofficial)", results)
     verdicts = {result.verdict for _, results in found for result in results}
     return FAULT if Verdict.XX in verdicts else FINDINGS if verdicts - {Verdict.OK} else DONE
+
+
+def _for_classroom(found: list[tuple[Chapter, list[ExerciseResult]]]) -> None:
+    from dlcv_lab.checking.classroom import hand_over, runner_result
+
+    keys = [(each.key, name) for each, _ in found for name in each.exercises]
+    extras = frozenset(f"{key}.{name}" for key, name in keys if not packs.load_pack(key, name).info.core)
+    result = runner_result(found, extras)
+    write_json(result)
+    hand_over(result)
 
 
 def _check_chapter(chapter: Chapter, folder: Path, exercise: str, *, missing_is_fine: bool) -> list[ExerciseResult]:

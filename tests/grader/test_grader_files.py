@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from grader_helpers import write
 
-from autograder import feedback, wording
+from autograder import class_report, feedback, wording
 from autograder.grading import never_lower
 from autograder.journal import Entry, Journal
 from autograder.submissions import Submission, SubmissionsError, collect, read_bytes
@@ -94,7 +94,7 @@ def entry(**changes: object) -> Entry:
 def test_nothing_that_a_student_wrote_acts_in_a_page() -> None:
     for page in (
         feedback.page(entry(), {}, "<title>", show_cases=True),
-        feedback.class_report([entry()], "<title>", {}),
+        class_report.page(class_report.summarise([entry()], "<title>"), {}),
     ):
         assert "<script" not in page
         assert "\x1b" not in page

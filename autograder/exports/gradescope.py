@@ -1,0 +1,213 @@
+"""Gradescope: results.json from our verdicts, and the zip that grades inside Gradescope's own container.
+
+There the harness runs as root in a container of its own for each submission. Our jobs then run at level `uid`: as
+another user, with limits, without the bundle's files. docs/exports.md says what that does not stop.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from autograder import paths
+from autograder.autograded import write_whole
+from autograder.exports import ExportError
+from autograder.journal import Entry
+from autograder.rows import Row
+from autograder.wording import headline, plain_text
+from dlcv_lab.checking.model import ExerciseResult, Verdict
+
+_STAMP = (2020, 1, 1, 0, 0, 0)  # the same bundle from the same files
+_MODE = {True: 0o755, False: 0o644}
+_DESCRIPTION = "bundle.json"
+
+SETUP = """\
+#!/usr/bin/env bash
+# Gradescope runs this once, as root, when the autograder is built.
+set -euo pipefail
+apt-get update
+apt-get install -y --no-install-recommends python3 python3-venv python3-pip
+python3 -m venv /autograder/venv
+/autograder/venv/bin/pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cpu
+/autograder/venv/bin/pip install --no-cache-dir -c /autograder/source/constraints.txt \\
+  -e /autograder/source -e /autograder/source/autograder
+# a submission runs as another user and must read neither cases nor secret
+chmod -R go-rwx /autograder/source
+"""
+RUN = """\
+#!/usr/bin/env bash
+# Gradescope runs this for every submission, as root. What a submission prints never reaches results.json.
+base="${AUTOGRADER_ROOT:-/autograder}"
+python="${AUTOGRADER_PYTHON:-$base/venv/bin/python}"
+chmod -R go-rwx "$base/source"
+mkdir -p "$base/results"
+cd "$base/source" && exec "$python" -m autograder.exports.gradescope "$base"
+"""
+
+
+def results(entry: Entry, *, visibility: str = "visible") -> dict[str, Any]:
+    """Return what Gradescope reads: score, and one test per exercise. Extras have no score.
+
+    Where the grader itself failed there is no score at all, so that Gradescope calls the run failed, not the student.
+    """
+    if entry.faulty:
+        return {
+            "output": f"The grader itself failed on {', '.join(entry.faulty)}. Nothing was scored; run it again.",
+            "output_format": "text",
+            "extra_data": {"isolation": entry.isolation},
+        }
+    return {
+        "score": entry.score,
+        "execution_time": round(sum(result.seconds for result in entry.flat)),
+        "output": "Each exercise was judged on cases that were drawn for this submission alone.",
+        "output_format": "text",
+        "test_output_format": "text",
+        "test_name_format": "text",
+        "visibility": visibility,
+        "stdout_visibility": "hidden",
+        "tests": [
+            _test(f"{number}.{place}", result, result.name in entry.extras)
+            for number, listed in enumerate(entry.results.values(), 1)
+            for place, result in enumerate(listed, 1)
+        ],
+        "extra_data": {
+            "isolation": entry.isolation,
+            "versions": {result.name: result.version for result in entry.flat},
+        },
+    }
+
+
+def _test(number: str, result: ExerciseResult, extra: bool) -> dict[str, Any]:
+    test: dict[str, Any] = {
+        "number": number,
+        "name": f"{result.name} (extra, no marks)" if extra else result.name,
+        "status": "passed" if result.verdict is Verdict.OK else "failed",
+        "output": plain_text(headline(result)),
+        "tags": [str(result.verdict)],
+    }
+    return test if extra else test | {"score": result.score, "max_score": result.max_score}
+
+
+def bundle(row: Row, secret: bytes) -> bytes:
+    """Return the autograder zip of a chapter: setup.sh, run_autograder, the grader, one chapter, a secret of its own.
+
+    Raises:
+        ExportError: a file that belongs in it is missing.
+    """
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as sink:
+        _add(sink, "setup.sh", SETUP.encode(), program=True)
+        _add(sink, "run_autograder", RUN.encode(), program=True)
+        _add(sink, _DESCRIPTION, (json.dumps({"chapter": row.slug, "minimum": "uid"}) + "\n").encode())
+        _add(sink, "secret", secret + b"\n")
+        for path, name in _files(row):
+            _add(sink, name, path.read_bytes())
+    return out.getvalue()
+
+
+def _files(row: Row) -> Iterator[tuple[Path, str]]:
+    """Yield what the grader needs of the checkout: the two packages, and of the chapters this one alone."""
+    for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "autograder/pyproject.toml"):
+        if not (paths.CHECKOUT / name).is_file():
+            raise ExportError(f"{paths.CHECKOUT / name} is missing; export from a complete checkout")
+        yield paths.CHECKOUT / name, name
+    for package in ("dlcv_lab", "autograder"):
+        for path in sorted((paths.CHECKOUT / package).rglob("*")):
+            name = path.relative_to(paths.CHECKOUT).as_posix()
+            if path.is_file() and _belongs(name):
+                yield path, name
+    for home in (paths.solutions(), paths.exercises()):
+        yield from _row_files(home, row)
+    for path in sorted((paths.chapters() / row.slug).glob("lesson*.md")):
+        yield path, f"chapters/{row.slug}/{path.name}"
+    for path in (paths.bibliography(), paths.methods_table()):
+        if path.is_file():
+            yield path, f"book/{path.name}"
+    yield paths.CHECKOUT / "autograder/exercises/__init__.py", "autograder/exercises/__init__.py"
+    yield paths.CHECKOUT / "solutions/__init__.py", "solutions/__init__.py"
+
+
+def _belongs(name: str) -> bool:
+    left_out = ("__pycache__", ".egg-info", "dlcv_lab/packs/", "dlcv_lab/zoo/weights", "autograder/exercises/",
+                "autograder/pyproject.toml", ".cache")  # fmt: skip
+    return not any(part in name for part in left_out)
+
+
+def _row_files(home: Path, row: Row) -> Iterator[tuple[Path, str]]:
+    base = "solutions" if home == paths.solutions() else "autograder/exercises"
+    single, folder = home / f"{row.slug}.py", home / row.slug
+    for path in [single] if single.is_file() else sorted(folder.glob("*.py")):
+        yield path, f"{base}/{path.relative_to(home).as_posix()}"
+
+
+def _add(sink: zipfile.ZipFile, name: str, data: bytes, *, program: bool = False) -> None:
+    item = zipfile.ZipInfo(name, _STAMP)
+    item.external_attr = _MODE[program] << 16
+    item.compress_type = zipfile.ZIP_DEFLATED
+    sink.writestr(item, data)
+
+
+def grade_one(base: Path) -> int:
+    """Grade what lies in Gradescope's submission folder and write results.json; 1 where the grader itself failed."""
+    from autograder import rows, sandbox, submissions
+    from autograder.grading import Marker
+
+    described = json.loads((base / "source" / _DESCRIPTION).read_text(encoding="utf-8"))
+    row = rows.load_row(described["chapter"])
+    secret = (base / "source" / "secret").read_bytes().strip()
+    to = base / "results" / "results.json"
+    student = _student(base / "submission_metadata.json")
+    level = sandbox.require(described["minimum"])
+    with tempfile.TemporaryDirectory(prefix="dlcv-gradescope-") as scratch:
+        submission = _collect(submissions, base / "submission", row, student, Path(scratch))
+        with Marker(row.slug, secret, level) as marker:
+            entry = marker.mark(submission)
+    write_whole(to, (json.dumps(results(entry), indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+    return 1 if entry.faulty else 0
+
+
+def _collect(submissions: Any, folder: Path, row: Row, student: str, scratch: Path) -> Any:
+    """Return the submission: notebooks of the chapter's names, whatever folder of the upload they lie in."""
+    found = submissions.Submission(student)
+    for lesson in row.notebooks:
+        files = sorted(path for path in folder.rglob(f"{lesson.stem}*.ipynb") if "__MACOSX" not in path.parts)
+        exact = [path for path in files if path.stem == lesson.stem]
+        if files:
+            path = (exact or files)[-1]
+            if path.is_symlink() or not path.is_file():
+                found.problems[lesson.stem] = "the file is a link"
+            else:
+                found.files[lesson.stem] = path
+    return found
+
+
+def _student(metadata: Path) -> str:
+    """Return who handed in: the cases depend on it. One submission of a group is one student here."""
+    try:
+        users = json.loads(metadata.read_text(encoding="utf-8"))["users"]
+        return ",".join(sorted(str(user["email"]) for user in users)) or "unknown"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
+
+
+def main(base: Path) -> int:
+    """Grade, and leave a results.json whatever happens: without a score where the grader failed."""
+    try:
+        return grade_one(base)
+    except Exception as error:  # the last border: Gradescope shows this text to the instructor
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        said = {"output": "The grader itself failed. Nothing was scored; run it again.", "output_format": "text"}
+        write_whole(base / "results" / "results.json", (json.dumps(said) + "\n").encode())
+        return 1
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main(Path(sys.argv[1])))
