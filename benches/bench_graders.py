@@ -5,7 +5,7 @@ memory of all processes together, how that grows with the class, and which of a 
 
 `python benches/bench_graders.py` measures everything (about a quarter of an hour on two idle cores); with names of
 parts, those alone. Each part is kept in build/bench/graders/ and the last line sums up all that are there. `--publish`
-writes the sum to benches/results/graders.json and the picture of the book's page.
+writes the sum to benches/results/graders.json, and the book's page with its picture.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def parts(lessons: Lessons) -> dict[str, Callable[[], Any]]:
         "ours_small_1000": lambda: ours(lessons, 1000, SMALL),
         "nbgrader_core": lambda: nbgrader(lessons, stripped, (3, 6)),
         "nbgrader_real": lambda: nbgrader(lessons, lambda notebook: notebook, (1, 2)),
-        "otter_core": lambda: otter(lessons, (2, 4)),
+        "otter_core": lambda: otter(lessons, (1, 2)),
         "attacks_ours": lambda: attack_ours(lessons),
         "attacks_nbgrader": lambda: attack_nbgrader(lessons),
         "attacks_otter": lambda: attack_otter(lessons),
@@ -197,7 +197,7 @@ def main() -> None:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts(lessons))}")
     if options.parts or not options.publish:
         measure(lessons, options.parts)
-    from peers import summary
+    from peers import page, summary
 
     machine = {"cores": CORES, "processor": platform.machine(), "python": platform.python_version(),
                "date": time.strftime("%Y-%m-%d"), "note": options.note}  # fmt: skip
@@ -206,6 +206,7 @@ def main() -> None:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
         summary.draw(figures, ROOT / "book" / "_static" / "grader_benchmark.svg")
+        (ROOT / "book" / "grader_benchmark.md").write_text(page.text(figures))
     print(json.dumps(figures))
 
 
