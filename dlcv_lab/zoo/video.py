@@ -1,0 +1,166 @@
+"""`video`: `sd` with attention over time, painting clips of 8 frames from prompts such as "a red star orbits."
+
+`DiffusionPipeline.from_pretrained(folder)` gives an `AnimateDiffPipeline` whose `UNetMotionModel` holds the U-Net of
+`sd` and small motion modules between its blocks. All were trained together on clips, and the text encoder with them:
+`sd` knows no motion words, and motion modules alone never see the prompt.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlcv_lab import world
+
+from . import pipelines, text
+from .catalogue import CHECKPOINT, Trained, find
+from .diffusion import DROP, make_scheduler, weighted_error, weights
+from .motions import MOTIONS, read_motions
+from .training import run_steps, step_generator
+
+SEED = 26_300
+STEPS = 1200
+BATCH = 2
+FRAMES = 8
+LR = 6e-4
+SIZES = (0.16, 0.20)
+GUIDANCE, SAMPLING_STEPS = 4.0, 25
+DATA = "dlcv_lab.world: clips of 8 frames, one plain object, five motions; fresh clips in every batch; begins at sd"
+LIMITS = "One plain object on a plain ground; motions slide, bounce, rotate, grow and orbit; objects may change shape."
+
+
+def make_unet(unet: Any, frames: int = FRAMES) -> Any:
+    """Return a `UNetMotionModel`: the given U-Net with untrained motion modules, which at first change nothing."""
+    from diffusers import MotionAdapter, UNetMotionModel
+
+    config = unet.config
+    adapter = MotionAdapter(
+        block_out_channels=config.block_out_channels,
+        motion_layers_per_block=config.layers_per_block,
+        motion_mid_block_layers_per_block=1,
+        motion_num_attention_heads=config.attention_head_dim,
+        motion_norm_num_groups=config.norm_num_groups,
+        motion_max_seq_length=frames,
+        use_motion_mid_block=True,
+    )
+    return UNetMotionModel.from_unet2d(unet, adapter)
+
+
+def clips(n: int, gen: torch.Generator, motions: tuple[str, ...] = MOTIONS) -> Any:
+    """Return n clips of the kind that the model learns."""
+    return world.sample_clips(n, gen, motions=motions, sizes=SIZES)
+
+
+def train(
+    folder: Path,
+    *,
+    steps: int | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    progress: bool = True,
+    begin: Path | None = None,
+) -> Trained:
+    """Train from `sd` (in the folder `begin`, by default the package's) on; see `catalogue.Maker`."""
+    from diffusers import AnimateDiffPipeline
+    from diffusers.training_utils import EMAModel
+
+    torch.manual_seed(SEED)
+    pipe = pipelines.load(begin or find("sd").folder, device=device)
+    vae, encoder, unet = pipe.vae.requires_grad_(False), pipe.text_encoder, make_unet(pipe.unet).to(device)
+    scheduler = make_scheduler()
+    weight = weights(scheduler).to(device)
+
+    def one_step(step: int) -> Tensor:
+        gen = step_generator(SEED, step)
+        moving = clips(BATCH, gen)
+        images = world.render_clips(moving, vae.config.sample_size, FRAMES, device) * 2 - 1
+        with torch.no_grad():
+            latents = vae.encode(images.flatten(0, 1)).latent_dist.mean * vae.config.scaling_factor
+        latents = latents.unflatten(0, (BATCH, FRAMES)).transpose(1, 2)
+        said = ["" if float(torch.rand((), generator=gen)) < DROP else c for c in world.clip_captions(moving, gen)]
+        states = encoder(text.encode(pipe.tokenizer, said).to(device)).last_hidden_state
+        noise = torch.randn(latents.shape, generator=gen).to(device)
+        stretch = (torch.randperm(BATCH, generator=gen) + torch.rand(BATCH, generator=gen)) / BATCH
+        times = (stretch * scheduler.config.num_train_timesteps).long().to(device)
+        noisy = scheduler.add_noise(latents, noise, times)
+        return weighted_error(unet(noisy, times, states.repeat_interleave(FRAMES, 0)).sample, noise, weight[times])
+
+    parts = {"unet": unet.train(), "text_encoder": encoder.train()}
+    learned = [p for module in parts.values() for p in module.parameters() if p.requires_grad]
+    average = EMAModel(learned, decay=0.9995, use_ema_warmup=True, power=0.75)
+    total = STEPS if steps is None else steps
+    seconds = run_steps(
+        folder / CHECKPOINT, parts, one_step, steps=total, lr=LR, average=average, resume=resume, progress=progress
+    )
+    average.copy_to(learned)
+    made = AnimateDiffPipeline(
+        vae=vae,
+        text_encoder=encoder.eval(),
+        tokenizer=pipe.tokenizer,
+        unet=unet.eval(),
+        motion_adapter=None,
+        scheduler=scheduler,
+    )
+    pipelines.save(made, folder)
+    return Trained(total, SEED, seconds, sum(pipelines.parameters(made).values()), DATA, LIMITS)
+
+
+def load(folder: Path, *, device: Any = "cpu") -> Any:
+    """Return the `AnimateDiffPipeline` in a folder."""
+    return pipelines.load(folder, device=device)
+
+
+def paint(pipe: Any, prompts: list[str], seed: int = 0, guidance: float = GUIDANCE) -> Tensor:
+    """Return one clip a prompt in [0, 1], float32 [N, T, 3, S, S] on the CPU, from noise that depends on the seed."""
+    gen = torch.Generator().manual_seed(seed)
+    frames: Tensor = pipe(
+        prompts,
+        num_frames=pipe.unet.config.motion_max_seq_length,
+        num_inference_steps=SAMPLING_STEPS,
+        guidance_scale=guidance,
+        generator=gen,
+        output_type="pt",
+    ).frames
+    return frames.float().cpu()
+
+
+def prompts(each: int = 6) -> tuple[list[str], list[str]]:
+    """Return `each` prompts for every motion, with objects of all kinds, and the motions."""
+    gen = torch.Generator().manual_seed(SEED + 1)
+    moving = world.cat([clips(each, gen, (motion,)).scene for motion in MOTIONS])
+    moved = [motion for motion in MOTIONS for _ in range(each)]
+    texts = []
+    for i, (plain, motion) in enumerate(zip(moving.plain(), moved)):
+        thing = world.grammar.noun_phrase(plain.things[0], world.Say(None))
+        where = f" {world.DIRECTIONS[i % 4]}" if motion == "slide" else ""
+        texts.append(f"{world.grammar.article(thing)} {world.words.MOTION_WORDS[motion][i % 2]}{where}.")
+    return texts, moved
+
+
+def measure(folder: Path, *, device: str = "cpu") -> dict[str, float]:
+    """Return the figures of the model in the folder; see `catalogue.Maker`.
+
+    "motion obeyed": share of 30 clips in which the motion read off is the one that the prompt names; "object obeyed":
+    share of their frames that show the prompt's shape and colour; "motion read": how often real clips are read right.
+    """
+    pipe = load(folder, device=device)
+    texts, wanted = prompts()
+    frames = paint(pipe, texts)
+    moved = read_motions(frames)
+    real = clips(100, torch.Generator().manual_seed(SEED + 2))
+    names = [world.MOTIONS[i] for i in real.motion.tolist()]
+    read = read_motions(world.render_clips(real, frames.shape[-1], frames.shape[1]))
+    said = [world.read_clip_caption(line) for line in texts]
+    still = [world.grammar.article(f"{who['colour']} {who['shape']}.") for who in said for _ in range(frames.shape[1])]
+    return {
+        "motion obeyed": _share(moved, wanted),
+        "object obeyed": float(world.obeys(frames.flatten(0, 1), still).float().mean()),
+        "motion read": _share(read, names),
+    }
+
+
+def _share(said: list[str], wanted: list[str]) -> float:
+    return sum(a == b for a, b in zip(said, wanted)) / len(wanted)
