@@ -206,7 +206,7 @@ MODELS: dict[str, Model] = {
         ),
         Model(
             name="vit",
-            what="names shapes: a vision transformer",
+            what="a vision transformer that names shapes",
             gives="(model, transform) of timm",
             made_by="classifiers:VIT",
             extra="vl",
@@ -217,7 +217,7 @@ MODELS: dict[str, Model] = {
         ),
         Model(
             name="resnet",
-            what="names shapes: a residual convolutional network",
+            what="a residual convolutional network that names shapes",
             gives="(model, transform) of timm; layers named as in torchvision",
             made_by="classifiers:RESNET",
             extra="vl",

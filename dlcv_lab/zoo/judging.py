@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dlcv_lab import world
+from dlcv_lab.world.grammar import article
 from dlcv_lab.world.rendering import local_coordinates, signed_distance
 from dlcv_lab.world.scene import Scene
 
@@ -102,16 +104,19 @@ def compare(images: Tensor, shapes: Sequence[str], colours: Sequence[str]) -> di
 
 
 def main() -> None:
-    """Paint every pair of shape and colour four times with `sd` and print how the judges agree."""
+    """Paint every pair of shape and colour with `sd`, as often as an argument says, and let the judges look."""
     from dlcv_lab import zoo
 
     from .diffusion import paint
 
     torch.set_num_threads(1)
+    times = int(sys.argv[1]) if len(sys.argv) > 1 else 4
     pairs = [(shape, colour) for shape in world.SHAPES for colour in world.COLOURS]
     pipe: Any = zoo.load("sd")
-    images = torch.cat([paint(pipe, [f"a {colour} {shape}." for shape, colour in pairs], seed=s) for s in range(4)])
-    print(json.dumps(compare(images, *zip(*(pairs * 4))), indent=1))
+    images = torch.cat(
+        [paint(pipe, [article(f"{colour} {shape}.") for shape, colour in pairs], seed=s) for s in range(times)]
+    )
+    print(json.dumps(compare(images, *zip(*(pairs * times))), indent=1))
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ class LanguageModel:
     config: str
     sizes: dict[str, Any]
     seed: int
-    steps: int = 3000
+    steps: int = 1500
     batch: int = 96
     rate: float = 3e-3
 
@@ -280,4 +280,5 @@ LLAMA = LanguageModel(
         "num_key_value_heads": 4, "intermediate_size": 192,
     },
     seed=26_000,
+    steps=700,
 )  # fmt: skip
