@@ -134,16 +134,21 @@ class Graded:
     students: dict[str, dict[str, Any]]
 
 
+def command(course: Course, level: str, workers: int, out: Path, *, recorded: bool = False) -> list[str]:
+    """Return the command line of `dlcv grade`: on the folder of submissions, or with `recorded` into the course."""
+    words = [sys.executable, "-c", "from dlcv_lab.cli import main; main()", "grade", "--chapter", "ch99", "--json",
+             str(out), "--level", level, "--min-isolation", "none", "--workers", str(workers)]  # fmt: skip
+    return words + (["--course", str(course.root)] if recorded else [str(course.root / "submitted")])
+
+
 def grade(course: Course, level: str, workers: int, seconds: float) -> Graded:
     """Run `dlcv grade` on the class at one isolation level, in a process of its own."""
     out = course.root.parent / f"grades-{level}.json"
-    command = [sys.executable, "-c", "from dlcv_lab.cli import main; main()", "grade", "--chapter", "ch99", "--json",
-               str(out), "--level", level, "--min-isolation", "none", "--workers", str(workers)]  # fmt: skip
-    # the gradebook is written once; at the other levels the folder of submissions is graded without a course
-    command += ["--course", str(course.root)] if level == best() else [str(course.root / "submitted")]
+    out.unlink(missing_ok=True)
     done = subprocess.run(
-        command, env=course.environment, cwd=course.root.parent, capture_output=True, text=True, timeout=seconds
-    )
+        command(course, level, workers, out), env=course.environment, cwd=course.root.parent, capture_output=True,
+        text=True, timeout=seconds,
+    )  # fmt: skip
     students = {item["student"]: item for item in json.loads(out.read_text())} if out.exists() else {}
     return Graded(done.returncode, done.stdout + done.stderr, students)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+# looked up by name later, when a job at level `uid` may not read the folder of Python any more
+import encodings.ascii
+import encodings.latin_1
+import encodings.utf_8_sig  # noqa: F401
 import os
 
 from dlcv_lab.checking.envelope import decode, encode
