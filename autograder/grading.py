@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -193,7 +194,10 @@ def kept_better(old: ExerciseResult, new: ExerciseResult) -> ExerciseResult:
 def imports_of(row: Row) -> list[str]:
     """Return the import statements of the lessons' own cells: every notebook brings them, a warm parent has them."""
     texts = [cell.source for lesson in row.notebooks for cell in lesson.cells if cell.kind == "given"]
-    nodes = [node for text in texts for node in ast.parse(text).body]
+    nodes: list[ast.stmt] = []
+    for text in texts:
+        with contextlib.suppress(SyntaxError):  # a cell with a magic: the job itself imports what it needs
+            nodes += ast.parse(text).body
     return [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from autograder.pool import Elsewhere
 from autograder.schedulers import _PLAIN, EXTRA, SchedulerError, far
 
-DEFAULTS = {"cores": 1, "processes": 1, "memory": "4 GiB", "job-name": "dlcv-grade"}
+DEFAULTS = {"cores": 1, "processes": 1, "memory": "4 GiB"}
 ONE_THREAD = [f"export {name}_NUM_THREADS=1" for name in ("OMP", "MKL", "OPENBLAS")]
 
 
@@ -30,11 +30,11 @@ def cluster() -> Any:
         from dask_jobqueue import SLURMCluster
     except ModuleNotFoundError:
         raise SchedulerError(EXTRA) from None
-    own = {name: dask.config.get(f"jobqueue.slurm.{name}", None) for name in DEFAULTS}
-    settings = {name.replace("-", "_"): own[name] or value for name, value in DEFAULTS.items() if name != "job-name"}
+    own: dict[str, Any] = {name: dask.config.get(f"jobqueue.slurm.{name}", None) for name in DEFAULTS}
+    settings = {name: own[name] or value for name, value in DEFAULTS.items()}
     prologue = [*ONE_THREAD, *(dask.config.get("jobqueue.slurm.job-script-prologue", None) or [])]
     try:
-        return SLURMCluster(**settings, job_name=DEFAULTS["job-name"], python=sys.executable,
+        return SLURMCluster(**settings, job_name="dlcv-grade", python=sys.executable,
                             job_script_prologue=prologue)  # fmt: skip
     except ValueError as error:
         raise SchedulerError(f"dask-jobqueue's settings cannot be used: {error}") from None

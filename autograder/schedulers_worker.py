@@ -31,7 +31,8 @@ class StudentMarker(Marker):
 
     def __init__(self, task: dict[str, Any]) -> None:
         super().__init__(task["chapter"], b"", task["level"], only=task["only"])
-        self.key, self.keys = task["key"], {}
+        self.key: str = task["key"]
+        self.keys: dict[str, bytes] = {}
         self.busy = threading.Lock()
 
     def student_key(self, student: str) -> bytes:

@@ -108,7 +108,8 @@ def attack_nbgrader(lessons: Lessons) -> dict[str, Any]:
         nbgrader_peer.hand_in(root, "z", right)
         taken = nbgrader_peer.autograde(lessons, root, limit=120)
         scores = nbgrader_peer.scores(root)
-        found[attack.name] = {"points": scores.get("a"), "neighbour": scores.get("z"), "seconds": round(taken.wall)}
+        found[attack.name] = {"points": scores.get("a"), "neighbour": scores.get("z", 0.0), "seconds": round(taken.wall)}
+        print(f"  nbgrader, {attack.name}: {found[attack.name]}", flush=True)
     return found
 
 
@@ -121,8 +122,9 @@ def attack_otter(lessons: Lessons) -> Any:
     found = {}
     for attack in attacks.ATTACKS:
         notebook = otter_peer.without_asserts(attacks.tried(small, attack))
-        taken, points = otter_peer.run(programs, lessons, archive, notebook, PLACE / "otter-attack-run", limit=60)
+        taken, points = otter_peer.run(programs, lessons, archive, notebook, PLACE / "otter-attack-run", limit=30)
         found[attack.name] = {"points": points, "neighbour": None, "seconds": round(taken.wall)}
+        print(f"  otter, {attack.name}: {found[attack.name]}", flush=True)
     return found
 
 

@@ -26,9 +26,12 @@ def of(parts: dict[str, dict[str, Any]], machine: dict[str, Any]) -> dict[str, A
 def _ratios(parts: dict[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, peer, own in (
-        ("nbgrader, graded cells alone", "nbgrader_core", "ours_core_10"),
-        ("nbgrader, real lesson", "nbgrader_real", "ours_10"),
-        ("otter, graded cells alone", "otter_core", "ours_core_10"),
+        ("nbgrader, graded cells alone", "nbgrader_core", "ours_100"),
+        ("nbgrader, real lesson", "nbgrader_real", "ours_100"),
+        ("otter, graded cells alone", "otter_core", "ours_100"),
+        ("nbgrader, graded cells alone, class of 10", "nbgrader_core", "ours_core_10"),
+        ("nbgrader, real lesson, class of 10", "nbgrader_real", "ours_10"),
+        ("otter, graded cells alone, class of 10", "otter_core", "ours_core_10"),
     ):
         if isinstance(parts.get(peer), list) and own in parts:
             theirs, ours = parts[peer][-1], parts[own]
@@ -39,6 +42,9 @@ def _ratios(parts: dict[str, Any]) -> dict[str, float]:
         large, small = parts["ours_small_1000"], parts["ours_small_100"]
         found["1000 submissions / 100"] = round(large["wall_s"] / small["wall_s"], 2)
         found["memory, 1000 / 100"] = round(large["peak_mib"] / small["peak_mib"], 2)
+    if "ours_100" in parts and "ours_10" in parts:
+        found["100 submissions / 10"] = round(parts["ours_100"]["wall_s"] / parts["ours_10"]["wall_s"], 2)
+        found["memory, 100 / 10"] = round(parts["ours_100"]["peak_mib"] / parts["ours_10"]["peak_mib"], 2)
     if "overhead" in parts:
         found["overhead per exercise, s"] = round(parts["overhead"]["beyond_s"], 4)
     if "ours_1" in parts:
