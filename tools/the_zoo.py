@@ -1,0 +1,143 @@
+"""Draw the pictures and tables of the book page "The zoo": `python tools/the_zoo.py`.
+
+Writes book/zoo/*.png and book/zoo/models.md from the weights in the package; book/the_zoo.md includes them. Models
+without weights are left out. Run it again after training, and look at what changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from dlcv_lab import world, zoo
+from dlcv_lab.zoo import cards, catalogue, classifiers, clip, language
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "book" / "zoo"
+SHEETS = {
+    "sd": "Sixty-four pictures that sd painted from prompts: shapes in all colours, styles, marks, textures, pairs",
+    "uncond": "Pictures that uncond painted without prompts",
+    "video": "Clips that video painted, a row of frames for each prompt",
+}
+
+
+def save(name: str, images: Tensor, columns: int, zoom: int = 2) -> None:
+    """Write images [N, 3, S, S] in rows as a PNG with at most 256 colours, whole or not at all."""
+    big = images.clamp(0, 1).repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
+    picture = to_pil_image(make_grid(big, nrow=columns, padding=3, pad_value=1.0))
+    part = OUT / f"{name}.png.part"
+    picture.quantize(256, dither=Image.Dither.NONE).save(part, format="PNG", optimize=True)
+    os.replace(part, OUT / f"{name}.png")
+
+
+@torch.no_grad()
+def clip_part() -> str:
+    """Show eight pictures and which of all 64 pairs of colour and shape `clip` finds most like them."""
+    model, _, tokenizer = zoo.load("clip")
+    scene = world.sample(8, 11, sizes=("big",), distinct=True)
+    images = world.render(scene)
+    save("clip", world.render(scene, 64), 8, 1)
+    pairs = [(colour, shape) for shape in world.SHAPES for colour in world.COLOURS]
+    texts = F.normalize(model.encode_text(tokenizer([f"a {colour} {shape}" for colour, shape in pairs])), dim=1)
+    share = (
+        model.logit_scale.exp() * F.normalize(model.encode_image(clip.normalise(images)), dim=1) @ texts.T
+    ).softmax(1)
+    rows = ["| | its caption | likeliest of 64 | | next | |", "|---|---|---|---:|---|---:|"]
+    for i, caption in enumerate(world.caption(scene, 1)):
+        chance, at = share[i].topk(2)
+        one, two = (" ".join(pairs[k]) for k in at.tolist())
+        rows.append(f"| {i + 1} | {caption} | {one} | {chance[0]:.0%} | {two} | {chance[1]:.0%} |".replace("%", " %"))
+    return "![Eight scenes of one object.](zoo/clip.png)\n\n" + "\n".join(rows)
+
+
+def vit_part() -> str:
+    """Show pictures on clutter and, below, the attention of the class token in the last block."""
+    from timm.utils import AttentionExtract
+
+    model, _ = zoo.load("vit")
+    scene = world.sample(10, 3, sizes=("medium", "big"), backgrounds=classifiers.CLUTTER)
+    for block in model.blocks:
+        block.attn.fused_attn = False
+    with torch.no_grad():
+        maps = AttentionExtract(model, method="hook")(classifiers.normalise(world.render(scene)))
+    last = list(maps.values())[-1].mean(1)[:, 0, model.num_prefix_tokens :]
+    side = round(last.shape[1] ** 0.5)
+    heat = last.view(-1, 1, side, side)
+    heat = F.interpolate(heat / heat.amax((1, 2, 3), keepdim=True), size=64, mode="nearest")
+    images = world.render(scene, 64)
+    save("vit", torch.cat([images, images * heat + 0.12 * (1 - heat)]), 10, 1)
+    return "![Ten scenes on clutter; below each, bright where the class token looks: mostly the object.](zoo/vit.png)"
+
+
+def language_part(name: str) -> str:
+    """Let a language model complete facts and write on."""
+    model, tokenizer = zoo.load(name)
+    fact, other = language.facts()[0], language.facts()[4]
+    prompts = [fact.prompts[1], other.prompts[3], "a star has", "<USER> what colour is the square ? <ASSISTANT>"]
+    prompts += ["there is a", "a photo of"]
+    rows = ["| prompt | it writes |", "|---|---|"]
+    torch.manual_seed(0)
+    for prompt in prompts:
+        ids = tokenizer(prompt, return_tensors="pt")
+        sampled = prompt in prompts[-2:]
+        row = model.generate(**ids, max_new_tokens=40, do_sample=sampled, pad_token_id=tokenizer.pad_token_id)
+        said = tokenizer.decode(row[0][ids.input_ids.shape[1] :], skip_special_tokens=True)
+        rows.append(f"| {prompt.replace('<', '&lt;')} | {said.replace('<', '&lt;')} |")
+    return "\n".join(rows)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "clip": clip_part,
+    "vit": vit_part,
+    "gpt": lambda: language_part("gpt"),
+    "llama": lambda: language_part("llama"),
+}
+
+
+def section(model: catalogue.Model) -> str:
+    """Return a model's section: what it is, samples, figures, card."""
+    card = zoo.card(model.name)
+    size = sum((model.folder / name).stat().st_size for name in card.files) / 1e6
+    rows = ["| figure | | held-out data |", "|---|---:|---|"]
+    for name, value in card.metrics.items():
+        shown = f"{value:.1%}".replace("%", " %") if 0.01 < value <= 1 and "error" not in name else f"{value:.3g}"
+        aim = model.least.get(name)
+        short = f"; the aim is {aim:.0%}".replace("%", " %") if aim and value < aim else ""
+        rows.append(f"| `{name}` | {shown} | {model.figures.get(name, '')}{short} |")
+    made = (
+        f"{card.parameters:,} parameters, {size:.1f} MB. {card.steps} steps with seed {card.seed}, "
+        f"{max(1, round(card.seconds / 60))} minutes on {card.device}. Data: {card.data}. Licence: {card.licence}."
+    ).replace("..", ".")
+    parts = [
+        f"## `{model.name}`",
+        f'{model.what[0].upper()}{model.what[1:]}: `zoo.load("{model.name}")` gives {model.gives}.',
+    ]
+    sheet = ROOT / "docs" / "images" / f"zoo_{model.name}.png"
+    if model.name in PARTS:
+        parts.append(PARTS[model.name]())
+    elif sheet.is_file():
+        (OUT / f"{model.name}.png").write_bytes(sheet.read_bytes())
+        parts.append(f"![{SHEETS[model.name]}.](zoo/{model.name}.png)")
+    return "\n\n".join(
+        [*parts, "\n".join(rows), made, f"What it cannot do: {card.limits}", f"The real one: `{model.full}`."]
+    )
+
+
+def main() -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    there = [model for model in catalogue.MODELS.values() if (model.folder / cards.NAME).is_file()]
+    body = "\n\n".join(section(model) for model in there)
+    (OUT / "models.md").write_text(body + "\n", encoding="utf-8", newline="\n")
+    print(f"{OUT / 'models.md'}: {', '.join(model.name for model in there)}")
+
+
+if __name__ == "__main__":
+    main()
