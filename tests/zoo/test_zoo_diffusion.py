@@ -36,14 +36,14 @@ def sd() -> Any:
 
 
 @pytest.mark.slow
-def test_the_library_alone_loads_the_pipeline(tmp_path: Path) -> None:
-    prompts = {"sd": "a red star."}
+def test_the_library_alone_loads_the_pipelines(tmp_path: Path) -> None:
+    prompts = {"sd": "a red star.", "uncond": ""}
     arguments = [part for name, prompt in prompts.items() for part in (str(zoo.folder(name)), prompt)]
     done = subprocess.run(
         [sys.executable, "-c", ALONE, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines() == ["StableDiffusionPipeline [(32, 32)]"]
+    assert done.stdout.splitlines() == ["StableDiffusionPipeline [(32, 32)]", "DDPMPipeline [(32, 32)]"]
 
 
 @pytest.mark.slow
