@@ -1,0 +1,236 @@
+"""Chapter 23, notebook 1: cases, probe and variants of `inject_lora`."""
+
+import math
+import re
+
+import torch
+from torch import nn
+
+from autograder.exercise import Alternative, Exercise, Misconception
+from dlcv_lab.checking.model import Case
+
+
+def inject_cases(rng: torch.Generator) -> list[Case]:
+    """Draw sizes; the patterns are chosen so that a part of a name, or its first letter, is not enough."""
+
+    def case(group: str, note: str, targets: list[str], r: int = 2) -> Case:
+        width, depth = (int(torch.randint(low, low + 3, (), generator=rng)) for low in (3, 2))
+        return Case(group, {"targets": targets, "r": r, "width": width, "depth": depth}, note)
+
+    return [
+        case("plain", "q of every block, not qkv", [r".*\.q"]),
+        case("plain", "two patterns, r = 3", [r"blocks\.\d+\.qkv", r".*\.mlp\.2"], 3),
+        case("plain", "one layer at the top", ["head"]),
+        case("edge", "two patterns that match the same layers", [r".*\.q", r"blocks.*\.q"]),
+        case("edge", "the name of a part of a layer's name: no match", [r".*\.q", "qk"]),
+        case("edge", "a layer that is not linear: no match", ["norm"]),
+    ]
+
+
+def inject_probe(ns, data):
+    """Inject into a small network of blocks and report what is where, and what is trainable."""
+    width = data["width"]
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.qkv = nn.Linear(width, width), nn.Linear(width, 3 * width)
+            self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([Block() for _ in range(data["depth"])])
+            self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 7)
+
+    torch.manual_seed(0)
+    model = Net()
+    heads = model.head.weight.detach().clone()
+    count = ns.inject_lora(model, data["targets"], data["r"], 4.0)
+    return {
+        "returned": int(count),
+        "LoRA layers": sorted(name for name, module in model.named_modules() if isinstance(module, ns.LoRALinear)),
+        "trainable": sorted(name for name, p in model.named_parameters() if p.requires_grad),
+        "trainable numbers": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "scaling": sorted(float(m.scaling) for m in model.modules() if isinstance(m, ns.LoRALinear)),
+        "pretrained weights are kept": bool((getattr(model.head, "base", model.head).weight == heads).all()),
+    }
+
+
+class LoRALinear__plain(nn.Module):
+    """A working layer for those whose own does not work yet."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base, self.scaling, self.merged, self.dropout = base, alpha / r, False, nn.Dropout(dropout)
+        base.requires_grad_(False)
+        self.A = nn.Parameter(torch.empty(r, base.in_features))
+        self.B = nn.Parameter(torch.zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def forward(self, x):
+        return self.base(x) + (0 if self.merged else self.scaling * (self.dropout(x) @ self.A.T @ self.B.T))
+
+    def merge(self):
+        self.base.weight.data += 0 if self.merged else (self.scaling * self.B @ self.A).detach()
+        self.merged = True
+
+    def unmerge(self):
+        self.base.weight.data -= (self.scaling * self.B @ self.A).detach() if self.merged else 0
+        self.merged = False
+
+
+def inject_lora__by_parents(model, targets, r, alpha):
+    for p in model.parameters():
+        p.requires_grad = False
+    used, total = set(), 0
+    for prefix, holder in list(model.named_modules()):
+        for child, layer in list(holder.named_children()):
+            name = f"{prefix}.{child}" if prefix else child
+            fits = [target for target in targets if isinstance(layer, nn.Linear) and re.fullmatch(target, name)]
+            used.update(fits)
+            if fits:
+                setattr(holder, child, LoRALinear(layer, r, alpha))
+                total += r * (layer.in_features + layer.out_features)
+    missed = [target for target in targets if target not in used]
+    if missed:
+        raise ValueError(f"no nn.Linear matches {missed}")
+    return total
+
+
+def inject_lora__one_pattern_at_a_time(model, targets, r, alpha):
+    model.requires_grad_(False)
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    chosen = {}
+    for target in targets:
+        found = {name: linear[name] for name in linear if re.compile(target).fullmatch(name)}
+        if len(found) == 0:
+            raise ValueError("nothing matches " + target)
+        chosen.update(found)
+    for name in chosen:
+        *path, last = name.split(".")
+        holder = model
+        for step in path:
+            holder = getattr(holder, step)
+        setattr(holder, last, LoRALinear(chosen[name], r, alpha))
+    return sum(p.numel() for name, p in model.named_parameters() if name.split(".")[-1] in ("A", "B"))
+
+
+def inject_with_mistake(mistake, model, targets, r, alpha):
+    if mistake not in ("freezes at the end", "rest trains"):
+        model.requires_grad_(False)
+    match = {"searches": re.search, "from the start": re.match}.get(mistake, re.fullmatch)
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    if mistake == "top level":
+        layers = {name: module for name, module in model.named_children() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if mistake not in ("silent", "top level") and not any(match(target, name) for name in layers):
+            raise ValueError(target)
+    for name, layer in layers.items():
+        if any(match(target, name) for target in targets):
+            setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], LoRALinear(layer, r, alpha))
+    if mistake == "freezes at the end":
+        model.requires_grad_(False)
+    if mistake == "counts layers":
+        return sum(isinstance(module, LoRALinear) for module in model.modules())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def inject_lora__searches(*args):
+    return inject_with_mistake("searches", *args)
+
+
+def inject_lora__from_the_start(*args):
+    return inject_with_mistake("from the start", *args)
+
+
+def inject_lora__rest_trains(*args):
+    return inject_with_mistake("rest trains", *args)
+
+
+def inject_lora__freezes_at_the_end(*args):
+    return inject_with_mistake("freezes at the end", *args)
+
+
+def inject_lora__silent(*args):
+    return inject_with_mistake("silent", *args)
+
+
+def inject_lora__top_level(*args):
+    return inject_with_mistake("top level", *args)
+
+
+def inject_lora__counts_layers(*args):
+    return inject_with_mistake("counts layers", *args)
+
+
+def mistaken(variant, hint: str, source_of: str) -> Misconception:
+    """Name a misconception after its function."""
+    name = variant.__name__.split("__")[1]
+    return Misconception(name=name, code=(inject_with_mistake, variant), hint=hint, source_of=source_of)
+
+
+INJECT = Exercise(
+    name="inject_lora",
+    methods=("ch23/lora",),
+    groups={"plain": 2, "edge": 1},
+    cases=inject_cases,
+    probe=inject_probe,
+    uses=("LoRALinear",),
+    standins=(Alternative(name="LoRALinear", code=(LoRALinear__plain,)),),
+    alternatives=(
+        Alternative(name="by_parents", code=(inject_lora__by_parents,)),
+        Alternative(name="one_pattern_at_a_time", code=(inject_lora__one_pattern_at_a_time,)),
+    ),
+    misconceptions=(
+        mistaken(
+            inject_lora__searches,
+            "A part of a name is enough for you. The expression must match the whole name: re.fullmatch.",
+            "card: hidden case 'q' and 'qkv'",
+        ),
+        mistaken(
+            inject_lora__from_the_start,
+            're.match accepts a name that only begins as the expression says, so ".*\\.q" takes qkv, too. '
+            "Use re.fullmatch.",
+            "student mistake: re.match for re.fullmatch",
+        ),
+        mistaken(
+            inject_lora__rest_trains,
+            "Everything outside the target layers is still trainable. Freeze the whole model first.",
+            "student mistake: each LoRALinear freezes its own base only",
+        ),
+        mistaken(
+            inject_lora__freezes_at_the_end,
+            "Nothing is trainable: you freeze the model after the new A's and B's are in it. Freeze before.",
+            "student mistake: the order of freezing and injecting",
+        ),
+        mistaken(
+            inject_lora__silent,
+            "An expression that matches no nn.Linear passes without a word. Raise a ValueError that names it.",
+            "library difference: peft raises for target modules that it does not find",
+        ),
+        mistaken(
+            inject_lora__top_level,
+            "You look at the children of the model only. model.named_modules() goes through all levels.",
+            "student mistake: named_children for named_modules",
+        ),
+        mistaken(
+            inject_lora__counts_layers,
+            "You return how many layers were replaced. Asked for is how many numbers are trainable.",
+            "student mistake: layers for parameters",
+        ),
+    ),
+    hints=(
+        'How do you get from the name "blocks.0.q" to the object that holds the layer, and what must happen first, '
+        "freezing or replacing?",
+        "Freeze the model. Collect the names of all nn.Linear in a list before you change anything. Check that each "
+        "expression matches one of them. For each match: split the name at its last dot, take the holder by "
+        "model.get_submodule, and set the new layer by setattr.",
+        'parent, _, child = name.rpartition("."); holder = model.get_submodule(parent); setattr(holder, child, '
+        "LoRALinear(getattr(holder, child), r, alpha)); return sum(p.numel() for p in model.parameters() if "
+        "p.requires_grad)",
+    ),
+    good_for="adapting a model that somebody else wrote, without touching its code",
+    minutes=15,
+    core=True,
+)

@@ -1,0 +1,154 @@
+"""Chapter 23, notebook 1: cases, probe and variants of `merge_loras`."""
+
+import torch
+
+from autograder.exercise import Alternative, Exercise, Misconception
+from dlcv_lab.checking.model import Case
+
+
+def merge_cases(rng: torch.Generator) -> list[Case]:
+    """Draw several updates of different ranks, and many tiny ones for a short floating type."""
+
+    def lora(rows: int, columns: int, r: int, alpha: float, weight: float) -> tuple:
+        return torch.randn(r, columns, generator=rng), torch.randn(rows, r, generator=rng), alpha, weight
+
+    def case(group: str, note: str, rows: int, columns: int, *settings: tuple[int, float, float]) -> Case:
+        W0 = torch.randn(rows, columns, generator=rng)
+        return Case(group, {"W0": W0, "loras": [lora(rows, columns, *setting) for setting in settings]}, note)
+
+    short = torch.bfloat16
+    size = 0.7 + torch.rand(1, 3, generator=rng) / 4  # less than half of what bfloat16 tells apart above 1
+    tiny = (size.to(short), torch.full((2, 1), 2.0**-8, dtype=short), 1.0, 1.0)
+    return [
+        case("plain", "one update, alpha = 6, r = 2", 4, 3, (2, 6.0, 1.0)),
+        case("plain", "two updates of ranks 1 and 3", 3, 5, (1, 2.0, 0.5), (3, 6.0, 2.0)),
+        case("edge", "a negative weight", 2, 4, (2, 4.0, -1.5), (2, 1.0, 1.0)),
+        case("edge", "no update at all", 2, 2),
+        Case("edge", {"W0": torch.ones(2, 3, dtype=short), "loras": [tiny] * 160}, "160 tiny updates in bfloat16"),
+    ]
+
+
+def merge_probe(ns, data):
+    """Return the merged weight, and its dtype where it is a short one."""
+    merged = ns.merge_loras(data["W0"], data["loras"])
+    return {"merged": merged.float() if data["W0"].dtype == torch.bfloat16 else merged}
+
+
+def merge_loras__stacked(W0, loras):
+    if not loras:
+        return W0.clone()
+    wide = torch.float64
+    A = torch.cat([A.to(wide) for A, _, _, _ in loras])
+    B = torch.cat([B.to(wide) * (w * alpha / A.shape[0]) for A, B, alpha, w in loras], dim=1)
+    return (W0.to(wide) + B @ A).to(W0.dtype)
+
+
+def merge_loras__einsum(W0, loras):
+    wide = torch.float64 if W0.dtype == torch.float64 else torch.float32
+    update = torch.zeros(W0.shape, dtype=wide)
+    for A, B, alpha, w in loras:
+        update = update + torch.einsum("or,ri->oi", B.to(wide), A.to(wide)) * alpha / B.shape[1] * w
+    return (W0.to(wide) + update).to(W0.dtype)
+
+
+def merge_with_mistake(mistake, W0, loras):
+    if mistake == "adds factors":
+        if len({len(A) for A, _, _, _ in loras}) != 1:
+            raise RuntimeError("the ranks differ")
+        A = sum(A * (w * alpha / len(A)) for A, _, alpha, w in loras)
+        return (W0 + sum(B for _, B, _, _ in loras) @ A).to(W0.dtype)
+    exact = W0.dtype if mistake == "short sums" else torch.promote_types(W0.dtype, torch.float32)
+    total = W0 if mistake == "in place" and exact == W0.dtype else W0.to(exact, copy=True)
+    for A, B, alpha, w in loras:
+        r = len(loras[0][0]) if mistake == "first rank" else len(A)
+        scaling = {"no scaling": 1.0, "alpha alone": alpha}.get(mistake, alpha / r)
+        w = {"no weight": 1.0, "absolute weight": abs(w)}.get(mistake, w)
+        total += w * scaling * (B.to(exact) @ A.to(exact))
+    return total.to(W0.dtype)
+
+
+def merge_loras__adds_factors(W0, loras):
+    return merge_with_mistake("adds factors", W0, loras)
+
+
+def merge_loras__short_sums(W0, loras):
+    return merge_with_mistake("short sums", W0, loras)
+
+
+def merge_loras__first_rank(W0, loras):
+    return merge_with_mistake("first rank", W0, loras)
+
+
+def merge_loras__no_scaling(W0, loras):
+    return merge_with_mistake("no scaling", W0, loras)
+
+
+def merge_loras__no_weight(W0, loras):
+    return merge_with_mistake("no weight", W0, loras)
+
+
+def merge_loras__in_place(W0, loras):
+    return merge_with_mistake("in place", W0, loras)
+
+
+def mistaken(helper, variant, hint: str, source_of: str) -> Misconception:
+    """Name a misconception after its function."""
+    name = variant.__name__.split("__")[1]
+    return Misconception(name=name, code=(helper, variant), hint=hint, source_of=source_of)
+
+
+MERGE = Exercise(
+    name="merge_loras",
+    methods=("ch23/lora_merging",),
+    groups={"plain": 1, "edge": 1},
+    cases=merge_cases,
+    probe=merge_probe,
+    alternatives=(
+        Alternative(name="stacked", code=(merge_loras__stacked,)),
+        Alternative(name="einsum", code=(merge_loras__einsum,)),
+    ),
+    misconceptions=(
+        mistaken(
+            merge_with_mistake, merge_loras__adds_factors,
+            "You add the A's and the B's and multiply then. That gives cross terms B1 A2, and it needs equal ranks: "
+            "multiply each pair first, then add the products.",
+            "library difference: combination_type='linear' of peft's add_weighted_adapter",
+        ),
+        mistaken(
+            merge_with_mistake, merge_loras__short_sums,
+            "In bfloat16 each small update is rounded away. Accumulate in float32, round once at the end.",
+            "card: hidden case bf16 W0",
+        ),
+        mistaken(
+            merge_with_mistake, merge_loras__first_rank,
+            "You divide by the rank of the first update everywhere. Each has its own r_i, the rows of its A.",
+            "student mistake: r taken outside the loop",
+        ),
+        mistaken(
+            merge_with_mistake, merge_loras__no_scaling,
+            "The factor alpha_i / r_i is missing.",
+            "card trap: the slide writes W0 + B A, without alpha / r",
+        ),
+        mistaken(
+            merge_with_mistake, merge_loras__no_weight,
+            "You ignore the weights w_i.",
+            "student mistake: the fourth entry unused",
+        ),
+        mistaken(
+            merge_with_mistake, merge_loras__in_place,
+            "You changed W0 itself. Work on a copy: the next task needs the old weight.",
+            "student mistake: += on an argument",
+        ),
+    ),
+    hints=(
+        "Is the sum of products the product of sums? And how many digits does a bfloat16 number near 1 keep?",
+        "Copy W0 into float32 (or leave it, if it is longer), add weight * alpha / r times B A for each entry of the "
+        "list, with r = len(A), and convert back at the end.",
+        "exact = torch.promote_types(W0.dtype, torch.float32); total = W0.to(exact, copy=True); in a loop: total += "
+        "weight * alpha / len(A) * (B.to(exact) @ A.to(exact)); return total.to(W0.dtype)",
+    ),
+    good_for="shipping an adapted model without its adapter, and mixing two of them",
+    minutes=10,
+    difficulty="easy",
+    core=True,
+)  # fmt: skip

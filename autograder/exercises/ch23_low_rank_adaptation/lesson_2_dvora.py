@@ -1,0 +1,171 @@
+"""Chapter 23, notebook 2: cases, probe and variants of the optional `DVoRALinear`."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from autograder.exercise import Alternative, Exercise, Misconception
+from dlcv_lab.checking.model import Case
+
+
+def dvora_cases(rng: torch.Generator) -> list[Case]:
+    def case(group: str, note: str, rows: int, columns: int, r: int, **more) -> Case:
+        data = {
+            "x": torch.randn(3, columns, generator=rng),
+            "W": torch.randn(rows, columns, generator=rng),
+            "bias": torch.randn(rows, generator=rng) + 1,
+            "A": torch.randn(r, columns + 2, generator=rng),
+            "B": torch.randn(rows + 3, r, generator=rng),
+            "d": torch.randn(r, generator=rng),
+            "b": torch.randn(rows, generator=rng),
+            "m": 1 + torch.rand(rows, generator=rng),
+        }
+        return Case(group, data | more, note)
+
+    return [
+        case("plain", "matrices larger than the layer", 3, 5, 2),
+        case("edge", "no bias, r above both sides", 2, 3, 6, bias=None),
+    ]
+
+
+def dvora_probe(ns, data):
+    """Return output and gradients of a layer with given parameters."""
+    W, bias = data["W"], data["bias"]
+    base = nn.Linear(W.shape[1], W.shape[0], bias=bias is not None).to(W.dtype)
+    base.weight.data = W.clone()
+    if bias is not None:
+        base.bias.data = bias.clone()
+    layer = ns.DVoRALinear(base, data["A"], data["B"]).to(W.dtype)
+    for name in ("d", "b", "m"):
+        getattr(layer, name).data = data[name].clone()
+    y = layer(data["x"])
+    weight = torch.sin(torch.arange(y.numel(), dtype=torch.float64)).to(y.dtype).view(y.shape)
+    return {"output": y, "gradients": list(torch.autograd.grad((y * weight).sum(), [layer.d, layer.b, layer.m]))}
+
+
+class VectorLayer(nn.Module):
+    """The given constructor of DVoRALinear."""
+
+    def __init__(self, base, A, B, d_initial=0.1):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.register_buffer("A", A, persistent=False)
+        self.register_buffer("B", B, persistent=False)
+        self.d = nn.Parameter(torch.full((len(A),), d_initial))
+        self.b = nn.Parameter(torch.zeros(base.out_features))
+        self.m = nn.Parameter(base.weight.norm(dim=1))
+
+
+class DVoRALinear__einsum(VectorLayer):
+    def forward(self, x):
+        rows, columns = self.base.weight.shape
+        V = self.base.weight + torch.einsum("o,or,r,ri->oi", self.b, self.B[:rows], self.d, self.A[:, :columns])
+        W = self.m.unsqueeze(1) * V / V.detach().norm(dim=1, keepdim=True).clamp_min(1e-12)
+        y = x @ W.T
+        return y if self.base.bias is None else y + self.base.bias
+
+
+class DVoRALinear__branches(VectorLayer):
+    def forward(self, x):
+        rows, columns = self.base.weight.shape
+        A, B = self.A[:, :columns], self.B[:rows]
+        with torch.no_grad():
+            norm = (self.base.weight + torch.diag(self.b) @ B @ torch.diag(self.d) @ A).norm(dim=1).clamp(min=1e-12)
+        y = F.linear(x, self.base.weight) + self.b * F.linear(self.d * F.linear(x, A), B)
+        y = self.m / norm * y
+        return y if self.base.bias is None else y + self.base.bias
+
+
+class MistakenVector(VectorLayer):
+    mistake = ""
+
+    def forward(self, x):
+        rows, columns = self.base.weight.shape
+        A, B = self.A[:, :columns], self.B[:rows]
+        update = self.b[:, None] * (B * self.d) @ A
+        if self.mistake == "divides by r":
+            update = update / len(self.d)
+        if self.mistake == "vectors missing":
+            update = B @ A + 0 * update
+        V = self.base.weight + update
+        norm = (self.base.weight if self.mistake == "old norm" else V).norm(dim=1).clamp(min=1e-12)
+        if self.mistake != "never detached":
+            norm = norm.detach()
+        scale = torch.ones_like(self.m) + 0 * self.m if self.mistake == "no magnitude" else self.m / norm
+        return F.linear(x, scale[:, None] * V, self.base.bias)
+
+
+class DVoRALinear__divides_by_r(MistakenVector):
+    mistake = "divides by r"
+
+
+class DVoRALinear__vectors_missing(MistakenVector):
+    mistake = "vectors missing"
+
+
+class DVoRALinear__old_norm(MistakenVector):
+    mistake = "old norm"
+
+
+class DVoRALinear__never_detached(MistakenVector):
+    mistake = "never detached"
+
+
+class DVoRALinear__no_magnitude(MistakenVector):
+    mistake = "no magnitude"
+
+
+def mistaken_vector(variant: type, hint: str, source_of: str) -> Misconception:
+    """Name a misconception after its class."""
+    code = (VectorLayer, MistakenVector, variant)
+    return Misconception(name=variant.__name__.split("__")[1], code=code, hint=hint, source_of=source_of)
+
+
+DVORA = Exercise(
+    name="DVoRALinear",
+    methods=("ch23/dora",),
+    groups={"plain": 1, "edge": 1},
+    cases=dvora_cases,
+    probe=dvora_probe,
+    alternatives=(
+        Alternative(name="einsum", code=(VectorLayer, DVoRALinear__einsum)),
+        Alternative(name="branches", code=(VectorLayer, DVoRALinear__branches)),
+    ),
+    misconceptions=(
+        mistaken_vector(
+            DVoRALinear__divides_by_r,
+            "You divide the update by r. VeRA has no alpha / r.",
+            "library difference: LoRA's scaling carried over",
+        ),
+        mistaken_vector(
+            DVoRALinear__vectors_missing,
+            "Your update is B A without d and b: nothing of it can learn.",
+            "card trap: the slide writes A d B b, in the order for row vectors",
+        ),
+        mistaken_vector(
+            DVoRALinear__old_norm,
+            "You divide by the norm of W0. Divide by that of V, so that the rows get length m.",
+            "student mistake: the norm from the constructor",
+        ),
+        mistaken_vector(
+            DVoRALinear__never_detached,
+            "Your outputs are right, but the gradient goes through the norm: .detach() it.",
+            "paper: section 4.3 of Liu et al. treats the norm as a constant",
+        ),
+        mistaken_vector(
+            DVoRALinear__no_magnitude,
+            "The magnitude m is not used: without m / norm this is plain VeRA.",
+            "student mistake: the last step of the decomposition forgotten",
+        ),
+    ),
+    hints=(
+        "Which line of DoRALinear.weight changes, and which stay?",
+        "V = base.weight + diag(b) B diag(d) A with the first rows and columns of the shared matrices; then as in "
+        "DoRA.",
+        "V = self.base.weight + self.b[:, None] * (B * self.d) @ A; norm = V.norm(dim=1).clamp(min=1e-12).detach(); "
+        "return F.linear(x, (self.m / norm)[:, None] * V, self.base.bias)",
+    ),
+    good_for="combining two ideas in three lines",
+    minutes=10,
+    difficulty="easy",
+)
