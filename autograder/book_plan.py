@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autograder import paths
 
-MADE = ("tour_of_the_world",)  # pages that a tool in tools/ draws
+MADE = ("tour_of_the_world", "the_zoo", "grader_benchmark")  # pages that a tool draws
 HOWTO = ("student", "self_learner", "instructor", "ci", "author")
 
 

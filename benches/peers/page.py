@@ -68,7 +68,7 @@ promised.
 WHY = {
     "How the ratios are formed": "wall clock per submission of the other grader's larger run, over ours for a class of "
     "100, start-up included. For a class of 10 our start-up weighs more; those ratios are in the JSON file.",
-    "Graded cells alone": "nbgrader runs eleven fixed checks in one process. We start a sandboxed process for each of "
+    "Graded cells alone": "nbgrader runs ten fixed checks in one process. We start a sandboxed process for each of "
     "seventeen exercises (the optional ones too) and draw fresh cases with measured tolerances for every student. That "
     "costs about 1.9 processor seconds a submission, and the cores of the machine bound the rest.",
     "1000 submissions": "not measured: the machine was shared and the run did not fit. Memory for 100 was that for 10.",
@@ -95,7 +95,9 @@ def text(figures: dict[str, Any]) -> str:
         got = figures["ratios"].get(name)
         met = got is not None and (got <= target if name in LESS else got >= target)
         shown = "not measured" if got is None else f"{got:g}"
-        lines.append(f"| {name} | {target:g} {what} | {shown} | {'reached' if met else 'missed'} |\n")
+        lines.append(
+            f"| {name} | {target:g} {what} | {shown} | {'' if got is None else 'reached' if met else 'missed'} |\n"
+        )
     lines += ["\n", *(f"- **{name}**: {reason}\n" for name, reason in WHY.items())]
     lines.append(ATTACKED)
     for attack in ATTACKS:

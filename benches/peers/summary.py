@@ -66,8 +66,8 @@ def draw(figures: dict[str, Any], path: Path) -> None:
 
     parts = figures["parts"]
     rows = [("nbgrader, real lesson", "nbgrader_real"), ("nbgrader, graded cells", "nbgrader_core"),
-            ("otter, graded cells", "otter_core"), ("ours, real lesson", "ours_10"),
-            ("ours, graded cells", "ours_core_10")]  # fmt: skip
+            ("otter, graded cells", "otter_core"), ("ours, class of 10", "ours_10"),
+            ("ours, class of 100", "ours_100")]  # fmt: skip
     rows = [(label, parts[name][-1] if isinstance(parts[name], list) else parts[name]) for label, name in rows
             if isinstance(parts.get(name), list | dict)][::-1]  # fmt: skip
     picture = Figure(figsize=(7, 3), layout="constrained")
@@ -82,6 +82,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(rows)), [label for label, _ in rows])
     axes.set_xscale("log")
     axes.set_xlabel("seconds per submission (logarithmic)")
+    axes.set_xlim(left=1)
     axes.margins(x=0.15)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
