@@ -22,7 +22,7 @@ from .motions import MOTIONS, read_motions
 from .training import run_steps, step_generator
 
 SEED = 26_300
-STEPS = 1200
+STEPS = 4000
 BATCH = 2
 FRAMES = 8
 LR = 6e-4
