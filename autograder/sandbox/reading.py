@@ -10,6 +10,7 @@ from autograder.sandbox.runner import READ, SandboxRunner
 from dlcv_lab.checking.envelope import EnvelopeError, decode, encode
 from dlcv_lab.checking.model import ExerciseInfo, Limits, Program
 from dlcv_lab.checking.reader import MAX_BYTES, UnreadableError
+from dlcv_lab.checking.wire import harmless
 from dlcv_lab.checking.worker import frames
 
 LIMITS = Limits(seconds=20.0, cpu_seconds=20.0, memory_mib=1024, output_bytes=64 * 2**20)
@@ -36,7 +37,7 @@ def read_programs(runner: SandboxRunner, raw: bytes, infos: Sequence[ExerciseInf
     except (EnvelopeError, IndexError):
         raise UnreadableError(f"reading the file failed: {ended.outcome().message}") from None
     if "unreadable" in told:
-        raise UnreadableError(str(told["unreadable"])[:1000])
+        raise UnreadableError(harmless(str(told["unreadable"])[:1000]))
     return {info.name: _program(info, told["programs"][info.name]) for info in infos}
 
 
@@ -44,4 +45,4 @@ def _program(info: ExerciseInfo, told: Any) -> Program:
     statements, attempted, notes = told
     kept = tuple(str(statement) for statement in statements)
     digest = hashlib.sha256("\0".join(kept).encode("utf-8", "replace")).hexdigest()
-    return Program(info.setup, kept, bool(attempted), tuple(str(note)[:300] for note in notes[:20]), digest)
+    return Program(info.setup, kept, bool(attempted), tuple(harmless(str(note)[:300]) for note in notes[:20]), digest)

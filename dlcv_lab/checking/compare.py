@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dlcv_lab.checking.envelope import leaves
+from dlcv_lab.checking.messages import spoken
 from dlcv_lab.checking.model import Case
 
 FLOORS: dict[torch.dtype, float] = {
@@ -302,4 +303,4 @@ def _skip(expected: Any, allowed: Iterator[float]) -> None:
 
 
 def _wrong(kind: Kind, path: str, text: str) -> Comparison:
-    return Comparison(False, kind, path, f"at {path}, {text}" if path else text)
+    return Comparison(False, kind, path, f"at {spoken(path)}, {text}" if path else text)

@@ -1,13 +1,16 @@
 """Name the likely cause of a wrong answer in one sentence that is true of the evidence.
 
 Every rule looks at the outcomes of all cases and speaks only of what it has computed, so its sentence holds for the
-cases at hand whatever the cause was. `changes` looks for a simple change that would make the answer right, `shapes` for
-what the right cases have in common, `places` for where the numbers differ.
+cases at hand whatever the cause was. `changes` looks for a simple change that would make the answer right, `relations`
+for a term or factor that is missing, `shapes` for what the right cases have in common, `parts` for parts and kinds of
+cases that are right, `places` for where the numbers differ.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,34 +19,58 @@ from dlcv_lab.checking.changes import changed
 from dlcv_lab.checking.compare import compare, describe, input_dtype, is_number, numeric_leaves
 from dlcv_lab.checking.envelope import leaves
 from dlcv_lab.checking.evidence import Evidence, comparable
-from dlcv_lab.checking.messages import say
-from dlcv_lab.checking.model import Diagnosis
+from dlcv_lab.checking.messages import input_name, say, spoken
+from dlcv_lab.checking.model import Case, Diagnosis
+from dlcv_lab.checking.parts import groups, numbers, parts
 from dlcv_lab.checking.places import differences
+from dlcv_lab.checking.relations import pattern, related
 from dlcv_lab.checking.shapes import conditions
 
 _CUT_OFF = ("does not require grad", "does not have a grad_fn")
 _IN_PLACE = ("modified by an inplace operation", "a leaf Variable that requires grad is being used in an in-place")
 
 
-def diagnose(evidence: Sequence[Evidence]) -> Diagnosis | None:
-    """Return the likely cause of the failures, or None where nothing simple explains them."""
+def diagnose(evidence: Sequence[Evidence], names: frozenset[str] | None = None) -> Diagnosis | None:
+    """Return the likely cause of the failures, or None where nothing simple explains them.
+
+    `names` are the inputs that the student knows by name, the parameters of what is to be written; a sentence speaks
+    of no other. None allows all.
+    """
     wrong = [item for item in evidence if not item.right]
     if not wrong:
         return None
-    for rule in (_errors, _none, _mutated, _types):
-        found = rule(wrong)
+    for found in (_errors(wrong), _none(wrong), _mutated(wrong, names), _types(wrong)):
         if found:
             return found
     values = [item for item in wrong if item.comparison is not None and not item.comparison.equal]
-    if values:
-        # a sentence about every wrong case is only true where every wrong case gave a value
-        found = _strange(values) or (changed(values) if len(values) == len(wrong) else None)
-        if found is None and len(wrong) > 1:
-            found = changed(values[:1], values[0].name)
-        if found:
-            return found
-    found = conditions([item.case for item in evidence if item.right], [item.case for item in wrong])
-    return found or _shapes(values) or _dtypes(values) or _places(values)
+    whole = len(values) == len(wrong)
+    found = _changes(values, whole=whole) if values else None
+    if found:
+        return found
+    found = conditions([_known(item.case, names) for item in evidence if item.right],
+                       [_known(item.case, names) for item in wrong])  # fmt: skip
+    if found is None and values:
+        found = related(values if whole else values[:1], names)
+    return (
+        found or _shapes(values) or _dtypes(values) or _structures(values) or parts(evidence) or groups(evidence)
+        or _places(values)
+    )  # fmt: skip
+
+
+def _changes(values: Sequence[Evidence], *, whole: bool) -> Diagnosis | None:
+    """Look for a change that would mend the values; a sentence about every wrong case is only true where every wrong
+    case gave a value (`whole`)."""
+    found = _strange(values) or ((changed(values) or numbers(values)) if whole else None)
+    if found is None and len(values) > 1:
+        found = changed(values[:1], values[0].name)
+    return found
+
+
+def _known(case: Case, names: frozenset[str] | None) -> Case:
+    """Return a case without the inputs that only the probe knows."""
+    if names is None:
+        return case
+    return replace(case, data={name: value for name, value in case.data.items() if name in names})
 
 
 def _generic(key: str, **parts: object) -> Diagnosis:
@@ -86,13 +113,14 @@ def _none(wrong: Sequence[Evidence]) -> Diagnosis | None:
             lost = [path for path, _ in numeric_leaves(item.expected.value) if path and table.get(path, 0) is None]
             if lost:
                 key = "no_gradient" if "grad" in item.case.group.lower() else "none_inside"
-                return _generic(key, path=lost[0], where=item.name)
+                return _generic(key, path=spoken(lost[0]), where=item.name)
     return None
 
 
-def _mutated(wrong: Sequence[Evidence]) -> Diagnosis | None:
+def _mutated(wrong: Sequence[Evidence], names: frozenset[str] | None) -> Diagnosis | None:
     if all(item.outcome.mutated and item.comparison is not None and item.comparison.equal for item in wrong):
-        return _generic("mutated", names=", ".join(f"`{name}`" for name in wrong[0].outcome.mutated))
+        changed_ = dict.fromkeys(input_name(path, names) for path in wrong[0].outcome.mutated)
+        return _generic("mutated", names=", ".join(f"`{name}`" for name in changed_))
     return None
 
 
@@ -123,7 +151,7 @@ def _shapes(values: Sequence[Evidence]) -> Diagnosis | None:
     for item in values:
         for path, mine, right in item.pairs():
             if isinstance(mine, torch.Tensor) and isinstance(right, torch.Tensor) and mine.shape != right.shape:
-                place = f"At {path}, your output has" if path else "Your output has"
+                place = f"At {spoken(path)}, your output has" if path else "Your output has"
                 key = "axes" if mine.dim() != right.dim() else "shape"
                 return _generic(key, place=place, mine=tuple(mine.shape), right=tuple(right.shape), where=item.name,
                                 dims=mine.dim(), want=right.dim())  # fmt: skip
@@ -142,13 +170,29 @@ def _dtypes(values: Sequence[Evidence]) -> Diagnosis | None:
     return None
 
 
+def _structures(values: Sequence[Evidence]) -> Diagnosis | None:
+    for item in values:
+        if item.comparison is not None and item.comparison.kind in ("structure", "type"):
+            return _generic("structure", start=_start(item), text=item.comparison.text)
+    return None
+
+
 def _places(values: Sequence[Evidence]) -> Diagnosis | None:
     for item in values:
         first = item.first_wrong()
         pair = comparable(*first[1:]) if first is not None else None
         if first is not None and pair is not None:
-            where = f"at {first[0]} {item.name}" if first[0] else item.name
+            where = f"at {spoken(first[0])} {item.name}" if first[0] else item.name
             found = differences(*pair, item.slack(pair[1]), where)
             if found:
-                return found
+                return (pattern(item) or found) if found.key == "numbers" else found
     return None
+
+
+def known_names(stub: str) -> frozenset[str] | None:
+    """Return the parameters of the functions and methods of a stub; None where it has none, or takes any."""
+    functions = [node for node in ast.walk(ast.parse(stub)) if isinstance(node, ast.FunctionDef)]
+    if any(function.args.vararg or function.args.kwarg for function in functions):
+        return None
+    found = {arg.arg for function in functions for arg in ast.walk(function.args) if isinstance(arg, ast.arg)}
+    return frozenset(found - {"self"}) or None

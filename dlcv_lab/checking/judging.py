@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dlcv_lab.checking.compare import Comparison, compare, input_dtype, numeric_leaves, scale
-from dlcv_lab.checking.diagnose import diagnose
+from dlcv_lab.checking.diagnose import diagnose, known_names
 from dlcv_lab.checking.evidence import Evidence
-from dlcv_lab.checking.messages import say
+from dlcv_lab.checking.messages import input_name, say
 from dlcv_lab.checking.model import CaseResult, Diagnosis, ExerciseResult, Outcome, Pack, Verdict
 
 _ENDED = {
@@ -115,11 +115,17 @@ def _judge_case(pack: Pack, index: int, outcome: Outcome) -> tuple[CaseResult, C
         wrong = Verdict.TY if comparison.is_type else Verdict.WA
         verdict, text = (Verdict.OK if comparison.equal else wrong), comparison.text
     if verdict is Verdict.OK and outcome.mutated and pack.info.keeps_inputs:
-        verdict, text = Verdict.WA, say("case.mutated", names=", ".join(outcome.mutated))
+        verdict, text = Verdict.WA, say("case.mutated", names=_inputs(pack, outcome))
     if outcome.forbidden and verdict in (Verdict.OK, Verdict.WA, Verdict.TY):
         verdict, text = Verdict.FO, say("case.forbidden", names=", ".join(outcome.forbidden))
     largest = comparison.max_difference if comparison else None
     return CaseResult(index, case.group, case.note, verdict, text, largest), comparison
+
+
+def _inputs(pack: Pack, outcome: Outcome) -> str:
+    """Return the inputs that were changed in place, by the names that the student knows."""
+    names = known_names(pack.info.stub)
+    return ", ".join(dict.fromkeys(input_name(path, names) for path in outcome.mutated))
 
 
 def _judge_error(outcome: Outcome, expected: Outcome) -> tuple[Verdict, str]:
@@ -183,7 +189,8 @@ def _cause(
             Evidence(pack.cases[index], outcome, pack.expected[index], pack.tolerances[index], comparison,
                      case.verdict is Verdict.OK)
             for index, (outcome, (case, comparison)) in enumerate(zip(outcomes, judged))
-        ]
+        ],
+        known_names(pack.info.stub),
     )  # fmt: skip
 
 

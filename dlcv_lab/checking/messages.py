@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from dlcv_lab.checking.model import Verdict
 
@@ -87,6 +88,28 @@ ENGLISH: dict[str, str] = {
     "diagnosis.factors": "Your output is right up to a factor that changes from case to case: it must be multiplied by "
     "{factors}.",
     "diagnosis.offset": "{start}, your output plus {offset} would be right.",
+    "diagnosis.function": "{start}, your output has to go through one more function: {function} of it would be right.",
+    "diagnosis.input_returned": "{start}, your output is the input `{name}`, unchanged.",
+    "diagnosis.input_missing": "{start}, your output {word} `{name}` would be right.",
+    "diagnosis.signs": "The sizes of all numbers are right {where}, and {count} have the wrong sign.",
+    "diagnosis.shuffled": "Your output holds the right numbers in another order {where}.",
+    "diagnosis.offset_axis": "The difference is one and the same number for each index of axis {axis} {where}: what is "
+    "added there is wrong.",
+    "diagnosis.factor_axis": "Your output is right up to one factor for each index of axis {axis} {where}.",
+    "diagnosis.zero_where_wrong": "Your output is 0 at each of the {count} numbers that are wrong {where}; the others "
+    "are right.",
+    "diagnosis.zero_wanted": "At each of the {count} numbers that are wrong {where}, 0 is expected; the others are "
+    "right.",
+    "diagnosis.one_index": "Only numbers at index {index} of axis {axis} (which has {size}) differ {where}.",
+    "diagnosis.number_large": "Your number is too large by {by} in every wrong case.",
+    "diagnosis.number_small": "Your number is too small by {by} in every wrong case.",
+    "diagnosis.number_factor": "In every wrong case, your number times {factor} would be right.",
+    "diagnosis.number_above": "Your number is too large in every one of the {cases} wrong cases.",
+    "diagnosis.number_below": "Your number is too small in every one of the {cases} wrong cases.",
+    "diagnosis.part_wrong": "Of the parts of your answer only {wrong} is wrong; {right} came out right in every case.",
+    "diagnosis.parts_wrong": "Of the parts of your answer {wrong} are wrong; {right} came out right in every case.",
+    "diagnosis.group": "Only cases of the kind '{group}' are wrong, {count} of {total} ({notes}); others are right.",
+    "diagnosis.structure": "{start}, {text}.",
     "diagnosis.right_where": "It is right only where {condition}.",
     "diagnosis.wrong_where": "It is wrong only where {condition}.",
     "diagnosis.axes": "{place} {dims} axes {where}, shape {mine}; expected are {want}, shape {right}.",
@@ -110,3 +133,20 @@ def say(key: str, **parts: object) -> str:
     """Return the sentence of a key in the language of DLCV_LANG, filled in; in English where it has none."""
     chosen = LANGUAGES.get(os.environ.get("DLCV_LANG", "en"), ENGLISH)
     return chosen.get(key, ENGLISH[key]).format(**parts)
+
+
+def spoken(path: str) -> str:
+    """Name a part of an answer as a student would: "['y']" is `y`, "[1]" is item 1, "[0]['w']" is `w` of item 0."""
+    keys = re.findall(r"\['([^']*)'\]|\[(\d+)\]", path)
+    if not any(name for name, _ in keys):
+        return f"item {keys[0][1]}" if len(keys) == 1 else path
+    return " of ".join(f"`{name}`" if name else f"item {number}" for name, number in reversed(keys))
+
+
+def input_name(path: str, names: frozenset[str] | None) -> str:
+    """Name an input that a probe calls "tensors['x']" as the student's own code does: x.
+
+    `names` are the parameters that the student knows; None: the path stays as it is.
+    """
+    known = [word for word in re.findall(r"\w+", path) if names is not None and word in names]
+    return known[-1] if known else path

@@ -21,6 +21,9 @@ from dlcv_lab.checking.model import (
 )
 
 _TEXT = 4000  # characters of a message that are kept
+# terminal codes and letters that turn the direction of reading act on whoever reads a message
+_ACTING = {*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)} - {ord("\n"), ord("\t")}
+_HARMLESS = dict.fromkeys(_ACTING, "\N{REPLACEMENT CHARACTER}")
 # what a worker may say about itself; the runner alone says timeout, signal and fault
 _CHILD_STATUS = frozenset({"value", "raised", "missing", "type", "output", "memory"})
 
@@ -200,11 +203,16 @@ def _text(plain: dict[str, Any], key: str, limit: int) -> str:
     text = plain.get(key, "")
     if type(text) is not str:
         raise EnvelopeError(f"the {key} of an outcome is not text")
-    return text[:limit]
+    return harmless(text[:limit])
+
+
+def harmless(text: str) -> str:
+    """Return a student's text without the characters that act on a terminal or turn the direction of reading."""
+    return text.translate(_HARMLESS)
 
 
 def _texts(plain: dict[str, Any], key: str) -> tuple[str, ...]:
     items = plain.get(key, ())
     if type(items) not in (list, tuple) or any(type(item) is not str for item in items):
         raise EnvelopeError(f"the {key} of an outcome are not texts")
-    return tuple(item[:200] for item in items[:100])
+    return tuple(harmless(item[:200]) for item in items[:100])

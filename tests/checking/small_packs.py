@@ -12,7 +12,9 @@ from dlcv_lab.checking.envelope import encode, to_float64
 from dlcv_lab.checking.model import Case, ExerciseInfo, MisconceptionAnswers, Outcome, Pack
 
 PROBE = "def run(ns, data):\n    return ns.f(**data)\n"
-STUB = 'def f(x, stride=1):\n    """Return every stride-th row of 2 x."""\n    raise NotImplementedError'
+STUB = (
+    'def f(x, stride=1, b=None, s=1, p=0):\n    """Return every stride-th row of 2 x."""\n    raise NotImplementedError'
+)
 
 
 def info(**changes: Any) -> ExerciseInfo:

@@ -4,14 +4,16 @@ import pytest
 import torch
 from small_packs import outcome, pack
 
+from dlcv_lab.checking.diagnose import known_names
 from dlcv_lab.checking.judging import judge_outcomes
-from dlcv_lab.checking.messages import ENGLISH
+from dlcv_lab.checking.messages import ENGLISH, input_name, spoken
 from dlcv_lab.checking.model import Case, Diagnosis
 
 A = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
 B = torch.randn(4, 4, generator=torch.Generator().manual_seed(2))
 CUBE = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(3))
 SEEN: set[str] = set()
+PERM = torch.tensor([3, 0, 2, 1, 7, 4, 11, 5, 9, 10, 6, 8])
 
 
 def cause(reference, wrong, *data, groups=None) -> Diagnosis | None:
@@ -167,7 +169,7 @@ def grad(function):
 def test_a_value_without_gradient():
     found = cause(grad(double), grad(lambda x: 2 * x.detach()), {"x": A}, groups=["gradient"])
     assert found.key == "no_gradient"
-    assert "['gradient']" in found.text
+    assert "`gradient`" in found.text
 
 
 def test_a_detached_loss():
@@ -214,6 +216,70 @@ def test_float32_arithmetic_on_float64_inputs():
 
 def test_where_nothing_simple_explains_it_nothing_is_claimed():
     assert cause(lambda x: "a", lambda x: "b", {"x": A}) is None
+
+
+def two_parts(y, z):
+    return lambda x: {"y": y(x), "z": z(x)}
+
+
+def ones_at(x, index):
+    y = 2 * x
+    y[..., index] += torch.rand(y.shape[:-1]) + 1
+    return y
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "data", "key", "words"),
+    [
+        (lambda x: x.abs().sqrt(), lambda x: x.abs(), [{"x": A}], "function", "the square root of it"),
+        (double, lambda x: x, [{"x": A[:1]}], "factor", "times 2"),
+        (lambda x, b: x.relu() + b, lambda x, b: x, [{"x": A, "b": torch.randn(4)}], "input_returned", "`x`"),
+        (lambda x, b: x.exp() + b, lambda x, b: x.exp(), [{"x": A, "b": A[0]}], "input_missing", "plus `b`"),
+        (lambda x: x.sin(), lambda x: x.sin().abs(), [{"x": A}], "signs", "have the wrong sign"),
+        (double, lambda x: (2 * x).reshape(-1)[PERM].reshape(3, 4), [{"x": A}], "shuffled", "in another order"),
+        (double, lambda x: 2 * x + torch.tensor([1.0, 2.0, 4.0])[:, None], [{"x": A}], "offset_axis", "axis 0"),
+        (double, lambda x: x * torch.tensor([1.0, 3.0, 4.0])[:, None], [{"x": A}], "factor_axis", "axis 0"),
+        (double, lambda x: 2 * x.relu(), [{"x": A}], "zero_where_wrong", "0 at each of"),
+        (lambda x: x.relu(), lambda x: torch.where(x > 0, x, x.cos()), [{"x": A}], "zero_wanted", "0 is expected"),
+        (double, lambda x: ones_at(x, 2), [{"x": A}], "one_index", "index 2 of axis 1"),
+        (lambda n: n, lambda n: n + 1, [{"n": 4}, {"n": 7}], "number_large", "too large by 1"),
+        (lambda n: n, lambda n: n - 2, [{"n": 4}, {"n": 7}], "number_small", "too small by 2"),
+        (lambda n: 3 * n, lambda n: n, [{"n": 4}, {"n": 7}], "number_factor", "times 3"),
+        (lambda n: n, lambda n: n * n, [{"n": 4}, {"n": 7}], "number_above", "too large in every one"),
+        (lambda n: n * n, lambda n: n + 1, [{"n": 4}, {"n": 7}], "number_below", "too small in every one"),
+        (two_parts(double, torch.sin), two_parts(torch.cos, torch.sin), [{"x": A}, {"x": B}], "part_wrong", "only `y`"),
+        (lambda x: [x, 2 * x], lambda x: [x], [{"x": A}], "structure", "a list of length 1 came"),
+    ],
+)  # fmt: skip
+def test_a_relation_is_named(right, wrong, data, key, words):
+    found = cause(right, wrong, *data)
+    assert (found.key, words in found.text) == (key, True), found
+
+
+def test_several_wrong_parts_are_named():
+    def answer(a, b, c):
+        return lambda x: {"a": a(x), "b": b(x), "c": c(x)}
+
+    found = cause(answer(double, torch.sin, torch.cos), answer(torch.exp, torch.tan, torch.cos), {"x": A}, {"x": B})
+    assert found.text == "Of the parts of your answer `a` and `b` are wrong; `c` came out right in every case."
+
+
+def test_a_kind_of_cases_that_is_wrong_is_named():
+    odd = torch.randn(3, 4, generator=torch.Generator().manual_seed(5))
+    found = cause(double, lambda x: 2 * x + (x**3 if float(x[0, 0]) == float(odd[0, 0]) else 0), {"x": A}, {"x": odd},
+                  groups=["plain", "edge"])  # fmt: skip
+    assert found.key == "group"
+    assert "'edge'" in found.text
+
+
+def test_names_that_only_the_probe_knows_are_not_spoken():
+    assert input_name("tensors['x']", frozenset({"x"})) == "x"
+    assert input_name("tensors['x']", None) == "tensors['x']"
+    assert known_names("def f(x, *, stride=1): ...") == {"x", "stride"}
+    assert known_names("class A:\n    def __init__(self, width): ...\n    def forward(self, x): ...") == {"width", "x"}
+    assert known_names("def f(*args): ...") is None
+    assert [spoken(path) for path in ("['y']", "[1]", "[0]['w']", "[1][2]")] == ["`y`", "item 1", "`w` of item 0",
+                                                                              "[1][2]"]  # fmt: skip
 
 
 def test_every_sentence_has_a_test():

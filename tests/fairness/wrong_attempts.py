@@ -1,0 +1,104 @@
+"""Mutants of a chapter's references, judged in this process, and what the student would be told about each."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mutants import Mutant, mutants
+from truth import is_true
+from variants import origins
+
+from autograder import packing, rows
+from autograder.exercise import Exercise
+from autograder.hidden import hidden_pack
+from dlcv_lab.checking.envelope import encode
+from dlcv_lab.checking.execute import load_namespace, load_probe, run_case
+from dlcv_lab.checking.judging import judge_outcomes
+from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Outcome, Pack, Program, Verdict
+
+VAGUE = frozenset({"numbers"})  # true, and says no more than that something is wrong
+
+
+@dataclass(frozen=True)
+class Told:
+    """One wrong attempt and what was said about it."""
+
+    exercise: str
+    mutant: Mutant
+    result: ExerciseResult
+    truth: bool | None
+
+    @property
+    def kind(self) -> str:
+        """Return "misconception", "rule", "exception" (named with the student's own line), "numbers" or "nothing"."""
+        found = self.result.diagnosis
+        if found is not None and found.key not in VAGUE:
+            return "misconception" if found.source == "misconception" else "rule"
+        if "raised" in self.result.message and "in the line" in self.result.message:
+            return "exception"
+        return "numbers" if found is not None else "nothing"
+
+    @property
+    def specific(self) -> bool:
+        return self.kind in ("misconception", "rule", "exception") and self.truth is not False
+
+
+class _TooLong(BaseException):
+    pass
+
+
+@contextmanager
+def _at_most(seconds: int) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def attempts(row: rows.Row, per_exercise: int, seed: int = 0) -> Iterator[Told]:
+    """Yield wrong attempts at every exercise of a chapter; mutants that are right after all are left out."""
+    rng = random.Random(seed)
+    texts = {exercise.name: origins(row, exercise)["reference"] for exercise in row.exercises}
+    for exercise in row.exercises:
+        info = packing.info_of(row, exercise)
+        pack = hidden_pack(exercise, info, b"wrong attempts")
+        below = [texts[name] for name in _used(row, exercise)]
+        pool = list(mutants(texts[exercise.name]))
+        rng.shuffle(pool)
+        left = per_exercise
+        for mutant in pool:
+            outcomes = _outcomes(info, pack, [*below, mutant.text]) if left else None
+            if outcomes is None:
+                continue
+            result = judge_outcomes(pack, outcomes)
+            if result.verdict not in (Verdict.OK, Verdict.NA):
+                left -= 1
+                yield Told(exercise.name, mutant, result, is_true(pack, outcomes, result))
+
+
+def _used(row: rows.Row, exercise: Exercise) -> list[str]:
+    found: list[str] = []
+    for name in exercise.uses:
+        found += [one for one in (*_used(row, row.exercise_by_name[name]), name) if one not in found]
+    return found
+
+
+def _outcomes(info: ExerciseInfo, pack: Pack, texts: Sequence[str]) -> list[Outcome] | None:
+    """Return what the code answers; None where it does not come to an end."""
+    try:
+        with _at_most(20):
+            names, _ = load_namespace(Program(info.setup, tuple(texts), attempted=True))
+            run = load_probe(info.probe)
+            return [run_case(run, names, encode(case.data), info.forbid) for case in pack.cases]
+    except _TooLong:
+        return None
