@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,3 +75,32 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def accessible() -> Callable[..., None]:
+    """Assert that axe-core finds nothing serious or critical on a page, or within one element of it."""
+    script = (Path(__file__).parent / "browser" / "vendor" / "axe.min.js").read_text(encoding="utf-8")
+
+    def look(page: Any, within: Any = None) -> None:
+        page.evaluate(script)
+        found = page.evaluate("part => axe.run(part || document, {resultTypes: ['violations']})", within)["violations"]
+        grave = [f"{item['id']} ({item['impact']}): {item['help']}; {item['nodes'][0]['html'][:200]}; "
+                 f"{item['nodes'][0]['failureSummary']}; {len(item['nodes'])} in all"
+                 for item in found if item["impact"] in ("serious", "critical")]  # fmt: skip
+        assert grave == [], page.url + "\n" + "\n".join(grave)
+
+    return look
+
+
+@pytest.fixture(scope="session")
+def shoot() -> Callable[..., None]:
+    """Keep a picture of a page in build/screenshots, for people to look at."""
+    from autograder import paths
+
+    def take(page: Any, name: str, **options: Any) -> None:
+        folder = paths.build() / "screenshots"
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"{name.replace('/', '-')}.png", timeout=180_000, **options)
+
+    return take
