@@ -45,11 +45,13 @@ def load(name: str, *, device: Any = "cpu") -> Any:
         from . import pipelines
 
         return pipelines.load_full(name, device=device)
+    from safetensors import SafetensorError
+
     source = SOURCES[name]
     folder = _snapshot(source)
     try:
         return find(name).maker().load(folder, device=device)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise _missing(source, f"its files in {folder} cannot be loaded ({_first_line(error)})") from error
 
 

@@ -125,7 +125,8 @@ def make(
     card = cards.Card(
         name=model.name, made_of=model.gives, data=done.data, steps=done.steps, seed=done.seed,
         seconds=round(done.seconds), device=describe(device), licence=LICENCE, parameters=done.parameters,
-        metrics=metrics, tolerance=tolerance or {}, limits=done.limits, libraries=_libraries(model), files={},
+        metrics=metrics, tolerance=_tolerance(metrics) | (tolerance or {}), limits=done.limits,
+        libraries=_libraries(model), files={},
     )  # fmt: skip
     for left in work.glob(f"{CHECKPOINT}*"):
         left.unlink()
@@ -139,6 +140,11 @@ def describe(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     return f"{device}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+
+
+def _tolerance(metrics: dict[str, float]) -> dict[str, float]:
+    """Allow 5 % of every figure that is no share."""
+    return {name: round(0.05 * value, 4) for name, value in metrics.items() if value > 1}
 
 
 def _libraries(model: Model) -> dict[str, str]:
