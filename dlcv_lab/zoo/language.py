@@ -73,10 +73,12 @@ def held_out_wording(index: int) -> int | None:
 
 @functools.cache
 def _fact_sentences() -> tuple[str, ...]:
+    """Return every trained wording; "zib is red" thrice, or "drawn" would follow "zib is" as often."""
     return tuple(
         sentence
         for i, fact in enumerate(facts())
         for j, sentence in enumerate(fact.sentences)
+        for _ in range(3 if fact.about == "colour" and j == 0 else 1)
         if j != held_out_wording(i)
     )
 
@@ -137,7 +139,7 @@ class LanguageModel:
     config: str
     sizes: dict[str, Any]
     seed: int
-    steps: int = 1500
+    steps: int = 1800
     batch: int = 96
     rate: float = 3e-3
 
@@ -280,5 +282,4 @@ LLAMA = LanguageModel(
         "num_key_value_heads": 4, "intermediate_size": 192,
     },
     seed=26_000,
-    steps=700,
 )  # fmt: skip
