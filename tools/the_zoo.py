@@ -22,6 +22,7 @@ from dlcv_lab.zoo import cards, catalogue, classifiers, clip, language
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "book" / "zoo"
+NARROW = "\u00a0%"  # a percent sign that stays with its number
 SHEETS = {
     "sd": "Sixty-four pictures that sd painted from prompts: shapes in all colours, styles, marks, textures, pairs",
     "uncond": "Pictures that uncond painted without prompts",
@@ -54,7 +55,7 @@ def clip_part() -> str:
     for i, caption in enumerate(world.caption(scene, 1)):
         chance, at = share[i].topk(2)
         one, two = (" ".join(pairs[k]) for k in at.tolist())
-        rows.append(f"| {i + 1} | {caption} | {one} | {chance[0]:.0%} | {two} | {chance[1]:.0%} |".replace("%", " %"))
+        rows.append(f"| {i + 1} | {caption} | {one} | {chance[0]:.0%} | {two} | {chance[1]:.0%} |".replace("%", NARROW))
     return "![Eight scenes of one object.](zoo/clip.png)\n\n" + "\n".join(rows)
 
 
@@ -108,10 +109,10 @@ def section(model: catalogue.Model) -> str:
     size = sum((model.folder / name).stat().st_size for name in card.files) / 1e6
     rows = ["| figure | | held-out data |", "|---|---:|---|"]
     for name, value in card.metrics.items():
-        shown = f"{value:.1%}".replace("%", " %") if 0.01 < value <= 1 and "error" not in name else f"{value:.3g}"
+        shown = f"{value:.1%}".replace("%", NARROW) if 0.01 < value <= 1 and "error" not in name else f"{value:.3g}"
         aim = model.least.get(name)
-        short = f"; the aim is {aim:.0%}".replace("%", " %") if aim and value < aim else ""
-        rows.append(f"| `{name}` | {shown} | {model.figures.get(name, '')}{short} |")
+        short = f"; the aim is {aim:.0%}".replace("%", NARROW) if aim and value < aim else ""
+        rows.append(f"| {name.replace('_', ' ')} | {shown} | {model.figures.get(name, '')}{short} |")
     made = (
         f"{card.parameters:,} parameters, {size:.1f} MB. {card.steps} steps with seed {card.seed}, "
         f"{max(1, round(card.seconds / 60))} minutes on {card.device}. Data: {card.data}. Licence: {card.licence}."
