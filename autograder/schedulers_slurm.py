@@ -31,7 +31,7 @@ def cluster() -> Any:
     except ModuleNotFoundError:
         raise SchedulerError(EXTRA) from None
     own: dict[str, Any] = {name: dask.config.get(f"jobqueue.slurm.{name}", None) for name in DEFAULTS}
-    settings = {name: own[name] or value for name, value in DEFAULTS.items()}
+    settings: dict[str, Any] = {name: own[name] or value for name, value in DEFAULTS.items()}
     prologue = [*ONE_THREAD, *(dask.config.get("jobqueue.slurm.job-script-prologue", None) or [])]
     try:
         return SLURMCluster(**settings, job_name="dlcv-grade", python=sys.executable,

@@ -16,6 +16,7 @@ import os
 import platform
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +109,8 @@ def attack_nbgrader(lessons: Lessons) -> dict[str, Any]:
         nbgrader_peer.hand_in(root, "z", right)
         taken = nbgrader_peer.autograde(lessons, root, limit=120)
         scores = nbgrader_peer.scores(root)
-        found[attack.name] = {"points": scores.get("a"), "neighbour": scores.get("z", 0.0), "seconds": round(taken.wall)}
+        seconds = round(taken.wall)
+        found[attack.name] = {"points": scores.get("a"), "neighbour": scores.get("z", 0.0), "seconds": seconds}
         print(f"  nbgrader, {attack.name}: {found[attack.name]}", flush=True)
     return found
 
@@ -188,6 +190,15 @@ def measure(lessons: Lessons, wanted: list[str]) -> None:
         print(f"  {name}: {json.dumps(figures)}", flush=True)
 
 
+def wrapped(text: str) -> str:
+    """Break long lines of prose; tables stay as they are."""
+    return "\n".join(
+        line if line.startswith(("|", "<", ":", "`")) else textwrap.fill(line, 118, break_long_words=False,
+                                                                      subsequent_indent="  " * line.startswith("- "))
+        for line in text.split("\n")
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help="names of parts; default: all")
@@ -208,7 +219,7 @@ def main() -> None:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
         summary.draw(figures, ROOT / "book" / "_static" / "grader_benchmark.svg")
-        (ROOT / "book" / "grader_benchmark.md").write_text(page.text(figures))
+        (ROOT / "book" / "grader_benchmark.md").write_text(wrapped(page.text(figures)))
     print(json.dumps(figures))
 
 

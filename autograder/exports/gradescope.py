@@ -35,18 +35,20 @@ set -euo pipefail
 apt-get update
 apt-get install -y --no-install-recommends python3 python3-venv python3-pip
 python3 -m venv /autograder/venv
-/autograder/venv/bin/pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cpu
+/autograder/venv/bin/pip install --no-cache-dir torch torchvision
 /autograder/venv/bin/pip install --no-cache-dir -c /autograder/source/constraints.txt \\
   -e /autograder/source -e /autograder/source/autograder
-# a submission runs as another user and must read neither cases nor secret
-chmod -R go-rwx /autograder/source
 """
 RUN = """\
 #!/usr/bin/env bash
 # Gradescope runs this for every submission, as root. What a submission prints never reaches results.json.
 base="${AUTOGRADER_ROOT:-/autograder}"
 python="${AUTOGRADER_PYTHON:-$base/venv/bin/python}"
+# a submission runs as another user: it may read the student's package and the sandbox's own files,
+# neither cases nor secret
 chmod -R go-rwx "$base/source"
+chmod go+x "$base/source" "$base/source/autograder" "$base/source/autograder/sandbox"
+chmod -R go+rX "$base/source/dlcv_lab" "$base/source/autograder/sandbox/inside"
 mkdir -p "$base/results"
 cd "$base/source" && exec "$python" -m autograder.exports.gradescope "$base"
 """

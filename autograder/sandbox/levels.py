@@ -82,6 +82,13 @@ def require(minimum: str = DEFAULT_MINIMUM, level: str | None = None) -> str:
             f"Dockerfile), or allow less with `--min-isolation {reached}`"
             + (": then a submission can read and change everything that you can." if reached == "none" else ".")
         )
+    if LEVELS[minimum] > LEVELS["none"] and mechanism(reached) == "none":
+        raise IsolationError(
+            f"this machine says that it is a {reached}, but jobs cannot be told apart inside it: bubblewrap does not "
+            "work and the grader is not root. Allow user namespaces (docker: `--security-opt seccomp=unconfined`), run "
+            "the grader as root inside it, or allow less with `--min-isolation none`: then a submission can read the "
+            "secret."
+        )
     return reached
 
 

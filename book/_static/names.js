@@ -7,3 +7,13 @@ for (const said of [".search-button-field[aria-label]", "summary[aria-label='Tog
   document.querySelectorAll(said).forEach((node) => node.removeAttribute("aria-label")); // their text says more
 document.querySelectorAll(".citation-list[role]").forEach((list) => list.removeAttribute("role"));
 document.querySelectorAll(".citation[role]").forEach((entry) => entry.removeAttribute("role"));
+// what scrolls sideways by itself can be reached by key
+const MAY_SCROLL = ".bd-article :is(table:not(.methods), .math-block, .cell_output, .output, .quick-option > span, .quick-given li > span)";
+const reachable = () =>
+  document.querySelectorAll(MAY_SCROLL).forEach((box) => {
+    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  });
+reachable();
+addEventListener("load", reachable);
+addEventListener("resize", reachable);

@@ -1,4 +1,4 @@
-"""The attack suite graded as an ordinary class, once per isolation level and for all tests of this folder."""
+"""The attack suite graded as an ordinary class, once per isolation level."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Run:
     lines: dict[str, Line]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
     place = tmp_path_factory.mktemp("attacks")
     with pytest.MonkeyPatch.context() as patch:
@@ -32,7 +32,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
         yield attack_class.make_course(place)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def run_at(attacked: Course) -> Callable[[str], Run]:
     """Return a function that grades the class at a level; each level is graded once."""
 

@@ -198,7 +198,8 @@ class _Watch:
         self._kill_strays()
         signal_number = os.WTERMSIG(code) if os.WIFSIGNALED(code) else 0
         # the kernel counts processor time in ticks and kills a little before the clock that we read says so
-        if killed is None and usage.ru_utime + usage.ru_stime >= 0.95 * self.limits["cpu_seconds"] and signal_number:
+        spent = usage.ru_utime + usage.ru_stime >= 0.95 * self.limits["cpu_seconds"]
+        if killed is None and signal_number and (spent or signal_number == signal.SIGXCPU):
             killed = "timeout"
         return {"killed": killed, "signal": signal_number, "code": os.waitstatus_to_exitcode(code),
                 "seconds": seconds, "peak": peak}  # fmt: skip
