@@ -11,6 +11,8 @@ import attack_suite
 import pytest
 from attack_class import Course, Graded, Handed, Line
 
+from autograder import rows
+
 SECONDS = 540  # of one level, on the slowest machine
 
 
@@ -30,6 +32,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
         for name, value in attack_class.variables(place).items():
             patch.setenv(name, value)
         yield attack_class.make_course(place)
+        rows.forget(attack_class.SLUG)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ STEM = "lesson_1"
 EXPECTED = {"alice": "OK OK", "bob": "WA OK", "carol": "NA NA", "dave": "SG OK", "eve": "UR UR", "zoë 王": "OK OK"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def klass(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     place = tmp_path_factory.mktemp("scale")
     with pytest.MonkeyPatch.context() as patch:
@@ -39,7 +39,7 @@ def klass(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
         rows.forget(SLUG)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def handed_in(klass: Class, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six submissions: right, a known mistake, nothing, a crash, no notebook, right with a name beyond ASCII."""
     folder = tmp_path_factory.mktemp("in")
