@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import EXPECTED
 from grader_helpers import SLUG, Class
 from nbgrader.api import Gradebook
+from scale_helpers import EXPECTED
 from typer.testing import CliRunner
 
 from autograder import course as courses

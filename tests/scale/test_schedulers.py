@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import EXPECTED, STEM, Dask
 from grader_helpers import SECRET, SLUG, Class, write
+from scale_helpers import EXPECTED, STEM, Dask
 
 from autograder import hidden, schedulers, schedulers_slurm, schedulers_worker, submissions
 from autograder.grading import infos_by_notebook, version
