@@ -29,11 +29,11 @@ def test_hadolint_finds_nothing(path):
 
 
 @both
-def test_torch_is_the_pinned_one_and_the_small_build(path):
+def test_torch_is_the_pinned_one_and_the_small_build_can_be_asked_for(path):
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
     (line,) = [rest for word, rest in instructions(path) if word == "RUN" and "torch==" in rest]
     assert f"torch=={pins['torch']} torchvision=={pins['torchvision']}" in line
-    assert line.endswith("/whl/cpu")
+    assert 'PIP_EXTRA_INDEX_URL=""' in [rest for word, rest in instructions(path) if word == "ARG"]
 
 
 @both
