@@ -129,7 +129,9 @@ def assemble(chapter: Chapter = "") -> None:
 def verify(
     chapter: Chapter = "",
     seeds: Annotated[int, typer.Option(min=1, help="Secret draws of cases: 3 in CI, 200 before a release.")] = 3,
-    only: Annotated[str, typer.Option(help="Only these exercises, separated by commas.")] = "",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only these exercises: with commas, or given again and again.")
+    ] = None,
     level: Annotated[str, typer.Option(help="Isolation level. Default: the highest that this machine reaches.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -143,7 +145,7 @@ def verify(
     from autograder.sandbox import detect
 
     reached = level or detect()
-    names = [name.strip() for name in only.split(",") if name.strip()]
+    names = _names(only)
     reports: list[ExerciseReport] = []
     with troubles():
         for row in chosen(chapter):
@@ -161,6 +163,11 @@ def verify(
         console.print(f"{len(reports)} exercises, {len(wrong)} with findings, {drawn}, isolation {reached}")
     if wrong:
         raise typer.Exit(FINDINGS)
+
+
+def _names(only: list[str] | None) -> list[str]:
+    """Return the names of an option that takes several, each of them perhaps a list with commas."""
+    return [name.strip() for given in only or [] for name in given.split(",") if name.strip()]
 
 
 def _show_report(report: ExerciseReport) -> None:
@@ -243,8 +250,9 @@ def _methods_table(entries: list[dict[str, Any]]) -> Any:
 def claims_run(
     chapter: Annotated[str, typer.Argument(metavar="CH", help="A chapter: 3, ch03 or its full name.")],
     only: Annotated[
-        str, typer.Option(help="Only these claims, separated by commas; the others keep their record.")
-    ] = "",
+        list[str] | None,
+        typer.Option(help="Only these claims: with commas, or given again and again. The others keep their record."),
+    ] = None,
 ) -> None:
     """Measure a chapter's claims and write chapters/<slug>/claims.json.
 
@@ -255,8 +263,7 @@ def claims_run(
     with troubles():
         rows_slug = rows.resolve(chapter)
         rows.load_row(rows_slug)  # links the chapter's solutions
-        names = [name.strip() for name in only.split(",") if name.strip()]
-        entries = claims.run_claims(rows_slug, names, lambda claim: say()(f"measuring {claim.id}"))
+        entries = claims.run_claims(rows_slug, _names(only), lambda claim: say()(f"measuring {claim.id}"))
     _show_claims(entries)
 
 

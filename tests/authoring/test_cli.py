@@ -47,6 +47,8 @@ def test_from_a_new_chapter_to_its_notebooks(workshop, dlcv):
         ("release ch99 --to x --edition free", USAGE, "course, self-study"),
         ("release ch99 --course nowhere", USAGE, "dlcv course init"),
         ("claims run ch99 --only nothing", USAGE, "no claim 'nothing'"),
+        ("verify ch99 --only nothing --only unsharp", USAGE, "has no exercise 'nothing'"),
+        ("claims run ch99 --only nothing --only blur_divides_noise", USAGE, "no claim 'nothing'"),
         ("new-chapter ch99_other", FINDINGS, "is taken"),
         ("syllabus 99 --hours-a-week 0", USAGE, "above 0"),
     ],
@@ -55,6 +57,18 @@ def test_what_can_be_mended_is_one_message(demo, dlcv, words, code, says):
     result = dlcv(*words.split())
     assert code_of(result) == code
     assert says in str(result.exception)
+
+
+def test_several_names_are_given_with_commas_or_again_and_again(demo, dlcv, monkeypatch):
+    from autograder import claims, verify
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(claims, "run_claims", lambda slug, only, *rest: asked.append(list(only)) or [])
+    monkeypatch.setattr(verify, "verify_row", lambda *given, only, **more: asked.append(list(only)) or [])
+    for words in ("--only box_blur --only unsharp", "--only box_blur,unsharp", "--only box_blur, --only unsharp", ""):
+        assert dlcv("verify", "ch99", *words.split()).exit_code == 0
+        assert dlcv("claims", "run", "ch99", *words.split()).exit_code == 0
+    assert asked == [["box_blur", "unsharp"]] * 6 + [[]] * 2
 
 
 def test_a_course_is_made(demo, dlcv, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The small row of the grader's tests, built once per module, and a marker for it."""
+"""The small row of the grader's tests, built once per module."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Iterator
 
 import nbformat
 import pytest
-from grader_helpers import SECRET, SLUG, Class, quicken
+from grader_helpers import SLUG, Class
 
 from autograder import assemble, new_chapter, paths, rows
-from autograder.grading import Marker
 from autograder.nbgrader_release import generate
-from autograder.sandbox import detect
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +27,3 @@ def klass(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
         made = generate(paths.source(SLUG), SLUG, place / "release")
         yield Class(row, json.loads(nbformat.writes(nbformat.read(made[0], as_version=4))))
         rows.forget(SLUG)
-
-
-@pytest.fixture(scope="module")
-def marker(klass: Class) -> Iterator[Marker]:
-    """A marker at the highest level of this machine, with short limits."""
-    with Marker(SLUG, SECRET, detect()) as made:
-        quicken(made)
-        yield made

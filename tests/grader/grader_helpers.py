@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from autograder import rows
-from autograder.grading import Marker
 from autograder.source import without_markers
-from dlcv_lab.checking.model import ExerciseResult, Limits
 
 SLUG = "ch99_demo"
 SECRET = b"a secret of the tests, not of a course"
-QUICK = Limits(seconds=1.5, cpu_seconds=1.5, memory_mib=400, output_bytes=2**20)
 
 
 @dataclass(frozen=True)
@@ -42,16 +38,6 @@ class Class:
 
     def honest(self) -> bytes:
         return self.hand_in(box_blur=self.reference("box_blur"), unsharp=self.reference("unsharp"))
-
-
-def quicken(marker: Marker) -> None:
-    """Give every exercise short limits."""
-    for stem, infos in marker.infos.items():
-        marker.infos[stem] = [dataclasses.replace(info, limits=QUICK) for info in infos]
-
-
-def by_name(results: tuple[ExerciseResult, ...]) -> dict[str, ExerciseResult]:
-    return {result.name: result for result in results}
 
 
 def write(path: Path, raw: bytes) -> Path:
