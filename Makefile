@@ -2,7 +2,9 @@
 # Nothing a student does needs make.
 PYTHON ?= python3
 VENV   ?= .venv
+TESTERS ?= 2  # processes that share the tests, a file at a time
 BIN    := $(VENV)/bin
+SHARED  = -n $(strip $(TESTERS)) --dist loadfile --no-loadscope-reorder
 export OMP_NUM_THREADS := 1
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -23,10 +25,10 @@ demo: setup  ## chapter 3 all the way: release, a small class of submissions, sa
 	@dlcv demo
 
 test: setup  ## every test; tests that could not run on this machine are listed at the end
-	@python -m pytest
+	@python -m pytest $(SHARED)
 
 test-quick: setup  ## the tests that need no kernel, browser or build (under two minutes)
-	@python -m pytest -m "not slow"
+	@python -m pytest $(SHARED) -m "not slow"
 
 lab: setup  ## JupyterLab on a fresh self-study release of the chapters
 	@dlcv release --to build/lab --edition self-study

@@ -23,7 +23,7 @@ from autograder.pool import Plan, grade_class
 from autograder.sandbox import detect
 from dlcv_lab.cli.frame import Trouble
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")]
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")]
 STEM = "lesson_1"
 
 

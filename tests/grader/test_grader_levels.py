@@ -60,6 +60,7 @@ def reachable() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.sandbox
 @pytest.mark.parametrize("level", reachable())
 def test_one_bad_job_does_not_touch_the_next(level: str) -> None:
@@ -142,6 +143,7 @@ def test_a_job_for_a_gpu_moves_its_inputs_there() -> None:
     assert probe(None, {"x": x}, device="meta").device.type == "meta"
 
 
+@pytest.mark.slow
 @pytest.mark.sandbox
 @pytest.mark.skipif(not levels.bubblewrap_works(), reason="bubblewrap is not available")
 def test_a_killed_warm_parent_is_started_again() -> None:

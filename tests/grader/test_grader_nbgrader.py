@@ -28,6 +28,7 @@ from autograder import nbgrader_plugin, nbgrader_release, paths
 
 pytestmark = [
     pytest.mark.sandbox,
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning"),
     pytest.mark.filterwarnings("ignore::nbformat.warnings.DuplicateCellId"),
 ]

@@ -24,7 +24,7 @@ from autograder.overrides import Decision, DecisionLog
 from dlcv_lab.checking.model import Verdict
 from dlcv_lab.cli.frame import Trouble
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")]
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")]
 STEM = "lesson_1"
 FORGIVING = "def box_blur(x, k):\n    return x.unfold(0, min(k, x.shape[0]), 1).unfold(1, k, 1).mean((2, 3))\n"
 TOO_LARGE = '        Case("edge", {"x": picture(3, 5), "k": 4}, "window too large"),\n'
