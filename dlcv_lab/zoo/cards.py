@@ -54,9 +54,7 @@ def read(folder: Path) -> Card:
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DamagedWeightsError(
-            f"{path} is missing: no finished model lies there. Install dlcv-lab again, or run `dlcv zoo train`."
-        ) from error
+        raise DamagedWeightsError(f"{path} is missing, no finished model lies there: {_remedy(folder)}") from error
     except (OSError, ValueError) as error:
         raise DamagedWeightsError(f"{path} cannot be read ({error}): {_remedy(folder)}") from error
     version = data.get("version") if isinstance(data, dict) else None
