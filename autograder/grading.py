@@ -37,7 +37,6 @@ class Marker:
         secret: bytes,
         level: str,
         *,
-        slot: int = 0,
         cold: bool = False,
         device: str = "cpu",
         only: Iterable[str] = (),
@@ -104,7 +103,8 @@ class Marker:
     def address(self, student: str, digests: dict[str, str]) -> str:
         """Return the content address of a judgement of these notebooks."""
         judged = {stem: self.chosen(stem) for stem in self.infos}
-        return address(student, self.row.slug, digests, version(judged), self.key, self.level)
+        where = self.level if self.runner.device == "cpu" else f"{self.level} {self.runner.device}"
+        return address(student, self.row.slug, digests, version(judged), self.key, where)
 
     def chosen(self, stem: str) -> list[ExerciseInfo]:
         """Return the exercises of a notebook that are judged: all, or those of `only` and what they use."""

@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
-from typing import Any
 
 from autograder.grading import Marker, never_lower
 from autograder.journal import Entry, Journal
@@ -31,6 +31,7 @@ class Plan:
     secret: bytes
     level: str
     only: tuple[str, ...] = ()  # judge these exercises and what they use; empty: all
+    device: str = "cpu"  # or "cuda": every job is then spawned from nothing
     master: int = field(default_factory=os.getpid)
 
 
@@ -66,7 +67,7 @@ def grade_class(
 
     waiting = []
     here = elsewhere is None and min(workers, len(submissions)) == 1
-    with Marker(plan.chapter, plan.secret, plan.level, only=plan.only, start=here) as marker:
+    with Marker(plan.chapter, plan.secret, plan.level, device=plan.device, only=plan.only, start=here) as marker:
         for submission in submissions:
             held = done.get(marker.address(submission.student, digests_of(submission))) if done else None
             if held is not None and not submission.problems:
@@ -131,8 +132,18 @@ def _pool(plan: Plan, workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
     if os.name == "posix":
         context.set_forkserver_preload(["autograder.grading"])  # torch once, not once per worker
-    slots = context.Value("i", 0)
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(plan, slots))
+        _start_deaf()
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(plan,))
+
+
+def _start_deaf() -> None:
+    """Start the process that forks the workers with Ctrl-C blocked, from its first import on."""
+    resource_tracker.ensure_running()  # by itself, because it unblocks Ctrl-C when it has started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
@@ -145,15 +156,12 @@ def _stop(pool: ProcessPoolExecutor) -> None:
         process.join(10)
 
 
-def _begin(plan: Plan, slots: Any) -> None:
+def _begin(plan: Plan) -> None:
     global _marker
     threading.Thread(target=_end_with, args=(plan.master,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that writes the journal
     signal.signal(signal.SIGTERM, _end)
-    with slots.get_lock():
-        slots.value += 1
-        slot = slots.value
-    _marker = Marker(plan.chapter, plan.secret, plan.level, slot=slot, only=plan.only, start=True)
+    _marker = Marker(plan.chapter, plan.secret, plan.level, device=plan.device, only=plan.only, start=True)
 
 
 def _end_with(master: int) -> None:

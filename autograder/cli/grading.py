@@ -53,6 +53,7 @@ def grade(
     force: Annotated[bool, typer.Option("--force", help="Judge again what the journal holds already.")] = False,
     scheduler: Annotated[str, typer.Option(help="Judge on the workers of this Dask scheduler: tcp://HOST:8786.")] = "",
     slurm: Annotated[bool, typer.Option("--slurm", help="Judge in Slurm jobs, --workers of them.")] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda: where student code runs, on this machine alone.")] = "cpu",
 ) -> None:
     """Grade the submissions of one chapter, in a sandbox, on fresh secret cases.
 
@@ -73,9 +74,11 @@ def grade(
         row = rows.load_row(chapter)
         minimum = min_isolation or (found.min_isolation if found else sandbox.DEFAULT_MINIMUM)
         reached = sandbox.require(minimum, level or None)
+        if sandbox.require_device(device) != "cpu" and (scheduler or slurm):
+            fail("--device cuda is for jobs on this machine; leave out --scheduler and --slurm")
         stems = [lesson.stem for lesson in row.notebooks]
         handed_in = submissions.collect(place or _submitted(found), row.slug, stems, Path(scratch), refused)
-        plan = Plan(row.slug, found.secret() if found else secrets.token_bytes(32), reached)
+        plan = Plan(row.slug, found.secret() if found else secrets.token_bytes(32), reached, device=device)
         cores = cores_of(workers)
         lost: list[str] = []
         console.print(f"{row.slug}: {len(handed_in)} submissions, isolation {reached}", highlight=False)

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 import dlcv_lab
-from autograder.sandbox import users
+from autograder.sandbox import reach, users
 
-_INSIDE = Path(__file__).parent / "inside"
-_PACKAGE = Path(dlcv_lab.__file__).parent
+INSIDE = Path(__file__).parent / "inside"
+PACKAGE = Path(dlcv_lab.__file__).parent
 _HOME = "/dlcv"  # where the student's package and the warm parent lie inside
 _SITE = "/site"
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from inside.warm import main; main()"
@@ -72,9 +72,12 @@ def gpu_devices() -> list[Path]:
     return [*sorted(Path("/dev").glob("nvidia*")), *(path for path in (Path("/dev/dxg"),) if path.exists())]
 
 
-def _options(level: str, setup: tuple[str, ...], entries: tuple[str, ...], cold: bool, folders: list[str]) -> str:
+def _options(
+    level: str, setup: tuple[str, ...], entries: tuple[str, ...], cold: bool, folders: list[str],
+    closed: dict[str, list[str]] | None = None,
+) -> str:  # fmt: skip
     return json.dumps({"level": level, "first": [], "last": folders, "setup": setup, "entries": entries,
-                       "cold": cold})  # fmt: skip
+                       "cold": cold, "closed": closed or {}})  # fmt: skip
 
 
 def _bubblewrap(setup: tuple[str, ...], entries: tuple[str, ...], cold: bool, device: str) -> Launch:
@@ -83,7 +86,7 @@ def _bubblewrap(setup: tuple[str, ...], entries: tuple[str, ...], cold: bool, de
     inner_sites = [f"{_SITE}/{index}" for index in range(len(folders))]
     visible = [(python, str(python))] if not python.is_relative_to("/usr") else []
     visible += list(zip(folders, inner_sites))
-    visible += [(_PACKAGE, f"{_HOME}/dlcv_lab"), (_INSIDE, f"{_HOME}/inside")]
+    visible += [(PACKAGE, f"{_HOME}/dlcv_lab"), (INSIDE, f"{_HOME}/inside")]
     visible += [(path, str(path)) for path in (Path("/etc/ld.so.cache"),) if path.exists()]
 
     outer: list[str] = []
@@ -132,9 +135,10 @@ def _plain(mechanism: str, setup: tuple[str, ...], entries: tuple[str, ...], col
 
     home = Path(tempfile.mkdtemp(prefix="dlcv-warm-"))
     home.chmod(0o755)
-    (home / "dlcv_lab").symlink_to(_PACKAGE)
-    (home / "inside").symlink_to(_INSIDE)
-    options = _options(mechanism, setup, entries, cold, [str(path) for path in site_packages()])
+    (home / "dlcv_lab").symlink_to(PACKAGE)
+    (home / "inside").symlink_to(INSIDE)
+    closed = reach.closed_above([*reach.needed(), home]) if mechanism == "uid" else {}
+    options = _options(mechanism, setup, entries, cold, [str(path) for path in site_packages()], closed)
     executable = getattr(sys, "_base_executable", sys.executable)
     argv = [executable, "-I", "-S", "-B", "-c", _START, str(home), options]
     user = users.claim() if mechanism == "uid" else None

@@ -89,6 +89,11 @@ def require(minimum: str = DEFAULT_MINIMUM, level: str | None = None) -> str:
             "the grader as root inside it, or allow less with `--min-isolation none`: then a submission can read the "
             "secret."
         )
+    if mechanism(reached) == "uid":
+        from autograder.sandbox import reach
+
+        if found := reach.trouble():
+            raise IsolationError(f"isolation level {reached!r}: {found}")
     return reached
 
 

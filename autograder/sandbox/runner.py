@@ -102,7 +102,9 @@ class SandboxRunner:
 
     @property
     def label(self) -> str:
-        """Return the level by name, and "cold" where every job starts a sandbox from nothing; known after a job."""
+        """Return the level by name, and "cold" where every job starts a sandbox from nothing (known after a job)."""
+        if self.device != "cpu":
+            return f"{self.level} ({self.device})"
         return f"{self.level} (cold)" if self.cold else self.level
 
     def run(self, job: Job) -> list[Outcome]:

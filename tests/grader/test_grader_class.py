@@ -243,7 +243,30 @@ def test_wrong_usage_is_told_with_exit_code_2(tmp_path: Path, monkeypatch: pytes
     assert run("grade", str(tmp_path / "nowhere"), "--chapter", "ch99")[0] == 2
     assert run("grade", "--chapter", "ch99")[0] == 2
     assert run("grade", str(empty), "--chapter", "ch42")[0] == 2
+    code, said = run("grade", str(empty), "--chapter", "ch99", "--min-isolation", "none", "--device", "tpu")
+    assert (code, "cpu or cuda" in said) == (2, True), said
     assert os.listdir(empty) == []
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_judged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, said = run("grade", str(folder), "--chapter", "ch99", "--min-isolation", "none", "--device", "cuda")
+    assert (code, "torch finds no GPU here" in said, "leave --device out" in said) == (2, True, True), said
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    words = ("--device", "cuda", "--scheduler", "tcp://127.0.0.1:1")
+    code, said = run("grade", str(folder), "--chapter", "ch99", "--min-isolation", "none", *words)
+    assert (code, "on this machine" in said) == (2, True), said
+
+
+def test_the_same_files_on_another_device_are_another_judgement(klass: Class, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    names = []
+    for device in ("cpu", "cuda"):
+        with pool.Marker(SLUG, SECRET, "none", device=device) as marker:
+            names.append(marker.address("alice", {}))
+    assert len(set(names)) == 2
 
 
 def test_explain_shows_what_a_case_met(course: courses.Course) -> None:

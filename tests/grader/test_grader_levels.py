@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from autograder.sandbox import IsolationError, SandboxRunner, command, cuda, levels, require
+from autograder.sandbox import IsolationError, SandboxRunner, advice, command, cuda, levels, reach, require
 from autograder.sandbox.inside import syscalls, warm
 from autograder.sandbox.runner import Ended, statements_of
 from dlcv_lab.checking.envelope import encode
@@ -76,6 +76,37 @@ def test_one_bad_job_does_not_touch_the_next(level: str) -> None:
         assert runner.starts == 1, "the warm parent survives whatever a job does"
 
 
+@pytest.mark.sandbox
+@pytest.mark.parametrize("level", reachable())
+def test_a_job_can_import_what_nobody_has_loaded_yet(level: str) -> None:
+    """At level `uid` it is another user by then, and Python may lie below a home folder that is closed to it."""
+    with SandboxRunner(level, setup=SETUP) as runner:
+        code = "def f():\n    import sys, this\n    return [sys.modules['this'].__name__, len(this.s) > 99]"
+        assert outcomes(runner, code)[0].value == ["this", True]
+        if reach.closed_above(reach.needed()):  # what else lies in the closed folder is out of sight
+            top, shown = next(iter(reach.closed_above(reach.needed()).items()))
+            listed = outcomes(runner, f"def f():\n    import os\n    return os.listdir({top!r})")[0]
+            assert level == "none" or set(listed.value or ()) <= {Path(p).relative_to(top).parts[0] for p in shown}
+
+
+def test_a_closed_folder_above_python_is_found_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "home" / "python"
+    python.mkdir(parents=True)
+    (tmp_path / "home").chmod(0o700)
+    assert str(python) in [path for paths in reach.closed_above([python]).values() for path in paths]
+    monkeypatch.setattr(reach, "needed", lambda: [python])
+    monkeypatch.setattr(reach, "may_mount", lambda: False)
+    monkeypatch.setattr(levels, "mechanism", lambda level: "uid")
+    with pytest.raises(IsolationError, match=r"closed to them.*in /opt.*SYS_ADMIN"):
+        require("uid", "uid")
+    monkeypatch.setattr(levels, "detect", lambda: "uid")
+    (line,) = advice.examine()
+    assert (line[1], "closed" in line[2], "/opt" in line[3]) == (False, True, True)
+    python.chmod(0o700)
+    with pytest.raises(IsolationError, match=r"chmod -R o\+rX"):
+        require("uid", "uid")
+
+
 @pytest.mark.slow
 @pytest.mark.sandbox
 @pytest.mark.skipif(not levels.bubblewrap_works(), reason="bubblewrap is not available")
@@ -126,7 +157,7 @@ def test_a_gpu_is_asked_for_by_name_and_spawned_for(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(command, "gpu_devices", lambda: [Path("/dev/null")])
     runner = SandboxRunner("bubblewrap", device="cuda")
-    assert (runner.cold, runner.label) == (True, "bubblewrap (cold)"), "never forked from a process that has CUDA"
+    assert (runner.cold, runner.label) == (True, "bubblewrap (cuda)"), "never forked from a process that has CUDA"
     made = command.launch("none", (), (), cold=True, device="cuda")
     assert made.env["CUDA_VISIBLE_DEVICES"]
     made.clean()

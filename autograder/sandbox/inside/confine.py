@@ -11,6 +11,7 @@ from . import syscalls
 
 _NEWNS, _NEWIPC, _NEWPID, _NEWNET = 0x00020000, 0x08000000, 0x20000000, 0x40000000
 _NOSUID, _NODEV, _RDONLY, _REC, _PRIVATE = 2, 4, 1, 0x4000, 0x40000
+_BIND = 0x1000
 _LAST_CAPABILITY = 63
 
 
@@ -45,6 +46,20 @@ def private_namespaces(scratch_mib: int) -> None:
     options = f"size={scratch_mib}m,nr_inodes=4096,mode=1777".encode()
     _checked(c.mount(b"tmpfs", b"/tmp", b"tmpfs", _NOSUID | _NODEV, options), "mount /tmp")
     _checked(c.mount(b"tmpfs", b"/proc", b"tmpfs", _NOSUID | _NODEV | _RDONLY, b"size=4k,mode=555"), "hide /proc")
+
+
+def open_closed(closed: dict[str, list[str]]) -> None:
+    """Leave the shared mounts; let each closed folder hold nothing but the folders that jobs need, at their paths."""
+    c = libc()
+    _checked(c.unshare(_NEWNS), "unshare(mounts)")
+    _checked(c.mount(b"none", b"/", None, _REC | _PRIVATE, None), "mount private")
+    for top, needed in closed.items():
+        held = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in needed}
+        _checked(c.mount(b"tmpfs", top.encode(), b"tmpfs", _NOSUID | _NODEV, b"size=64k,mode=755"), f"cover {top}")
+        for path, folder in held.items():
+            os.makedirs(path, exist_ok=True)
+            _checked(c.mount(f"/proc/self/fd/{folder}".encode(), path.encode(), None, _BIND, None), f"show {path}")
+            os.close(folder)
 
 
 def limit(limits: dict[str, Any], data_now: int, device: str = "cpu") -> None:

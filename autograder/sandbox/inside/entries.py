@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# looked up by name later, when a job at level `uid` may not read the folder of Python any more
+# looked up by name later: loaded once, in the warm parent
 import encodings.ascii
 import encodings.latin_1
 import encodings.utf_8_sig  # noqa: F401
