@@ -191,13 +191,17 @@ def lines(handed: Sequence[Handed], graded: Graded, level: str) -> list[Line]:
         exercises = graded.students[item.student]["exercises"]
         said = " ".join(exercise["message"] for exercise in exercises)
         verdicts = [exercise["verdict"] for exercise in exercises]
-        leaked = "loot [" in said and "loot []" not in said
         expected = not item.attack.verdicts or verdicts[0] in item.attack.verdicts
         found.append(
             Line(item.attack.name, item.attack.kind, item.attack.counts_as, " ".join(verdicts),
-                 sum(exercise["score"] for exercise in exercises), leaked, expected, level in item.attack.open_at)
+                 sum(exercise["score"] for exercise in exercises), leaked(said), expected, level in item.attack.open_at)
         )  # fmt: skip
     return found
+
+
+def leaked(said: str) -> bool:
+    """Tell whether an attack says that it has seen something."""
+    return "loot [" in said and "loot []" not in said
 
 
 def untouched(handed: Sequence[Handed], graded: Graded) -> list[str]:

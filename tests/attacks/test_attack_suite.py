@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import attack_class
 import attack_suite
@@ -21,7 +23,8 @@ CLASSES = {
     "lying values", "patched judge", "notebook tricks", "peeking", "forging", "denial", "memory of the past",
     "against the reader",
 }  # fmt: skip
-LEVELS = [attack_class.best()]  # the others: benches/bench_attacks.py
+LEVELS = [attack_class.best()]
+LOWER = attack_class.reachable()[1:]  # a sample; all of it: benches/bench_attacks.py
 TRIED = [(level, attack) for level in LEVELS for attack in ATTACKS if attack.at(level)]
 
 
@@ -37,6 +40,44 @@ def test_gains_nothing_and_sees_nothing(level: str, attack: attack_suite.Attack,
     assert line.as_expected, line
     if attack.counts_as == "integrity":
         assert line.gained == 0, line
+
+
+def sample(level: str) -> list[attack_suite.Attack]:
+    """Return the first attack of each class that a level is meant to stop."""
+    chosen: dict[str, attack_suite.Attack] = {}
+    for attack in ATTACKS:
+        meant = attack.counts_as == "integrity" and attack.at(level) and level not in attack.open_at
+        if meant and attack.form == "code" and attack.verdicts:
+            chosen.setdefault(attack.kind, attack)
+    return list(chosen.values())
+
+
+@pytest.mark.parametrize(("level", "attack"), [(level, one) for level in LOWER for one in sample(level)], ids=names)
+def test_a_lower_level_stops_what_it_is_meant_to(
+    level: str, attack: attack_suite.Attack, marker_at: Callable[[str], Marker], attacked: Course
+) -> None:
+    raw = attack_suite.notebook(attack, attacked.release, attacked.values())
+    results = marker_at(level).mark_notebook("mallory", attack_class.STEM, raw)
+    assert sum(result.score for result in results) == 0, results
+    assert str(results[0].verdict) in attack.verdicts, results
+    assert not any(attack_class.leaked(result.message) for result in results), results
+
+
+@pytest.mark.parametrize("level", LOWER)
+def test_a_lower_level_goes_on_with_honest_work(
+    level: str, marker_at: Callable[[str], Marker], attacked: Course
+) -> None:
+    honest = attack_suite.notebook(sample(level)[0], attacked.release, answers=attacked.honest)
+    results = marker_at(level).mark_notebook("alice", attack_class.STEM, honest)
+    assert {str(result.verdict) for result in results} == {"OK"}, results
+
+
+@pytest.fixture(scope="module")
+def marker_at(attacked: Course) -> Iterator[Callable[[str], Marker]]:
+    with ExitStack() as stack:
+        yield functools.cache(
+            lambda level: stack.enter_context(Marker(attack_class.SLUG, b"a secret of the tests", level))
+        )
 
 
 @pytest.mark.parametrize("level", LEVELS)
