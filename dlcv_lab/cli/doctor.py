@@ -34,7 +34,12 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Return every finding, in the order of the report. A look that itself fails is a finding too."""
+    """Return every finding, in the order of the report. A look that itself fails is a finding too.
+
+    In a folder that is gone nothing else can be looked at: there torch ends the process while it is loaded.
+    """
+    if gone := _gone():
+        return gone
     looks = (_python, _packages, _extras, _torch, _kernel, _packs, _folder, _sandbox)
     return [finding for look in looks for finding in _guarded(look)]
 
@@ -44,6 +49,16 @@ def _guarded(look: Callable[[], list[Finding]]) -> list[Finding]:
         return look()
     except Exception as error:  # whatever is broken, the doctor says it and goes on
         return [Finding(look.__name__.strip("_"), False, f"{type(error).__name__}: {error}", AGAIN)]
+
+
+def _gone() -> list[Finding]:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return [
+            Finding("this folder", False, "it was removed or moved away", "cd to the course's folder, as it is now")
+        ]
+    return []
 
 
 def _python() -> list[Finding]:

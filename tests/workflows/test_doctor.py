@@ -6,10 +6,14 @@ import errno
 import importlib.metadata
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
+from workflow_tools import ROOT
 
 from autograder.sandbox import advice, levels
 from dlcv_lab.cli import doctor
@@ -102,6 +106,39 @@ def test_a_folder_that_cannot_be_written(monkeypatch):
     found = the(doctor._folder(), "this folder")
     assert found.ok is False
     assert "home folder" in found.remedy
+
+
+def report_of(folder: Path, **environment: str) -> tuple[int, str]:
+    """Run `dlcv doctor` for real, in a process of its own that starts in `folder`."""
+    start = "import os; os.chdir(os.environ['HERE']); os.environ.get('GONE') and os.rmdir(os.environ['HERE']); "
+    start += "from dlcv_lab.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", start, "doctor"], capture_output=True, encoding="utf-8",
+        env=os.environ | {"HERE": str(folder), "COLUMNS": "200", "NO_COLOR": "1"} | environment,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+def test_a_folder_that_is_gone(tmp_path):
+    folder = tmp_path / "moved"
+    folder.mkdir()
+    code, said = report_of(folder, GONE="yes", PYTHONPATH=str(ROOT))
+    assert code == 1
+    assert "FAIL this folder: it was removed or moved away" in said
+    assert "remedy: cd to the course's folder" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is where not even root can write")
+def test_a_damaged_torch_in_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: cannot open')")
+    code, said = report_of(Path("/proc"), PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert code == 1
+    lines = said.splitlines()
+    failing = [index for index, line in enumerate(lines) if line.startswith("FAIL")]
+    assert {"torch works", "this folder"} <= {lines[index][5:].split(":")[0] for index in failing}
+    assert all(lines[index + 1].strip().startswith("remedy: ") for index in failing), said
 
 
 def test_no_exercises_from_here(monkeypatch):
