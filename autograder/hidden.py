@@ -18,8 +18,8 @@ import torch
 
 from autograder.exercise import Exercise, Variant
 from dlcv_lab.checking import compare
-from dlcv_lab.checking.envelope import encode, to_float64
-from dlcv_lab.checking.execute import load_namespace, load_probe, run_case
+from dlcv_lab.checking.envelope import decode, encode, to_float64
+from dlcv_lab.checking.execute import load_namespace, load_probe, run_case, run_fresh
 from dlcv_lab.checking.model import Case, ExerciseInfo, MisconceptionAnswers, Outcome, Pack, Program
 
 PUBLIC_SEED = b"dlcv public cases 1"
@@ -69,9 +69,9 @@ class Reference:
         """Return the outcome of the probe on fresh copies of `data`, for the reference or for a variant of it."""
         return run_case(self._probe, self._namespace(variant), encode(data))
 
-    def _value(self, raw: bytes, variant: Variant | None = None) -> Outcome:
-        """Answer without a look at what became of the inputs."""
-        return run_case(self._probe, self._namespace(variant), raw, ours=True)
+    def _value(self, data: Any, variant: Variant | None = None) -> Outcome:
+        """Answer on data that nobody else holds, without a look at what became of it."""
+        return run_fresh(self._probe, self._namespace(variant), data)
 
     def _namespace(self, variant: Variant | None) -> Any:
         name = variant.name if variant is not None else ""
@@ -86,7 +86,7 @@ class Reference:
 
     def expected(self, case: Case) -> Outcome:
         """Return what is right for a case, computed in float64."""
-        outcome = self._value(encode(to_float64(case.data)))
+        outcome = self._value(to_float64(case.data))
         if outcome.status == "value":
             return Outcome("value", value=outcome.value)
         if outcome.status == "raised":
@@ -100,7 +100,7 @@ class Reference:
             return ()
         runs, raw = [], encode(case.data)
         for variant in (None, *self.exercise.alternatives):
-            outcome = self._value(raw, variant)
+            outcome = self._value(decode(raw, max_bytes=2**40), variant)
             name = variant.name if variant else "the reference in its own dtype"
             if outcome.status != "value":
                 raise HiddenError(f"{self.info.key}: {name} fails on the case {case.note!r}: {outcome.message}")

@@ -47,4 +47,7 @@ def seed(n: int) -> None:
         raise ValueError(f"a seed is a whole number from 0 to 2**32 - 1, not {n}")
     random.seed(n)
     np.random.seed(n)
-    torch.manual_seed(n)
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        torch.manual_seed(n)
+    else:  # the same stream; `torch.manual_seed` would load the compiler and note a traceback per kind of device
+        torch.default_generator.manual_seed(n)

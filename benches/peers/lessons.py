@@ -6,6 +6,7 @@ import ast
 import copy
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,10 +29,6 @@ class Lessons:
     @property
     def student(self) -> Path:
         return self.place / "student"
-
-    @property
-    def course(self) -> Path:
-        return self.place / "course"
 
     @cached_property
     def row(self) -> rows.Row:
@@ -60,9 +57,10 @@ def prepare(place: Path) -> Lessons:
     if not lessons.student.exists():
         place.mkdir(parents=True, exist_ok=True)
         start = [sys.executable, "-c", "from dlcv_lab.cli import main; main()"]
-        subprocess.run([*start, "course", "init", str(lessons.course), "--chapters", "ch03"], check=True)
-        subprocess.run([*start, "release", "ch03", "--to", str(lessons.student), "--course", str(lessons.course)],
-                       check=True)  # fmt: skip
+        with tempfile.TemporaryDirectory(prefix="dlcv-bench-") as scratch:  # a course folder may not lie in build/
+            course = str(Path(scratch, "course"))
+            subprocess.run([*start, "course", "init", course, "--chapters", "ch03"], check=True)
+            subprocess.run([*start, "release", "ch03", "--to", str(lessons.student), "--course", course], check=True)
     return lessons
 
 

@@ -100,6 +100,8 @@ def as_tensor(value: Any) -> torch.Tensor:
 def scale(value: Any) -> float:
     """Return max|value| over the finite numbers of a leaf, or 1 where all are zero."""
     numbers = _wide(as_tensor(value)).abs()
+    if numbers.numel() and math.isfinite(top := float(numbers.max())):
+        return top or 1.0
     finite = numbers[torch.isfinite(numbers)]
     top = float(finite.max()) if finite.numel() else 0.0
     return top or 1.0
@@ -257,6 +259,9 @@ def _difference(mine: torch.Tensor, right: torch.Tensor) -> float:
             return 0.0
         return float((mine.to(torch.float64) - right.to(torch.float64)).abs().max()) or 1.0
     a, b = _wide(mine), _wide(right)
+    widest = float((a - b).abs().max())
+    if math.isfinite(widest):
+        return widest
     finite = torch.isfinite(a) & torch.isfinite(b)
     same = (a == b) | (torch.isnan(a) & torch.isnan(b))
     if not bool((finite | same).all()):

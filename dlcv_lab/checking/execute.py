@@ -19,6 +19,7 @@ import torch
 from dlcv_lab.checking.envelope import EnvelopeError, decode, encode, leaves
 from dlcv_lab.checking.forbidding import OperatorWatch
 from dlcv_lab.checking.model import Forbid, Job, Outcome, Program
+from dlcv_lab.checking.settle import settled
 from dlcv_lab.checking.wire import encode_outcome
 
 PRELUDE = """\
@@ -29,6 +30,7 @@ from torch import nn
 from dlcv_lab.checking import probing
 """
 NOTHING = Forbid()
+Probe = Callable[[Any, dict[str, Any]], Any]
 _MESSAGE = 600  # characters of an exception's text that are kept
 _OURS = str(Path(__file__).resolve().parent.parent)
 _numbers = itertools.count(1)
@@ -92,17 +94,19 @@ def _execute(source: str, scope: dict[str, Any]) -> None:
     exec(compile(source, name, "exec"), scope)
 
 
-def run_case(
-    run: Callable[[Any, dict[str, Any]], Any], ns: Any, raw: bytes, forbid: Forbid = NOTHING, *, ours: bool = False
-) -> Outcome:
+def run_case(run: Probe, ns: Any, raw: bytes, forbid: Forbid = NOTHING) -> Outcome:
     """Run a probe on fresh inputs decoded from `raw` and return what it gave as plain data.
-
-    With `ours`, for code of our own, nobody looks whether the inputs were changed.
 
     The global random state is the same before every case. What the student's code prints is theirs. A keyboard
     interrupt goes through to the caller.
     """
     data = decode(raw, max_bytes=2**40)
+    outcome = run_fresh(run, ns, data, forbid)
+    return replace(outcome, mutated=_mutated(data, raw))
+
+
+def run_fresh(run: Probe, ns: Any, data: dict[str, Any], forbid: Forbid = NOTHING) -> Outcome:
+    """Run a probe as `run_case` does, on inputs that nobody else holds, and do not look whether they were changed."""
     _seed()
     watch = OperatorWatch(forbid.aten) if forbid.aten else contextlib.nullcontext()
     started = time.perf_counter()
@@ -118,7 +122,7 @@ def run_case(
         raise
     except BaseException as error:  # SystemExit and what students derive from BaseException too
         outcome = _raised(error)
-    facts = {"seconds": time.perf_counter() - started, "mutated": () if ours else _mutated(data, raw)}
+    facts: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if isinstance(watch, OperatorWatch):
         facts["forbidden"] = tuple(watch.seen)
     return Outcome(**{**_core(outcome), **facts})
@@ -150,7 +154,7 @@ def run_job(job: Job, emit: Callable[[int, bytes], None]) -> None:
 
 def _value(value: Any) -> Outcome:
     try:
-        return Outcome("value", decode(encode(value, layout=False), max_bytes=2**40))
+        return Outcome("value", settled(value))
     except EnvelopeError as error:
         return Outcome("type", message=str(error))
 

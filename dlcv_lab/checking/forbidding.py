@@ -17,6 +17,7 @@ class OperatorWatch(TorchDispatchMode):
         super().__init__()
         self.patterns = tuple(patterns)
         self.seen: dict[str, None] = {}
+        self._meant: dict[Any, bool] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -24,9 +25,12 @@ class OperatorWatch(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func)
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns):
-            self.seen[name] = None
+        meant = self._meant.get(func)
+        if meant is None:
+            meant = any(fnmatch.fnmatchcase(str(func), pattern) for pattern in self.patterns)
+            self._meant[func] = meant
+        if meant:
+            self.seen[str(func)] = None
         return func(*args, **(kwargs or {}))
 
 

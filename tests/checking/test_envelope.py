@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import struct
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from dlcv_lab.checking.envelope import MAGIC, EnvelopeError, clone, decode, encode, leaves, to_float64
+from dlcv_lab.checking.envelope import MAGIC, EnvelopeError, _block, clone, decode, encode, leaves, to_float64
 from dlcv_lab.checking.model import Outcome
+from dlcv_lab.checking.settle import settled
 from dlcv_lab.checking.wire import decode_outcome, encode_outcome
 
 NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.booleans() | st.none()
@@ -265,3 +267,51 @@ def test_an_outcome_comes_back():
     outcome = Outcome("raised", error="ValueError", error_bases=("ValueError", "Exception"), message="no", line="f()",
                       mutated=("x",), seconds=0.5)  # fmt: skip
     assert decode_outcome(encode_outcome(outcome)) == outcome
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 12])
+def test_the_block_is_what_the_library_writes(count):
+    rows = [bytes(range(length % 7)) * (length + 1) for length in range(count)]
+    tensors = {
+        str(index): torch.tensor(list(row), dtype=torch.uint8) if row else torch.empty(0, dtype=torch.uint8)
+        for index, row in enumerate(rows)
+    }
+    assert b"".join(_block(rows)) == save(tensors)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.arange(6.0).reshape(2, 3).t(),
+        torch.ones(2, 3, requires_grad=True) * 2,
+        torch.tensor(3),
+        torch.tensor([1 + 2j]).conj(),
+        torch.nn.Parameter(torch.ones(2)),
+        torch.zeros(1).expand(4, 5),
+        [torch.ones(2), None, True, 3, 2.5, math.inf],
+        (torch.ones(0, 3), 2**70),
+        {"loss": 0.5, "grad": torch.ones(2, dtype=torch.bfloat16)},
+        {"é": 1, 3: [torch.ones(1)]},
+        [[1], {"a": ("text", b"raw")}],
+        np.float32(0.5),
+        math.nan,
+    ],
+)
+def test_settled_is_the_way_through_bytes(value):
+    short, long = settled(value), decode(encode(value, layout=False))
+    assert encode(short) == encode(long)
+    assert [type(leaf) for _, leaf in leaves(short)] == [type(leaf) for _, leaf in leaves(long)]
+
+
+@pytest.mark.parametrize("value", [object(), [object()], {"a": {1, 2}}, torch.ones(2).to_sparse()])
+def test_settled_refuses_what_cannot_be_sent(value):
+    with pytest.raises(EnvelopeError):
+        settled(value)
+
+
+def test_settled_shares_nothing():
+    base = torch.zeros(3)
+    first, second = settled([base, base])
+    base += 1
+    first += 2
+    assert second.tolist() == [0, 0, 0]
