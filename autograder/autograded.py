@@ -134,7 +134,7 @@ def _put_verdict(cell: NotebookNode, table: dict[str, Known], by_id: dict[str, E
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, never half of it."""
+    """Write a file so that a reader sees the old or the new one, never half of it; an `OSError` names it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
@@ -144,6 +144,8 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(sink.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk is told without the name of the file
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,10 @@ from traitlets.config.loader import PyFileConfigLoader
 from autograder import autograded, wording
 from autograder.assemble import check_id, grade_id
 from autograder.autograded import Known
+from autograder.disks import told
 from dlcv_lab.checking.model import ExerciseResult
+
+_KEPT = "No verdict is lost: the journal keeps them"
 
 
 class GradebookError(RuntimeError):
@@ -226,7 +230,7 @@ def save(
 def open_book(database: str, slug: str, course_root: Path) -> Iterator[Book]:
     """Open the gradebook for one chapter; raise `GradebookError` with the file and the remedy for whatever fails."""
     try:
-        with Gradebook(database) as gradebook:
+        with _told_once(), Gradebook(database) as gradebook:
             try:
                 gradebook.find_assignment(slug)
             except MissingEntry:
@@ -235,8 +239,25 @@ def open_book(database: str, slug: str, course_root: Path) -> Iterator[Book]:
                     f"`dlcv release {slug[:4]} --course {course_root}` first"
                 ) from None
             yield Book(gradebook, slug, course_root)
-    except (SQLAlchemyError, InvalidEntry, ModuleNotFoundError, OSError) as error:
+    except OSError as error:  # a copy of a notebook, not the gradebook itself
+        raise GradebookError(f"{told(error)}. {_KEPT}") from error
+    except (SQLAlchemyError, InvalidEntry, ModuleNotFoundError) as error:
         raise GradebookError(_remedy(shown(database), error)) from error
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Keep nbgrader from logging the trace of an error that is told in one sentence."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Rolling back session")
+
+    log = logging.getLogger("tornado.application")
+    log.addFilter(other)
+    try:
+        yield
+    finally:
+        log.removeFilter(other)
 
 
 def shown(database: str) -> str:
@@ -257,15 +278,17 @@ def _remedy(database: str, error: BaseException) -> str:
         advice = "correct user, password and database in its URL (course.toml) and run the same command again"
     elif "connection" in text:
         advice = "see that the server runs and can be reached, and run the same command again"
-    elif "readonly" in text or "read-only" in text or "unable to open" in text or isinstance(error, PermissionError):
+    elif "readonly" in text or "read-only" in text or "unable to open" in text:
         advice = "make it and its folder writable and run the same command again"
     elif "malformed" in text or "not a database" in text:
         advice = "it is damaged: put it aside, restore your copy (or release the chapter again) and run again"
     elif "full" in text or "space" in text:
         advice = "make room and run the same command again"
+    elif "disk I/O" in text:  # SQLite's word for a limit on files or a quota, too
+        advice = "make room, or look after its disk, and run the same command again"
     else:
         advice = "put that right and run the same command again"
-    return f"the gradebook {database} could not be used ({text}); {advice}. No verdict is lost: the journal keeps them"
+    return f"the gradebook {database} could not be used ({text}); {advice}. {_KEPT}"
 
 
 def _timestamp(folder: Path) -> datetime | None:

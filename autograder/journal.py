@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from autograder.disks import told
 from dlcv_lab.checking.model import CaseResult, Diagnosis, ExerciseResult, Verdict
 
 FORMAT = 1
@@ -97,10 +98,7 @@ class Journal:
                 sink.flush()
                 os.fsync(sink.fileno())
         except OSError as error:
-            raise JournalError(
-                f"{self.path} cannot be written ({error.strerror}); nothing that was graded before is lost. Make room "
-                "or make the file writable and run the same command again"
-            ) from error
+            raise JournalError(f"{told(error, self.path)}. Nothing that was graded before is lost") from error
 
     def __enter__(self) -> Journal:
         """Hold the journal for one run; raise `JournalError` while another run holds it."""
@@ -114,7 +112,7 @@ class Journal:
             self._lock.close()
             raise JournalError(f"{self.path}: another run grades this chapter; wait for it or stop it") from None
         except OSError as error:
-            raise JournalError(f"{self.path.parent} cannot be written ({error.strerror}); make it writable") from error
+            raise JournalError(told(error, self.path.parent)) from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -32,6 +32,7 @@ Isolation = Annotated[
 @contextmanager
 def troubles() -> Iterator[None]:
     """Tell apart what the user can mend (2) and what is the grader's own fault (3)."""
+    from autograder import disks
     from autograder.course import CourseError
     from autograder.gradebook import GradebookError
     from autograder.journal import JournalError
@@ -47,6 +48,11 @@ def troubles() -> Iterator[None]:
         fail(str(error))
     except (GradebookError, JournalError, SchedulerError, SandboxFault) as error:
         fail(str(error), FAULT)
+    except OSError as error:
+        fail(disks.told(error), FAULT)
+    except KeyboardInterrupt:
+        errors.print("Stopped. What was finished is kept; run the same command again to go on.")
+        raise typer.Exit(STOPPED) from None
 
 
 def course_at(place: Path | None) -> Course | None:
@@ -97,8 +103,8 @@ def collect_with_progress(running: Generator[Entry, None, None], total: int, *, 
                 entries.append(entry)
                 progress.advance(task)
     except KeyboardInterrupt:
-        kept = "the same command goes on from here" if journalled else "nothing is kept without a course"
-        errors.print(f"Stopped after {len(entries)} of {total}; {kept}.")
+        kept = "Run the same command again: it goes on from here" if journalled else "Nothing is kept without a course"
+        errors.print(f"Stopped after {len(entries)} of {total}. {kept}.", highlight=False)
         raise typer.Exit(STOPPED) from None
     return entries
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import nbformat
 import pytest
 from grader_helpers import SLUG, Class
+
+sys.path.append(str(Path(__file__).parent.parent / "attacks"))
 
 from autograder import assemble, new_chapter, paths, rows
 from autograder.nbgrader_release import generate

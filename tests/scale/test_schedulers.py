@@ -8,22 +8,20 @@ import re
 import stat
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from grader_helpers import SECRET, SLUG, Class, write
+from grader_helpers import SECRET, SLUG, Class, lasting, write
 from scale_helpers import EXPECTED, STEM, Dask
 
 from autograder import hidden, schedulers, schedulers_slurm, schedulers_worker, submissions
 from autograder.grading import infos_by_notebook, version
-from autograder.journal import Entry, Journal, to_plain
+from autograder.journal import Entry, Journal
 from autograder.pool import Plan, grade_class
 from autograder.sandbox import detect
 from autograder.schedulers import SchedulerError
 from dlcv_lab.checking.envelope import decode, encode
 
 GOLDEN = Path(__file__).parent / "golden" / "slurm_job.sh"
-ELSEWHERE = {"when", "seconds", "peak_mib"}  # what depends on the clock and on the machine
 
 
 def plan() -> Plan:
@@ -36,13 +34,7 @@ def collected(place: Path, tmp_path: Path) -> list[submissions.Submission]:
 
 def verdict_bytes(entries: list[Entry]) -> dict[str, bytes]:
     """Return what the journal would hold about each student, times and memory left out."""
-
-    def without(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: without(item) for key, item in value.items() if key not in ELSEWHERE}
-        return [without(item) for item in value] if isinstance(value, list | tuple) else value
-
-    return {entry.student: json.dumps(without(to_plain(entry)), sort_keys=True).encode() for entry in entries}
+    return {entry.student: json.dumps(lasting(entry), sort_keys=True).encode() for entry in entries}
 
 
 def verdicts(entries: list[Entry]) -> dict[str, str]:
