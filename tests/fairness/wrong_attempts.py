@@ -65,25 +65,40 @@ def _at_most(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def attempts(row: rows.Row, per_exercise: int, seed: int = 0) -> Iterator[Told]:
-    """Yield wrong attempts at every exercise of a chapter; mutants that are right after all are left out."""
+def attempts(row: rows.Row, per_exercise: int, seed: int = 0, *, held_out: bool = False) -> Iterator[Told]:
+    """Yield wrong attempts at every exercise of a chapter; mutants that are right after all are left out.
+
+    The mutants of each exercise are shuffled; with `held_out` only the second half of them is drawn from, which nobody
+    has looked at while the sentences of chapter 3 were improved.
+    """
+    for name, pool in pools(row, seed).items():
+        half = len(pool) // 2 if held_out else 0
+        yield from attempts_at(row, row.exercise_by_name[name], pool[half:], per_exercise)
+
+
+def pools(row: rows.Row, seed: int = 0) -> dict[str, list[Mutant]]:
+    """Return the mutants of every exercise's reference in a random order."""
     rng = random.Random(seed)
-    texts = {exercise.name: origins(row, exercise)["reference"] for exercise in row.exercises}
+    found = {}
     for exercise in row.exercises:
-        info = packing.info_of(row, exercise)
-        pack = hidden_pack(exercise, info, b"wrong attempts")
-        below = [texts[name] for name in _used(row, exercise)]
-        pool = list(mutants(texts[exercise.name]))
-        rng.shuffle(pool)
-        left = per_exercise
-        for mutant in pool:
-            outcomes = _outcomes(info, pack, [*below, mutant.text]) if left else None
-            if outcomes is None:
-                continue
-            result = judge_outcomes(pack, outcomes)
-            if result.verdict not in (Verdict.OK, Verdict.NA):
-                left -= 1
-                yield Told(exercise.name, mutant, result, is_true(pack, outcomes, result))
+        found[exercise.name] = list(mutants(origins(row, exercise)["reference"]))
+        rng.shuffle(found[exercise.name])
+    return found
+
+
+def attempts_at(row: rows.Row, exercise: Exercise, pool: Sequence[Mutant], count: int) -> Iterator[Told]:
+    """Yield the first `count` mutants of a pool that are wrong, each judged."""
+    info = packing.info_of(row, exercise)
+    pack = hidden_pack(exercise, info, b"wrong attempts")
+    below = [origins(row, row.exercise_by_name[name])["reference"] for name in _used(row, exercise)]
+    for mutant in pool:
+        outcomes = _outcomes(info, pack, [*below, mutant.text]) if count else None
+        if outcomes is None:
+            continue
+        result = judge_outcomes(pack, outcomes)
+        if result.verdict not in (Verdict.OK, Verdict.NA):
+            count -= 1
+            yield Told(exercise.name, mutant, result, is_true(pack, outcomes, result))
 
 
 def _used(row: rows.Row, exercise: Exercise) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from strategies import notebooks, submissions
 
 from autograder.grading import Marker
@@ -13,17 +14,22 @@ from dlcv_lab.checking.model import ExerciseInfo, Verdict
 from dlcv_lab.checking.reader import UnreadableError
 
 
-def _settings(count: int) -> settings:
-    # the same examples in every run: what CI finds, everybody finds
-    return settings(max_examples=count, deadline=None, derandomize=True, database=None,
-                    suppress_health_check=list(HealthCheck))  # fmt: skip
+def _drawn(count: int, number: int) -> Callable[[Callable[[bytes], None]], Callable[[bytes], None]]:
+    """Draw `count` examples, the same ones in every run with the same number: what CI finds, everybody finds."""
+
+    def decorate(test: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        chosen = settings(max_examples=count, deadline=None, derandomize=number == 0, database=None,
+                          suppress_health_check=list(HealthCheck))  # fmt: skip
+        return chosen(seed(number)(test) if number else test)
+
+    return decorate
 
 
-def fuzz_reader(infos: list[ExerciseInfo], count: int) -> dict[str, int]:
-    """Read `count` random files; whatever is neither a program nor a refusal raises."""
+def fuzz_reader(infos: list[ExerciseInfo], count: int, number: int = 0) -> dict[str, int]:
+    """Read `count` random files of one draw; whatever is neither a program nor a refusal raises."""
     met = {"read": 0, "refused": 0, "attempted": 0}
 
-    @_settings(count)
+    @_drawn(count, number)
     @given(notebooks())
     def each(raw: bytes) -> None:
         try:
@@ -41,11 +47,11 @@ def fuzz_reader(infos: list[ExerciseInfo], count: int) -> dict[str, int]:
     return met
 
 
-def fuzz_submissions(marker: Marker, stem: str, release: dict[str, Any], count: int) -> dict[str, int]:
-    """Judge `count` random submissions in the sandbox; a fault of the grader raises."""
+def fuzz_submissions(marker: Marker, stem: str, release: dict[str, Any], count: int, number: int = 0) -> dict[str, int]:
+    """Judge `count` random submissions of one draw in the sandbox; a fault of the grader raises."""
     met: dict[str, int] = {}
 
-    @_settings(count)
+    @_drawn(count, number)
     @given(submissions(release) | notebooks())
     def each(raw: bytes) -> None:
         for result in marker.mark_notebook("mallory", stem, raw):
