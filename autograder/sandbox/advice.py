@@ -30,7 +30,7 @@ def examine() -> list[Line]:
     text = f"isolation level {level}" + (f", jobs shut in by {means}" if means != level else "")
     if means == "uid" and (found := reach.trouble()):
         why, _, remedy = found.partition(": ")
-        return [("grader's sandbox", False, f"{text}, but {why}", remedy)]
+        return [("grader's sandbox", False, f"{text}, but {why}", f"{_way_to_bubblewrap()}; or {remedy}")]
     enough = levels.LEVELS[level] >= levels.LEVELS[levels.DEFAULT_MINIMUM]
     if not enough:
         return [("grader's sandbox", False, text, _way_to_bubblewrap())]
