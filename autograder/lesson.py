@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import json
 import re
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from jupytext.myst import MystMetadataParsingError, myst_to_notebook
-
-from autograder import paths
+from autograder import cache, paths
 from autograder.source import bound_names
 
 Kind = Literal["prose", "setup", "given", "exercise", "show", "question"]
@@ -75,20 +76,41 @@ def read(path: Path) -> Lesson:
     text = path.read_text(encoding="utf-8")
     if not text.startswith("---\n"):
         raise LessonError(f"{paths.shown(path)}: no front matter; begin with '---' and the keys {', '.join(REQUIRED)}")
+    meta, parts = _parsed(path, text)
+    cells = []
+    for kind, source, line, metadata in parts:
+        if kind == "raw":
+            raise LessonError(f"{paths.shown(path)}:{line + 1}: raw cells are not shown anywhere; write prose instead")
+        if kind == "markdown":
+            cells.append(LessonCell("prose", source, line + 1))
+        else:
+            cells.append(_code_cell(path, source.strip("\n"), line + 1, metadata))
+    return Lesson(path, meta, tuple(cells))
+
+
+def _parsed(path: Path, text: str) -> tuple[dict[str, Any], list[tuple[str, str, int, dict[str, Any]]]]:
+    """Return the front matter and (kind, source, line, metadata) of every cell, from the cache where it has them.
+
+    Importing the parser takes half a second, which a grading run would pay in each of its processes.
+    """
+    held = paths.cache() / "lessons" / cache.digest(text, version("jupytext"), version("markdown-it-py"))
+    with contextlib.suppress(OSError, ValueError):
+        meta, parts = json.loads(held.read_bytes())
+        return meta, [tuple(part) for part in parts]
+    from jupytext.myst import MystMetadataParsingError, myst_to_notebook
+
     try:
         notebook = myst_to_notebook(text, add_source_map=True)
     except MystMetadataParsingError as error:
         raise LessonError(f"{paths.shown(path)}: {error}") from None
     meta = dict(notebook.metadata)
-    cells = []
-    for cell, line in zip(notebook.cells, meta.pop("source_map"), strict=True):
-        if cell.cell_type == "raw":
-            raise LessonError(f"{paths.shown(path)}:{line + 1}: raw cells are not shown anywhere; write prose instead")
-        if cell.cell_type == "markdown":
-            cells.append(LessonCell("prose", cell.source, line + 1))
-        else:
-            cells.append(_code_cell(path, cell.source.strip("\n"), line + 1, cell.metadata))
-    return Lesson(path, meta, tuple(cells))
+    lines = meta.pop("source_map")
+    parts = [(str(c.cell_type), str(c.source), n, dict(c.metadata)) for c, n in zip(notebook.cells, lines, strict=True)]
+    with contextlib.suppress(OSError, TypeError):  # a folder that cannot be written; a date in the front matter
+        told = json.dumps([meta, parts])
+        if json.loads(told) == [meta, [list(part) for part in parts]]:
+            cache.write(held, told.encode())
+    return meta, parts
 
 
 def _code_cell(path: Path, source: str, line: int, metadata: dict[str, Any]) -> LessonCell:

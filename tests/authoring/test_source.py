@@ -55,6 +55,29 @@ def test_the_stub_is_valid_python_that_keeps_the_signature(file):
     assert ast.get_docstring(ast.parse(stub).body[0]) == "One."
 
 
+def test_the_stub_is_what_nbgrader_releases(file):
+    from nbformat.v4 import new_code_cell
+    from nbgrader.preprocessors import ClearSolutions
+
+    for name in ("first", "Second"):
+        text = source.definition_source(file, name)
+        cell = new_code_cell(text)
+        ClearSolutions(code_stub={"python": source.STUB})._replace_solution_region(cell, "python")
+        assert source.stub_of(text) == cell.source
+
+
+@pytest.mark.parametrize("odd", [f"{source.BEGIN}\n{source.BEGIN}\n{source.END}", f"{source.BEGIN}\n1"])
+def test_markers_without_a_partner_are_refused(odd):
+    with pytest.raises(source.SourceError, match="SOLUTION"):
+        source.stub_of(odd)
+
+
+def test_statements_have_the_text_of_the_standard_library():
+    text = TEXT + "a = 1; b = 'é'; c = a\nif a:\n    d = (\n        b)\n"
+    expected = [ast.get_source_segment(text, node) for node in ast.parse(text).body]
+    assert [found for found, _ in source._binders(text)] == expected
+
+
 def test_a_class_keeps_its_given_methods(file):
     stub = source.stub_of(source.definition_source(file, "Second"))
     assert "return 1" not in stub
