@@ -88,7 +88,7 @@ def build(
             [done for done in ran if done.chapter == row.key], own / "chapters" / slug, solutions == "dropdown", places
         )
     progress("status of the methods")
-    write_pages(own, plan, loaded, methods(), {(done.chapter, done.notebook): done.seconds for done in ran})
+    write_pages(own, plan, loaded, methods(), {(done.chapter, done.notebook): done.cpu_seconds for done in ran})
     cache.write(own / "elsewhere.json", book_elsewhere.table(plan, loaded.keys(), places.published).encode())
 
     home = paths.root()
@@ -145,7 +145,7 @@ def write_pages(
         plan: parts and chapters.
         loaded: slug -> row, for the chapters in this book.
         methods: entries of `dlcv methods --json`.
-        seconds: how long each lesson ran, by chapter key and notebook.
+        seconds: of one processor that each lesson took, by chapter key and notebook.
     """
     ledgers = {slug: claims.read_ledger(slug) for slug in loaded}
     place = book_pages.places(loaded, methods)

@@ -18,6 +18,8 @@ SPELLED |= {
     "lstm": "LSTM",
     "bn": "batch norm",
     "conv": "convolution",
+    "sobel": "Sobel",
+    "toeplitz": "Toeplitz",
 }
 
 Claim = Mapping[str, Any]  # an entry of chapters/<slug>/claims.json
@@ -41,7 +43,8 @@ def verdict(claim: Claim) -> str:
 
 def verdict_line(key: str, claim: Claim) -> str:
     """Return one line for a chapter's page: the claim's name as a link, its verdict and its first figures."""
-    figures = "; ".join(f"{label} {figure_text(figure)}" for label, figure in list(claim["figures"].items())[:3])
+    some = list(claim["figures"].items())[:3]
+    figures = "; ".join(f"{label.replace('_', ' ')} {figure_text(figure)}" for label, figure in some)
     return f"{{ref}}`{name(claim)} <{anchor(key, claim)}>`: **{verdict(claim)}** ({figures})"
 
 
@@ -69,7 +72,9 @@ def _one_line(text: Any) -> str:
 def claim_block(key: str, claim: Claim, keys: Collection[str]) -> str:
     """Return one claim as a card of the page."""
     seeds = "computed exactly" if claim["exact"] else f"{len(claim['seeds'])} seeds, mean ± standard deviation"
-    figures = "\n".join(f"  - {label}: {figure_text(figure)}" for label, figure in claim["figures"].items())
+    figures = "\n".join(
+        f"  - {label.replace('_', ' ')}: {figure_text(figure)}" for label, figure in claim["figures"].items()
+    )
     entries = [
         ("The source says", f"{_one_line(claim['says'])} ({cited(_one_line(claim['source']), keys)})"),
         ("Measured here", _one_line(claim["analogue"])),
@@ -79,7 +84,8 @@ def claim_block(key: str, claim: Claim, keys: Collection[str]) -> str:
         ("Result", f"**{verdict(claim)}**" + (f" {_one_line(claim['reason'])}" if claim.get("reason") else "")),
     ]
     versions = ", ".join(f"{package} {version}" for package, version in claim["versions"].items())
-    foot = f"Measured on {claim['measured_on']} in {claim['seconds']:g} s with {versions}."
+    took = f"{claim['seconds']:g} s" if claim["seconds"] else "less than 0.1 s"
+    foot = f"Measured on {claim['measured_on']} in {took} with {versions}."
     body = "\n\n".join(f"{term}\n: {text.lstrip()}" for term, text in entries)
     return f"({anchor(key, claim)})=\n### {name(claim)}: {verdict(claim)}\n\n:::{{div}} claim\n{body}\n\n{foot}\n:::\n"
 

@@ -56,12 +56,12 @@ def page(plan: Plan, row: Row) -> str:
 
 def _time(row: Row) -> Iterator[str]:
     load = syllabus.load_of(row)
-    yield from ["## Time", "", "| notebook | in all | core exercises | extras |", "|---|---|---|---|"]
+    yield from ["## Time", ""]
     for lesson in row.notebooks:
         core, extra = _own(row, lesson, core=True), _own(row, lesson, core=False)
         yield (
-            f"| [{lesson.title}](../chapters/{row.slug}/{lesson.stem}.ipynb) | {hours(lesson.minutes)} "
-            f"| {_minutes(core)} | {_minutes(extra)} |"
+            f"- [{lesson.title}](../chapters/{row.slug}/{lesson.stem}.ipynb): {hours(lesson.minutes)} in all. "
+            f"Core: {_minutes(core)}. Extras: {_minutes(extra)}."
         )
     yield ""
     yield (
@@ -79,7 +79,7 @@ def _minutes(exercises: Sequence[Exercise]) -> str:
     if not exercises:
         return "none"
     names = ", ".join(f"`{exercise.name}`" for exercise in exercises)
-    return f"{names}: {sum(exercise.minutes for exercise in exercises)} min"
+    return f"{names} ({sum(exercise.minutes for exercise in exercises)} min)"
 
 
 def _one_week(row: Row) -> Iterator[str]:

@@ -8,7 +8,7 @@ for (const said of [".search-button-field[aria-label]", "summary[aria-label='Tog
 document.querySelectorAll(".citation-list[role]").forEach((list) => list.removeAttribute("role"));
 document.querySelectorAll(".citation[role]").forEach((entry) => entry.removeAttribute("role"));
 // what scrolls sideways by itself can be reached by key
-const MAY_SCROLL = ".bd-article :is(table:not(.methods), .math-block, .cell_output, .output, .quick-option > span, .quick-given li > span)";
+const MAY_SCROLL = ".bd-article :is(table:not(.methods), figure, .math-block, .cell_output, .output, .quick-option > span, .quick-given li > span)";
 const reachable = () =>
   document.querySelectorAll(MAY_SCROLL).forEach((box) => {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
