@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import http.server
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -17,19 +19,39 @@ PATIENCE = 180_000  # milliseconds, for machines that have other things to do
 
 @pytest.fixture(scope="session")
 def built_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of pages of a whole book; executed lessons come from the cache where nothing changed.
+    """The folder of pages of a whole book, built once however many processes share the tests.
 
-    DLCV_TEST_BOOK names a folder that was built already.
+    Executed lessons come from the cache where nothing changed. DLCV_TEST_BOOK names a folder that was built already.
     """
     if ready := os.environ.get("DLCV_TEST_BOOK"):
         return Path(ready)
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent  # every process of the run has its own folder in here
+    told = place / "book.json"
+    with (place / "book.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            told.write_text(json.dumps(build_in(place / "book-of-the-tests")), encoding="utf-8")
+    folder, fault = json.loads(told.read_text(encoding="utf-8"))
+    if fault:
+        pytest.fail(f"the book was not built: {fault}", pytrace=False)
+    return Path(folder)
+
+
+def build_in(place: Path) -> tuple[str, str]:
+    """Build the whole book below a folder; return where its pages are, and what was wrong."""
     from autograder import book, evidence, methods, paths
 
     cache = paths.cache()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DLCV_CACHE", str(cache))
-        patch.setenv("DLCV_BUILD", str(tmp_path_factory.mktemp("build")))
-        return book.build(methods=lambda: methods.report(evidence.gather(refresh=False))).folder
+        patch.setenv("DLCV_BUILD", str(place))
+        try:
+            made = book.build(methods=lambda: methods.report(evidence.gather(refresh=False)))
+        except Exception as error:
+            return "", f"{type(error).__name__}: {error}"
+    return str(made.folder), ""
 
 
 @pytest.fixture(scope="session")
