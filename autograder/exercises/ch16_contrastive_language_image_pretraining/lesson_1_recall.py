@@ -1,0 +1,211 @@
+"""Chapter 16, notebook 1: cases, probe and variants of `recall_at_k`."""
+
+import torch
+
+from autograder.exercise import Alternative, Exercise, Misconception
+from dlcv_lab.checking.model import Case
+
+
+def recall_cases(rng: torch.Generator) -> list[Case]:
+    """Draw similarities in which own pairs are a little better, so that no recall is 0 or 1."""
+
+    def case(group: str, note: str, images: int, txt2img: list[int], lift: float, ks=(1, 2, 5), steps: int = 0) -> Case:
+        own = torch.tensor(txt2img)
+        sim = torch.randn(images, len(own), generator=rng, dtype=torch.float64)
+        sim[own, torch.arange(len(own))] += lift
+        if steps:
+            sim = (sim * steps).round() / steps
+        return Case(group, {"sim": sim, "txt2img": own, "ks": list(ks)}, note)
+
+    def spread(images: int, texts: int) -> list[int]:
+        return torch.randint(images, (texts,), generator=rng).tolist()
+
+    five = [i for i in range(12) for _ in range(5)]
+    shuffled = [five[k] for k in torch.randperm(60, generator=rng).tolist()]
+    return [
+        case("plain", "40 images, one text each, in order", 40, list(range(40)), 1.5),
+        case("plain", "12 images, 5 texts each", 12, five, 1.0),
+        case("plain", "the texts are shuffled", 12, shuffled, 1.0),
+        case("edge", "texts in uneven numbers, images without a text", 30, spread(24, 40), 1.2),
+        case("edge", "many ties", 20, spread(20, 60), 0.5, steps=1),
+        Case(
+            "edge",
+            {"sim": torch.zeros(4, 5, dtype=torch.float64), "txt2img": torch.tensor([0, 1, 2, 3, 0]), "ks": [1, 4]},
+            "all similarities are equal",
+        ),
+        case("edge", "k is larger than the numbers of images and texts", 6, spread(6, 9), 0.0, ks=(1, 50)),
+    ]
+
+
+def recall_probe(ns, data):
+    """Return the recalls by name."""
+    found = ns.recall_at_k(data["sim"], data["txt2img"], tuple(data["ks"]))
+    return {key: float(value) for key, value in sorted(found.items())}
+
+
+def recall_at_k__loops(sim, txt2img, ks=(1, 5, 10)):
+    table, owner = sim.tolist(), txt2img.tolist()
+    found = {}
+    for k in ks:
+        hits = []
+        for i, row in enumerate(table):
+            own = [s for s, o in zip(row, owner) if o == i]
+            if own:
+                hits.append(sum(s >= max(own) for s, o in zip(row, owner) if o != i) < k)
+        found[f"i2t_R@{k}"] = sum(hits) / len(hits)
+        hits = []
+        for t, i in enumerate(owner):
+            hits.append(sum(table[j][t] >= table[i][t] for j in range(len(table)) if j != i) < k)
+        found[f"t2i_R@{k}"] = sum(hits) / len(hits)
+    return found
+
+
+def recall_at_k__ranks(sim, txt2img, ks=(1, 5, 10)):
+    columns = torch.arange(sim.shape[1])
+    mine = torch.zeros_like(sim, dtype=torch.bool)
+    mine[txt2img, columns] = True
+    t2i = (sim >= sim[txt2img, columns][None]).sum(0) - 1
+    i2t = []
+    for i in torch.unique(txt2img).tolist():
+        best = sim[i][mine[i]].max()
+        i2t.append(int((sim[i][~mine[i]] >= best).sum()))
+    i2t = torch.tensor(i2t)
+    out = {}
+    for k in ks:
+        out[f"t2i_R@{k}"] = (t2i < k).double().mean().item()
+        out[f"i2t_R@{k}"] = (i2t < k).double().mean().item()
+    return out
+
+
+def recall_with_mistake(mistake, sim, txt2img, ks):
+    own = torch.arange(len(sim))[:, None] == txt2img[None]
+    if mistake == "one text each":
+        own = torch.eye(*sim.shape, dtype=torch.bool)
+        txt2img = own.int().argmax(0)
+    score = sim[txt2img, torch.arange(sim.shape[1])]
+    ahead = torch.gt if mistake == "ties help" else torch.ge
+    images_ahead = (ahead(sim, score) & ~own).sum(0)
+    best = sim.masked_fill(~own, -torch.inf).amax(1, keepdim=True)
+    if mistake == "all must be there":
+        best = sim.masked_fill(~own, torch.inf).amin(1, keepdim=True)
+    rivals = (ahead(sim, best) & ~own).sum(1)
+    keep = torch.ones(len(sim), dtype=torch.bool) if mistake == "counts the textless" else own.any(1)
+    if mistake == "counts the textless":
+        rivals = torch.where(own.any(1), rivals, sim.shape[1] + 99)
+    shift = 1 if mistake == "off by one" else 0
+    found = {f"i2t_R@{k}": float((rivals[keep] + shift < k).float().mean()) for k in ks}
+    found |= {f"t2i_R@{k}": float((images_ahead + shift < k).float().mean()) for k in ks}
+    if mistake == "precision":
+        order = own.gather(1, sim.argsort(1, descending=True))
+        found |= {f"i2t_R@{k}": float((order[:, :k].sum(1) / k)[keep].mean()) for k in ks}
+    if mistake == "exchanged":
+        found = {("t2i" if key[0] == "i" else "i2t") + key[3:]: value for key, value in found.items()}
+    return {key: 100 * value for key, value in found.items()} if mistake == "per cent" else found
+
+
+def recall_at_k__ties_help(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("ties help", sim, txt2img, ks)
+
+
+def recall_at_k__one_text_each(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("one text each", sim, txt2img, ks)
+
+
+def recall_at_k__all_must_be_there(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("all must be there", sim, txt2img, ks)
+
+
+def recall_at_k__counts_the_textless(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("counts the textless", sim, txt2img, ks)
+
+
+def recall_at_k__off_by_one(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("off by one", sim, txt2img, ks)
+
+
+def recall_at_k__precision(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("precision", sim, txt2img, ks)
+
+
+def recall_at_k__exchanged(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("exchanged", sim, txt2img, ks)
+
+
+def recall_at_k__per_cent(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("per cent", sim, txt2img, ks)
+
+
+def mistaken(variant, hint: str, source_of: str) -> Misconception:
+    """Name a misconception after its function."""
+    return Misconception(
+        name=variant.__name__.split("__")[1], code=(recall_with_mistake, variant), hint=hint, source_of=source_of
+    )
+
+
+RECALL = Exercise(
+    name="recall_at_k",
+    methods=("ch16/retrieval_recall",),
+    groups={"plain": 2, "edge": 2},
+    cases=recall_cases,
+    probe=recall_probe,
+    alternatives=(
+        Alternative(name="loops", code=(recall_at_k__loops,)),
+        Alternative(name="ranks", code=(recall_at_k__ranks,)),
+    ),
+    misconceptions=(
+        mistaken(
+            recall_at_k__ties_help,
+            "Your count of rivals uses >. Ties count against you: use >=.",
+            "card: hidden case ties -> pessimistic rank; a model that gives one score to all would else be perfect",
+        ),
+        mistaken(
+            recall_at_k__one_text_each,
+            "You take text t to belong to image t. Which image it belongs to stands in txt2img[t].",
+            "library difference: open_clip_train's get_clip_metrics assumes one text per image",
+        ),
+        mistaken(
+            recall_at_k__all_must_be_there,
+            "One of the image's own texts among the first k is enough; you ask for all of them.",
+            "student mistake: recall as in information retrieval, the share of relevant items found",
+        ),
+        mistaken(
+            recall_at_k__counts_the_textless,
+            "Images without a text cannot be hit. Leave them out of the mean, do not count them as misses.",
+            "card: hidden case image without captions",
+        ),
+        mistaken(
+            recall_at_k__off_by_one,
+            "With k = 1 a hit has no rival ahead: fewer than k, that is 0. You ask for one less.",
+            "student mistake: ranks counted from 1",
+        ),
+        mistaken(
+            recall_at_k__precision,
+            "You measure the share of own texts among the first k. A hit is at least one of them.",
+            "slide 'Text-image retrieval tasks/datasets': 'count number of correct captions given a number of "
+            "retrieved "
+            "instances'",
+        ),
+        mistaken(
+            recall_at_k__exchanged,
+            "The two directions are exchanged: i2t asks for texts with an image as the query, along a row of `sim`.",
+            "student mistake: axes",
+        ),
+        mistaken(
+            recall_at_k__per_cent,
+            "Return shares from 0 to 1, not per cent.",
+            "student mistake: the papers' tables print per cent",
+        ),
+    ),
+    hints=(
+        "For a query, which candidates could push the right answer out of the first k? Is another right answer one?",
+        "own = (I, T) mask. Text t: count images, not its own, with sim >= sim[own image, t]. Image i: its best "
+        "own text, "
+        "then count foreign texts with sim >= that. Hit: count < k.",
+        "own = torch.arange(len(sim))[:, None] == txt2img[None]; best = sim.masked_fill(~own, -math.inf).amax(1, "
+        "keepdim=True); texts_ahead = ((sim >= best) & ~own).sum(1)[own.any(1)]",
+    ),
+    good_for="the tables in which CLIP-like models are compared",
+    minutes=20,
+    difficulty="hard",
+    core=True,
+)

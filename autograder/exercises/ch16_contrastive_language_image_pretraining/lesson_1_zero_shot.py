@@ -1,0 +1,269 @@
+"""Chapter 16, notebook 1: cases, probes and variants of `zero_shot_logits` and `ensemble_classifier`."""
+
+import torch
+import torch.nn.functional as F
+
+from autograder.exercise import Alternative, Exercise, Misconception
+from dlcv_lab.checking.model import Case
+
+
+def logits_cases(rng: torch.Generator) -> list[Case]:
+    """Draw features of uneven lengths; B, K and D differ."""
+
+    def case(group: str, note: str, b: int, k: int, d: int, log_scale: float) -> Case:
+        img, classes = (torch.randn(n, d, generator=rng, dtype=torch.float64) for n in (b, k))
+        img = img * (0.3 + 3 * torch.rand(b, 1, generator=rng, dtype=torch.float64))
+        classes = classes * (0.3 + 3 * torch.rand(k, 1, generator=rng, dtype=torch.float64))
+        return Case(
+            group, {"img": img, "classes": classes, "log_scale": torch.tensor(log_scale, dtype=torch.float64)}, note
+        )
+
+    return [
+        case("logits", "5 images, 3 classes", 5, 3, 4, 2.66),
+        case("logits", "2 images, 6 classes", 2, 6, 5, 1.1),
+        case("edge", "one class", 3, 1, 4, 2.0),
+        case("edge", "log_scale = 0", 2, 3, 4, 0.0),
+    ]
+
+
+def logits_probe(ns, data):
+    """Return the logits and their gradients for images and classes."""
+    weights = torch.linspace(-1, 2, len(data["img"]) * len(data["classes"]), dtype=torch.float64)
+    value, grads = probing.gradients(
+        ns.zero_shot_logits,
+        [data["img"], data["classes"], data["log_scale"]],
+        weights.view(len(data["img"]), -1),
+    )
+    return {"logits": value, "gradient of img": grads[0], "gradient of classes": grads[1]}
+
+
+def zero_shot_logits__cosine(img, classes, log_scale):
+    return torch.exp(log_scale) * F.cosine_similarity(img[:, None], classes[None], dim=2)
+
+
+def zero_shot_logits__divided(img, classes, log_scale):
+    dots = torch.einsum("bd,kd->bk", img, classes)
+    return dots / img.norm(dim=1)[:, None] / classes.norm(dim=1)[None] * log_scale.exp()
+
+
+def zero_shot_logits__no_exp(img, classes, log_scale):
+    return log_scale * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T
+
+
+def zero_shot_logits__softmax(img, classes, log_scale):
+    return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).softmax(1)
+
+
+def zero_shot_logits__raw_classes(img, classes, log_scale):
+    return log_scale.exp() * F.normalize(img, dim=1) @ classes.T
+
+
+def zero_shot_logits__raw_images(img, classes, log_scale):
+    return log_scale.exp() * img @ F.normalize(classes, dim=1).T
+
+
+def zero_shot_logits__transposed(img, classes, log_scale):
+    return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).T
+
+
+def zero_shot_logits__no_factor(img, classes, log_scale):
+    return F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T
+
+
+def ensemble_cases(rng: torch.Generator) -> list[Case]:
+    """Draw an encoder of texts by a table of letters; lengths of the features differ by text."""
+
+    def case(group: str, note: str, names: list[str], templates: list[str]) -> Case:
+        table = torch.randn(29, 5, generator=rng, dtype=torch.float64)
+        return Case(group, {"names": names, "templates": templates, "table": table}, note)
+
+    every = ["a {}.", "there is a big, big {} on the table of my aunt", "{}", "a photo of a {} in the rain"]
+    return [
+        case("ensemble", "three names, four templates", ["cat", "dog", "a very long name"], every),
+        case("ensemble", "two names, three templates", ["red ring", "blue star"], every[:3]),
+        case("edge", "one template", ["cat", "dog"], every[1:2]),
+        case("edge", "a name with braces", ["{0}", "set {a}"], every[:2]),
+        Case("edge", {"names": ["up", "down"], "templates": ["{}", "not {}"], "table": None}, "opposite features"),
+    ]
+
+
+def ensemble_probe(ns, data):
+    """Return the class vectors; texts are encoded by their letters, or by the word 'not' for opposite features."""
+
+    def encode(texts):
+        rows = []
+        for text in list(texts):
+            if data["table"] is None:
+                rows.append(torch.tensor([3.0, 4.0], dtype=torch.float64) * (-2 if "not" in text else 1))
+            else:
+                letters = torch.tensor([ord(c) % 29 for c in text])
+                weights = 1 + torch.arange(len(text), dtype=torch.float64) % 3
+                rows.append((data["table"][letters] * weights[:, None]).sum(0))
+        return torch.stack(rows)
+
+    W = ns.ensemble_classifier(encode, list(data["names"]), list(data["templates"]))
+    if data["table"] is None:
+        return {"length of a mean of zero, after the first normalisation": W.norm(dim=1) < 0.5}
+    return {"class vectors": W}
+
+
+def ensemble_classifier__all_at_once(encode, names, templates):
+    texts = [template.format(name) for name in names for template in templates]
+    features = F.normalize(encode(texts), dim=-1).view(len(names), len(templates), -1)
+    return F.normalize(features.sum(1) / len(templates), dim=-1)
+
+
+def ensemble_classifier__by_template(encode, names, templates):
+    total = 0
+    for template in templates:
+        features = encode([template.replace("{}", name) for name in names])
+        total = total + features / features.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    mean = total / len(templates)
+    return mean / mean.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def ensemble_with_mistake(mistake, encode, names, templates):
+    rows = []
+    for name in names:
+        prompts = [template.format(name) for template in (templates[:1] if mistake == "first only" else templates)]
+        features = encode(prompts)
+        rows.append((features if mistake == "lengths count" else F.normalize(features, dim=1)).mean(0))
+    W = torch.stack(rows)
+    if mistake == "axes exchanged":
+        texts = [template.format(name) for template in templates for name in names]
+        W = F.normalize(encode(texts), dim=1).view(len(names), len(templates), -1).mean(1)
+    if mistake == "not at the end":
+        return W
+    W = F.normalize(W, dim=1)
+    return W.T if mistake == "columns" else W
+
+
+def ensemble_classifier__first_only(encode, names, templates):
+    return ensemble_with_mistake("first only", encode, names, templates)
+
+
+def ensemble_classifier__lengths_count(encode, names, templates):
+    return ensemble_with_mistake("lengths count", encode, names, templates)
+
+
+def ensemble_classifier__axes_exchanged(encode, names, templates):
+    return ensemble_with_mistake("axes exchanged", encode, names, templates)
+
+
+def ensemble_classifier__not_at_the_end(encode, names, templates):
+    return ensemble_with_mistake("not at the end", encode, names, templates)
+
+
+def ensemble_classifier__columns(encode, names, templates):
+    return ensemble_with_mistake("columns", encode, names, templates)
+
+
+def mistaken(variant, hint: str, source_of: str, *helpers) -> Misconception:
+    """Name a misconception after its function."""
+    return Misconception(name=variant.__name__.split("__")[1], code=(*helpers, variant), hint=hint, source_of=source_of)
+
+
+LOGITS = Exercise(
+    name="zero_shot_logits",
+    methods=("ch16/zero_shot",),
+    groups={"logits": 1, "edge": 1},
+    cases=logits_cases,
+    probe=logits_probe,
+    alternatives=(
+        Alternative(name="cosine", code=(zero_shot_logits__cosine,)),
+        Alternative(name="divided", code=(zero_shot_logits__divided,)),
+    ),
+    misconceptions=(
+        mistaken(
+            zero_shot_logits__no_exp,
+            "The factor is exp(log_scale); you multiply by the logarithm.",
+            "card trap: scale passed as log",
+        ),
+        mistaken(
+            zero_shot_logits__no_factor,
+            "These are the cosines. Multiply them by exp(log_scale), or the probabilities come out nearly equal.",
+            "student mistake: the arg-max does not need the factor, the softmax does",
+        ),
+        mistaken(
+            zero_shot_logits__softmax,
+            "You return probabilities. Return the logits; whoever wants probabilities takes their softmax.",
+            "student mistake: softmax inside",
+        ),
+        mistaken(
+            zero_shot_logits__raw_classes,
+            "The class vectors have lengths of their own here: bring their rows to length one, too.",
+            "card: hidden case unnormalised features",
+        ),
+        mistaken(
+            zero_shot_logits__raw_images,
+            "The image features have lengths of their own: bring their rows to length one, too.",
+            "library difference: open_clip's encode_image does not normalise unless asked",
+        ),
+        mistaken(
+            zero_shot_logits__transposed,
+            "Rows and columns are exchanged: one row per image, one column per class.",
+            "library difference: open_clip.build_zero_shot_classifier returns [D, K]",
+        ),
+    ),
+    hints=(
+        "A linear classifier is features @ weights.T. Where do the weights come from here?",
+        "Bring rows of both to length one, multiply, times exp(log_scale).",
+        "log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T",
+    ),
+    good_for="a classifier for classes that nobody labelled",
+    minutes=8,
+    difficulty="easy",
+    core=True,
+)
+
+ENSEMBLE = Exercise(
+    name="ensemble_classifier",
+    methods=("ch16/prompt_ensembles",),
+    groups={"ensemble": 2, "edge": 1},
+    cases=ensemble_cases,
+    probe=ensemble_probe,
+    alternatives=(
+        Alternative(name="all_at_once", code=(ensemble_classifier__all_at_once,)),
+        Alternative(name="by_template", code=(ensemble_classifier__by_template,)),
+    ),
+    misconceptions=(
+        mistaken(
+            ensemble_classifier__first_only,
+            "Only the first template is used. Average over all of them.",
+            "student mistake: a class gets one prompt",
+            ensemble_with_mistake,
+        ),
+        mistaken(
+            ensemble_classifier__lengths_count,
+            "You average features of different lengths, so long ones count more. Bring each to length one first.",
+            "card: normalise, average, normalise",
+            ensemble_with_mistake,
+        ),
+        mistaken(
+            ensemble_classifier__axes_exchanged,
+            "You average over the wrong texts: names and templates are exchanged when you reshape.",
+            "student mistake: view(K, P, D) of texts that were listed template by template",
+            ensemble_with_mistake,
+        ),
+        mistaken(
+            ensemble_classifier__not_at_the_end,
+            "The mean of unit vectors is shorter than one. Bring it to length one again.",
+            "card: normalise, average, normalise",
+            ensemble_with_mistake,
+        ),
+        mistaken(
+            ensemble_classifier__columns,
+            "Your classes are columns. Here a class is a row, (K, D).",
+            "library difference: open_clip.build_zero_shot_classifier returns [D, K]",
+            ensemble_with_mistake,
+        ),
+    ),
+    hints=(
+        "Should a prompt count more because its feature happens to be longer?",
+        "For each name: the list of its prompts, encode, normalise rows, mean over rows. Stack, normalise again.",
+        "features = encode([template.format(name) for template in templates]); F.normalize(features, dim=1).mean(0)",
+    ),
+    good_for="one cached vector per class, in place of many prompts per picture",
+    minutes=12,
+    core=True,
+)
