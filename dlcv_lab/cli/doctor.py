@@ -40,7 +40,7 @@ def examine() -> list[Finding]:
     """
     if gone := _gone():
         return gone
-    looks = (_python, _packages, _extras, _torch, _kernel, _packs, _folder, _sandbox)
+    looks = (_python, _packages, _extras, _torch, _torchvision, _kernel, _packs, _folder, _sandbox)
     return [finding for look in looks for finding in _guarded(look)]
 
 
@@ -138,6 +138,24 @@ def _torch() -> list[Finding]:
         Finding("device", None, device),
         Finding("processor", None, f"{os.cpu_count() or 1} cores, OMP_NUM_THREADS {threads}"),
     ]
+
+
+def _torchvision() -> list[Finding]:
+    """Load torchvision: beside a torch of another build it is installed, and fails here."""
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "torchvision")):
+        return []
+    try:
+        importlib.import_module("torch")
+    except (ImportError, OSError, RuntimeError, AttributeError):
+        return []  # has its own line
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        remedy = "install torch and torchvision anew with one command, both from the same place: "
+        remedy += "python -m pip install --force-reinstall torch torchvision, or the line that pytorch.org shows"
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        return [Finding("torchvision works", False, said[0], remedy)]
+    return [Finding("torchvision works", True, "fits this torch")]
 
 
 def _kernel() -> list[Finding]:

@@ -67,6 +67,18 @@ def test_a_torch_that_does_not_load(monkeypatch, platform):
     assert ("Visual C++" in found.remedy) == (platform == "win32")
 
 
+def test_a_torchvision_of_another_build_than_torch(monkeypatch):
+    def loaded(name: str) -> None:
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(doctor.importlib, "import_module", loaded)
+    (found,) = doctor._torchvision()
+    assert found.ok is False
+    assert found.text == "operator torchvision::nms does not exist"
+    assert "both from the same place" in found.remedy
+
+
 @pytest.mark.parametrize(("program", "ok"), [("python", True), (sys.executable, True), ("/opt/other/python", False)])
 def test_a_kernel_of_another_python(monkeypatch, program, ok):
     from jupyter_client import kernelspec
@@ -156,6 +168,7 @@ def test_a_look_that_breaks_is_a_finding_and_the_others_go_on(monkeypatch):
 
     monkeypatch.setattr(doctor, "_folder", _disks)
     monkeypatch.setattr(doctor, "_torch", list)  # loading it takes seconds
+    monkeypatch.setattr(doctor, "_torchvision", list)
     findings = doctor.examine()
     assert the(findings, "disks").ok is False
     assert the(findings, "Python").ok is True
