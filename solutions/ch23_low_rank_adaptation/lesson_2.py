@@ -170,11 +170,11 @@ def decompose_update(W0: Float[Tensor, "out in"], W1: Float[Tensor, "out in"]) -
 def nf4_code() -> Float[Tensor, "16"]:
     """Return the 16 levels of the NormalFloat-4 data type, in ascending order, as float32 from -1 to 1.
 
-    They sit at quantiles of the standard normal distribution (Dettmers et al., NeurIPS 2023; the constant is that of
-    the official code). With offset = 0.9677083: 8 positive levels at the quantiles of the first 8 of 9 equally spaced
-    probabilities from offset down to 0.5; 7 negative levels, the mirrored quantiles of the first 7 of 8 equally spaced
-    probabilities from offset down to 0.5; and 0. All are divided by the largest. The quantile function is
-    `torch.distributions.Normal(0.0, 1.0).icdf(p)`; compute in float64 and round at the end.
+    They sit at quantiles of the standard normal distribution (Dettmers et al., NeurIPS 2023). With offset = 0.9677083,
+    the official code's constant (the mean of 1 - 1/30 and 1 - 1/32): 8 positive levels at the quantiles of the first 8
+    of 9 equally spaced probabilities from offset down to 0.5; 7 negative levels, the mirrored quantiles of the first 7
+    of 8 equally spaced probabilities from offset down to 0.5; and 0. All are divided by the largest. The quantile
+    function is `torch.distributions.Normal(0.0, 1.0).icdf(p)`; compute in float64 and round at the end.
     """
     ### BEGIN SOLUTION
     quantile = torch.distributions.Normal(0.0, 1.0).icdf
@@ -186,14 +186,15 @@ def nf4_code() -> Float[Tensor, "16"]:
 
 
 def quantize_nf4(
-    w: Float[Tensor, "*shape"], code: Float[Tensor, "16"], *, block: int = 64
+    w: Float[Tensor, "*shape"], code: Float[Tensor, "levels"], *, block: int = 64
 ) -> tuple[UInt8[Tensor, "bytes"], Float[Tensor, "blocks"]]:
     """Store every number of `w` in 4 bits: return (packed, absmax).
 
     Flatten `w`, cut it into blocks of `block` numbers (`block` is even; the last block is filled up with zeros), and
     divide each block by its largest absolute value, `absmax`; a block of zeros is divided by 1 and has absmax 0.
-    Replace each number by the index of the nearest level of `code`. Two neighbours share a byte: the FIRST one takes
-    the high four bits. `packed` has block / 2 bytes per block, `absmax` has the dtype of `w`.
+    Replace each number by the index of the nearest level of `code`, any table of at most 16 ascending levels. Two
+    neighbours share a byte: the FIRST one takes the high four bits. `packed` has block / 2 bytes per block, `absmax`
+    has the dtype of `w`.
     """
     flat = F.pad(w.flatten(), (0, -w.numel() % block))
     ### BEGIN SOLUTION
@@ -206,7 +207,10 @@ def quantize_nf4(
 
 
 def dequantize_nf4(
-    packed: UInt8[Tensor, "bytes"], absmax: Float[Tensor, "blocks"], code: Float[Tensor, "16"], shape: tuple[int, ...]
+    packed: UInt8[Tensor, "bytes"],
+    absmax: Float[Tensor, "blocks"],
+    code: Float[Tensor, "levels"],
+    shape: tuple[int, ...],
 ) -> Float[Tensor, "*shape"]:
     """Return the tensor of this shape that `quantize_nf4` stored, in the dtype of `absmax`.
 
@@ -254,7 +258,9 @@ class QLoRALinear(nn.Module):
     rebuilt in every forward pass and is not an attribute: nothing of its size stays in memory.
     """
 
-    def __init__(self, base: nn.Linear, code: Float[Tensor, "16"], r: int, alpha: float, *, block: int = 64) -> None:
+    def __init__(
+        self, base: nn.Linear, code: Float[Tensor, "levels"], r: int, alpha: float, *, block: int = 64
+    ) -> None:
         super().__init__()
         self.shape, self.scaling = tuple(base.weight.shape), alpha / r
         packed, absmax = quantize_nf4(base.weight.detach(), code, block=block)

@@ -6,19 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise
+from autograder.exercises.ch23_low_rank_adaptation.lesson_2_nf4_mistakes import MISTAKES
 from dlcv_lab.checking.model import Case
 from solutions.ch23_low_rank_adaptation.lesson_2 import nf4_code
 
 CODE = nf4_code()
+INT4 = torch.arange(-7.0, 8) / 7  # 15 levels: another table than the one of `nf4_code`
 
 
-def storable(rng: torch.Generator, shape: tuple[int, ...], block: int) -> Tensor:
+def storable(rng: torch.Generator, shape: tuple[int, ...], block: int, code: Tensor = CODE) -> Tensor:
     """Draw numbers that stay clear of the middle between two levels, so that rounding errors decide nothing."""
     n = math.prod(shape)
-    index = torch.randint(1, 15, (n,), generator=rng)
-    room = torch.minimum(CODE[index] - CODE[index - 1], CODE[index + 1] - CODE[index])
-    values = CODE[index] + 0.3 * room * (2 * torch.rand(n, generator=rng) - 1)
+    index = torch.randint(1, len(code) - 1, (n,), generator=rng)
+    room = torch.minimum(code[index] - code[index - 1], code[index + 1] - code[index])
+    values = code[index] + 0.3 * room * (2 * torch.rand(n, generator=rng) - 1)
     values[::block] = torch.where(torch.rand(len(values[::block]), generator=rng) < 0.5, -1.0, 1.0)
     values[0] = -1.0  # a block whose largest absolute value is negative
     scale = 0.5 + 2 * torch.rand(-(-n // block), generator=rng)
@@ -26,18 +28,20 @@ def storable(rng: torch.Generator, shape: tuple[int, ...], block: int) -> Tensor
 
 
 def nf4_cases(rng: torch.Generator) -> list[Case]:
-    """Draw weights whose sizes are no multiples of the block, odd sizes, zeros and an outlier."""
+    """Draw weights whose sizes are no multiples of the block, odd sizes, zeros, an outlier, and other levels."""
 
-    def case(group: str, note: str, w: Tensor, block: int | None = None) -> Case:
-        return Case(group, {"ask": group, "w": w, "code": CODE.clone(), "block": block}, note)
+    def case(group: str, note: str, w: Tensor, block: int | None = None, code: Tensor = CODE) -> Case:
+        return Case(group, {"ask": group, "w": w, "code": code.clone(), "block": block}, note)
 
-    def packed(group: str, note: str, shape: tuple[int, ...], block: int) -> Case:
+    def packed(
+        note: str, shape: tuple[int, ...], block: int, code: Tensor = CODE, dtype: torch.dtype = torch.float32
+    ) -> Case:
         blocks = -(-math.prod(shape) // block)
-        bytes_ = torch.randint(256, (blocks * block // 2,), generator=rng).to(torch.uint8)
-        absmax = 0.5 + torch.rand(blocks, generator=rng)
-        return Case(
-            group, {"ask": group, "packed": bytes_, "absmax": absmax, "code": CODE.clone(), "shape": shape}, note
-        )
+        high, low = torch.randint(len(code), (2, blocks * block // 2), generator=rng)
+        high[0], low[0] = 1, len(code) - 2  # two numbers that no two tables share, in an order that matters
+        absmax = (0.5 + torch.rand(blocks, generator=rng)).to(dtype)
+        data = {"packed": (16 * high + low).to(torch.uint8), "absmax": absmax, "code": code.clone(), "shape": shape}
+        return Case("dequantize", {"ask": "dequantize"} | data, note)
 
     outlier = storable(rng, (32,), 16)
     outlier[3] = 100.0
@@ -49,9 +53,13 @@ def nf4_cases(rng: torch.Generator) -> list[Case]:
         case("quantize", "15 numbers in blocks of 4", storable(rng, (3, 5), 4), 4),
         case("quantize", "a block of zeros", empty, 8),
         case("quantize", "an outlier", outlier, 16),
-        packed("dequantize", "two blocks of 8", (4, 4), 8),
-        packed("dequantize", "15 numbers in blocks of 4", (5, 3), 4),
-        packed("dequantize", "one number", (1,), 2),
+        case("quantize", "another table, of 15 levels", storable(rng, (4, 12), 16, INT4), 16, INT4),
+        case("quantize", "float64 weights", storable(rng, (2, 8), 8).double(), 8),
+        packed("two blocks of 8", (4, 4), 8),
+        packed("15 numbers in blocks of 4", (5, 3), 4),
+        packed("one number", (1,), 2),
+        packed("another table, of 15 levels", (4, 6), 8, INT4),
+        packed("float64 scales", (3, 4), 4, dtype=torch.float64),
     ]
 
 
@@ -65,7 +73,8 @@ def nf4_probe(ns, data):
         return {"w": w, "same dtype": w.dtype == data["absmax"].dtype}
     more = {} if data["block"] is None else {"block": data["block"]}
     packed, absmax = ns.quantize_nf4(data["w"], data["code"], **more)
-    return {"absmax": absmax, "packed": packed, "dtype": str(packed.dtype)}
+    same = absmax.dtype == data["w"].dtype
+    return {"absmax": absmax, "packed": packed, "dtype": str(packed.dtype), "absmax has the dtype of w": same}
 
 
 def nf4_code__erfinv():
@@ -127,113 +136,6 @@ def dequantize_nf4__block_by_block(packed, absmax, code, shape):
     return torch.cat(parts)[: math.prod(shape)].reshape(shape)
 
 
-def levels_with_mistake(mistake):
-    quantile = torch.distributions.Normal(0.0, 1.0).icdf
-    top = 0.9677083
-    if mistake == "uniform":
-        return torch.linspace(-1, 1, 16)
-    up, down = (quantile(torch.linspace(top, 0.5, n, dtype=torch.float64)[:-1]) for n in (9, 8))
-    if mistake == "sides exchanged":
-        up, down = down, up
-    levels = torch.cat([-down, torch.zeros(1, dtype=torch.float64), up]).sort().values
-    if mistake == "unsorted":
-        levels = torch.cat([up, torch.zeros(1, dtype=torch.float64), -down])
-    return (levels if mistake == "not divided" else levels / levels.abs().max()).float()
-
-
-def nf4_code__uniform():
-    return levels_with_mistake("uniform")
-
-
-def nf4_code__sides_exchanged():
-    return levels_with_mistake("sides exchanged")
-
-
-def nf4_code__unsorted():
-    return levels_with_mistake("unsorted")
-
-
-def nf4_code__not_divided():
-    return levels_with_mistake("not divided")
-
-
-def quantize_with_mistake(mistake, w, code, *, block=64):
-    flat = F.pad(w.flatten(), (0, -w.numel() % block))
-    rows = flat.view(-1, block)
-    absmax = rows.abs().amax(1)
-    if mistake == "whole tensor":
-        absmax = flat.abs().max().expand(len(rows)).clone()
-    if mistake == "signed max":
-        absmax = rows.amax(1)
-    divisor = absmax if mistake == "no guard" else torch.where(absmax == 0, 1, absmax)
-    scaled = rows / divisor[:, None]
-    index = (scaled[..., None] - code.to(w.dtype)).abs().argmin(-1).flatten()
-    if mistake == "rounds down":
-        index = (torch.bucketize(scaled, code.to(w.dtype), right=True) - 1).clamp(0, 15).flatten()
-    if mistake == "no guard":
-        index = torch.where(scaled.flatten().isnan(), 0, index)
-    high, low = index[0::2], index[1::2]
-    if mistake == "low first":
-        high, low = low, high
-    return (high * 16 + low).to(torch.uint8), absmax
-
-
-def quantize_nf4__whole_tensor(w, code, *, block=64):
-    return quantize_with_mistake("whole tensor", w, code, block=block)
-
-
-def quantize_nf4__signed_max(w, code, *, block=64):
-    return quantize_with_mistake("signed max", w, code, block=block)
-
-
-def quantize_nf4__no_guard(w, code, *, block=64):
-    return quantize_with_mistake("no guard", w, code, block=block)
-
-
-def quantize_nf4__rounds_down(w, code, *, block=64):
-    return quantize_with_mistake("rounds down", w, code, block=block)
-
-
-def quantize_nf4__low_first(w, code, *, block=64):
-    return quantize_with_mistake("low first", w, code, block=block)
-
-
-def dequantize_with_mistake(mistake, packed, absmax, code, shape):
-    high, low = packed >> 4, packed & 15
-    if mistake == "low first":
-        high, low = low, high
-    index = (torch.cat([high, low]) if mistake == "halves" else torch.stack([high, low], 1).flatten()).long()
-    values = code.to(absmax.dtype)[index]
-    if mistake == "levels alone":
-        return values[: math.prod(shape)].view(shape)
-    size = 64 if mistake == "always 64" else len(values) // len(absmax)
-    scale = absmax.repeat_interleave(size)
-    scale = F.pad(scale, (0, max(0, len(values) - len(scale))), value=1.0)[: len(values)]
-    return (values * scale)[: math.prod(shape)].view(shape)
-
-
-def dequantize_nf4__low_first(packed, absmax, code, shape):
-    return dequantize_with_mistake("low first", packed, absmax, code, shape)
-
-
-def dequantize_nf4__halves(packed, absmax, code, shape):
-    return dequantize_with_mistake("halves", packed, absmax, code, shape)
-
-
-def dequantize_nf4__levels_alone(packed, absmax, code, shape):
-    return dequantize_with_mistake("levels alone", packed, absmax, code, shape)
-
-
-def dequantize_nf4__always_64(packed, absmax, code, shape):
-    return dequantize_with_mistake("always 64", packed, absmax, code, shape)
-
-
-def mistaken(helper, variant, hint: str, source_of: str, name: str = "") -> Misconception:
-    """Name a misconception after its function."""
-    name = name or variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(helper, variant), hint=hint, source_of=source_of)
-
-
 NF4 = Exercise(
     name="nf4",
     defines=("nf4_code", "quantize_nf4", "dequantize_nf4"),
@@ -248,77 +150,7 @@ NF4 = Exercise(
             code=(nf4_code__scipy_free, quantize_nf4__block_by_block, dequantize_nf4__block_by_block),
         ),
     ),
-    misconceptions=(
-        mistaken(
-            levels_with_mistake, nf4_code__uniform,
-            "Your levels are equally spaced. In NF4 the PROBABILITIES are, and the levels are their quantiles.",
-            "library difference: INT4 has equally spaced levels",
-        ),
-        mistaken(
-            levels_with_mistake, nf4_code__sides_exchanged,
-            "You have 8 negative and 7 positive levels. It is the other way round: 8 positive, 7 negative, and zero.",
-            "card: linspace(offset, .5, 9) for the positive side, 8 for the negative one",
-        ),
-        mistaken(
-            levels_with_mistake, nf4_code__unsorted,
-            "The levels are right, but not in ascending order: index 0 is -1 and index 15 is +1.",
-            "student mistake: the sides joined without sorting",
-        ),
-        mistaken(
-            levels_with_mistake, nf4_code__not_divided,
-            "Divide by the largest level, so that they run from -1 to 1.",
-            "student mistake: the last step forgotten",
-        ),
-        mistaken(
-            quantize_with_mistake, quantize_nf4__whole_tensor,
-            "You divide by one absmax for the whole tensor. Every block has its own.",
-            "student mistake: abs().max() without an axis",
-        ),
-        mistaken(
-            quantize_with_mistake, quantize_nf4__signed_max,
-            "You take the largest value of a block; the largest ABSOLUTE value is needed, or negative numbers leave "
-            "the range.",
-            "student mistake: amax without abs",
-        ),
-        mistaken(
-            quantize_with_mistake, quantize_nf4__no_guard,
-            "In a block of zeros you divide 0 by 0. Divide such a block by 1: its indices are those of the level 0.",
-            "card: hidden case all-zero block",
-        ),
-        mistaken(
-            quantize_with_mistake, quantize_nf4__rounds_down,
-            "You take the level below. Take the nearest one.",
-            "library difference: torch.bucketize with the levels, where bitsandbytes uses their middles",
-        ),
-        mistaken(
-            quantize_with_mistake, quantize_nf4__low_first,
-            "In each byte your two numbers are exchanged: the first one takes the HIGH four bits.",
-            "card: bitsandbytes packs the first element into the high nibble",
-            "packs_low_first",
-        ),
-        mistaken(
-            dequantize_with_mistake, dequantize_nf4__low_first,
-            "When you unpack, the two numbers of each byte are exchanged: the high four bits hold the first.",
-            "card: bitsandbytes packs the first element into the high nibble",
-            "unpacks_low_first",
-        ),
-        mistaken(
-            dequantize_with_mistake, dequantize_nf4__halves,
-            "You return all high halves, then all low halves. They alternate: stack them in a new last axis, then "
-            "flatten.",
-            "student mistake: cat for stack",
-        ),
-        mistaken(
-            dequantize_with_mistake, dequantize_nf4__levels_alone,
-            "You return the levels. Multiply those of each block by its absmax.",
-            "student mistake: the scales forgotten",
-        ),
-        mistaken(
-            dequantize_with_mistake, dequantize_nf4__always_64,
-            "You assume blocks of 64. The block size is twice the number of bytes divided by the number of blocks.",
-            "student mistake: the default block size hard-coded",
-        ),
-    ),
+    misconceptions=MISTAKES,
     hints=(
         "Between which two levels are most weights of a trained layer, near 0 or near 1? How do two numbers from 0 "
         "to 15 "

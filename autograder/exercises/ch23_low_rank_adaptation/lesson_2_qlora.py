@@ -8,10 +8,10 @@ from autograder.exercise import Alternative, Exercise
 from autograder.exercises.ch23_low_rank_adaptation.lesson_2_nf4 import (
     CODE,
     dequantize_nf4__flat,
-    mistaken,
     quantize_nf4__bucketize,
     storable,
 )
+from autograder.exercises.ch23_low_rank_adaptation.lesson_2_nf4_mistakes import mistaken
 from dlcv_lab.checking.model import Case
 
 
