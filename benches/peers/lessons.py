@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from autograder import rows
+from autograder import cache, rows
 from autograder.demo.sample_class import Sample, fill, right
 
 ASSERT = 'from peer_asserts import assert_right\nassert_right("{name}", globals())'
@@ -52,15 +53,18 @@ class Lessons:
 
 
 def prepare(place: Path) -> Lessons:
-    """Release chapter 3 below `place`, once."""
-    lessons = Lessons(place)
-    if not lessons.student.exists():
+    """Release chapter 3 below `place`, once for each state of the chapter and of what its checks run."""
+    lessons, stamp = Lessons(place), place / "released.txt"
+    state = cache.digest(cache.files_digest(lessons.row.files()), cache.code_digest("dlcv_lab/checking"))
+    if not stamp.exists() or stamp.read_text() != state:
         place.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(lessons.student, ignore_errors=True)
         start = [sys.executable, "-c", "from dlcv_lab.cli import main; main()"]
         with tempfile.TemporaryDirectory(prefix="dlcv-bench-") as scratch:  # a course folder may not lie in build/
             course = str(Path(scratch, "course"))
             subprocess.run([*start, "course", "init", course, "--chapters", "ch03"], check=True)
             subprocess.run([*start, "release", "ch03", "--to", str(lessons.student), "--course", course], check=True)
+        stamp.write_text(state)
     return lessons
 
 

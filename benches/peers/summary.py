@@ -10,6 +10,7 @@ TARGETS = {
     "nbgrader, real lesson": (50, "x throughput"),
     "otter, graded cells alone": (10, "x throughput"),
     "1000 submissions / 100": (10.5, "x the time at most"),
+    "memory, 1000 / 100": (1.1, "x at most"),
     "overhead per exercise, s": (0.05, "at most"),
     "first verdict, s": (6.0, "at most"),
     "one submission alone, s": (10.0, "at most"),
@@ -19,16 +20,24 @@ TARGETS = {
 def of(parts: dict[str, dict[str, Any]], machine: dict[str, Any]) -> dict[str, Any]:
     """Return all figures, the ratios that can be formed from them, and the load under which each was taken."""
     figures = {name: part["figures"] for name, part in parts.items()}
-    loads = {name: part["load_before"] for name, part in parts.items()}
-    return {"machine": machine, "load_before": loads, "parts": figures, "ratios": _ratios(figures), "targets": TARGETS}
+    told = {what: {name: parts[name][what] for name in sorted(parts)} for what in ("date", "load_before", "seconds")}
+    return {"machine": machine, **told, "parts": figures, "ratios": _ratios(figures), "targets": TARGETS}
+
+
+def parts_of(published: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the parts of figures that were published earlier, each with its own date and load."""
+    return {
+        name: {"figures": figures, **{what: published[what][name] for what in ("date", "load_before", "seconds")}}
+        for name, figures in published["parts"].items()
+    }
 
 
 def _ratios(parts: dict[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, peer, own in (
-        ("nbgrader, graded cells alone", "nbgrader_core", "ours_100"),
+        ("nbgrader, graded cells alone", "nbgrader_core", "ours_core_100"),
         ("nbgrader, real lesson", "nbgrader_real", "ours_100"),
-        ("otter, graded cells alone", "otter_core", "ours_100"),
+        ("otter, graded cells alone", "otter_core", "ours_core_100"),
         ("nbgrader, graded cells alone, class of 10", "nbgrader_core", "ours_core_10"),
         ("nbgrader, real lesson, class of 10", "nbgrader_real", "ours_10"),
         ("otter, graded cells alone, class of 10", "otter_core", "ours_core_10"),
