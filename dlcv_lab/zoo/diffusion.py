@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dlcv_lab import world
 
-from . import pipelines, text
+from . import cards, pipelines, text
 from .catalogue import CHECKPOINT, Trained
 from .latents import pictures, reconstruction_error, train_vae
 from .training import run_steps, step_generator
@@ -99,18 +99,26 @@ def make_parts() -> tuple[Any, Any, Any]:
 
 
 def train_unet(
-    vae: Any, checkpoint: Path, *, steps: int, device: str, resume: bool, progress: bool
+    parts: tuple[Any, Any, Any],
+    vae: Any,
+    checkpoint: Path,
+    *,
+    seed: int,
+    steps: int,
+    device: str,
+    resume: bool,
+    progress: bool,
 ) -> tuple[Any, Any, Any, float]:
     """Train U-Net and text encoder together; return tokenizer, encoder, U-Net (averaged weights) and seconds."""
     from diffusers.training_utils import EMAModel
 
-    tokenizer, encoder, unet = make_parts()
-    encoder.to(device), unet.to(device)
+    tokenizer, encoder, unet = parts
+    encoder.to(device).train(), unet.to(device).train()
     scheduler = make_scheduler()
     weight = weights(scheduler).to(device)
 
     def one_step(step: int) -> Tensor:
-        gen = step_generator(SEED, step)
+        gen = step_generator(seed, step)
         images, scene = pictures(BATCH, gen, device)
         with torch.no_grad():
             latents = vae.encode(images).latent_dist.mean * vae.config.scaling_factor
@@ -123,34 +131,51 @@ def train_unet(
         output = unet(noisy, times, encoder(ids).last_hidden_state).sample
         return weighted_error(output, noise, weight[times])
 
-    parts = {"unet": unet, "text_encoder": encoder}
-    learned = [p for module in parts.values() for p in module.parameters()]
+    modules = {"unet": unet, "text_encoder": encoder}
+    learned = [p for module in modules.values() for p in module.parameters()]
     average = EMAModel(learned, decay=0.9995, use_ema_warmup=True, power=0.75)
     seconds = run_steps(
-        checkpoint, parts, one_step, steps=steps, lr=LR, average=average, resume=resume, progress=progress
+        checkpoint, modules, one_step, steps=steps, lr=LR, average=average, resume=resume, progress=progress
     )
     average.copy_to(learned)
     return tokenizer, encoder.eval(), unet.eval(), seconds
 
 
 def train(
-    folder: Path, *, steps: int | None = None, device: str = "cpu", resume: bool = False, progress: bool = True
+    folder: Path,
+    *,
+    steps: int | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    progress: bool = True,
+    begin: Path | None = None,
 ) -> Trained:
-    """Train the autoencoder, then text encoder and U-Net, and write the pipeline; see `catalogue.Maker`."""
+    """Train the autoencoder, then text encoder and U-Net, and write the pipeline; see `catalogue.Maker`.
+
+    With `begin`, a folder of an earlier `sd`, its autoencoder stays and the two others are trained on from there.
+    """
     if not resume:
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    vae_steps = None if steps is None else max(1, steps // 3)
-    vae, vae_seconds = train_vae(
-        folder / f"{CHECKPOINT}.vae", steps=vae_steps, device=device, resume=resume, progress=progress
-    )
     total = STEPS if steps is None else steps
+    if begin is None:
+        vae_steps = None if steps is None else max(1, steps // 3)
+        vae, vae_seconds = train_vae(
+            folder / f"{CHECKPOINT}.vae", steps=vae_steps, device=device, resume=resume, progress=progress
+        )
+        parts, seed, data = make_parts(), SEED, DATA
+    else:
+        earlier = load(begin, device=device)
+        vae, vae_seconds = earlier.vae.requires_grad_(False), 0.0
+        parts = (text.make_tokenizer(), earlier.text_encoder.requires_grad_(), earlier.unet.requires_grad_())
+        seed = SEED + 1  # other scenes than those it has seen
+        data = f"{DATA}; goes on from weights of {cards.read(begin).steps} steps"
     tokenizer, encoder, unet, seconds = train_unet(
-        vae, folder / CHECKPOINT, steps=total, device=device, resume=resume, progress=progress
+        parts, vae, folder / CHECKPOINT, seed=seed, steps=total, device=device, resume=resume, progress=progress
     )
     pipe = assemble(vae, encoder, tokenizer, unet)
     pipelines.save(pipe, folder)
     counted = sum(pipelines.parameters(pipe).values())
-    return Trained(total, SEED, vae_seconds + seconds, counted, DATA, LIMITS)
+    return Trained(total, seed, vae_seconds + seconds, counted, data, LIMITS)
 
 
 def assemble(vae: Any, encoder: Any, tokenizer: Any, unet: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,15 @@ def save(pipe: Any, folder: Path) -> None:
         pipe.save_pretrained(folder, safe_serialization=True)
     for path in sorted(folder.rglob("*.safetensors")):
         halve(path)
+    for path in sorted(folder.glob("*/config.json")):
+        _forget_origin(path)
+
+
+def _forget_origin(path: Path) -> None:
+    """Take out of a config the folder that its weights were trained on from: a path of another machine."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.pop("_name_or_path", None) is not None:
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def halve(path: Path) -> None:

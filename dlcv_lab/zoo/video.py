@@ -99,7 +99,7 @@ def train(
     made = AnimateDiffPipeline(
         vae=vae,
         text_encoder=encoder.eval(),
-        tokenizer=pipe.tokenizer,
+        tokenizer=text.make_tokenizer(),
         unet=unet.eval(),
         motion_adapter=None,
         scheduler=scheduler,
