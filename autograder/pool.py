@@ -76,6 +76,8 @@ def grade_class(
                 waiting.append(submission)
         workers = max(1, min(workers, len(waiting)))
         if workers == 1 and elsewhere is None:
+            if here and waiting:  # while the warm parent starts
+                marker.prepare()
             for submission in waiting:
                 yield kept(marker.mark(submission))
             return
@@ -131,7 +133,8 @@ def _together(plan: Plan, rest: list[Submission], workers: int, suspects: list[S
 def _pool(plan: Plan, workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
     if os.name == "posix":
-        context.set_forkserver_preload(["autograder.grading"])  # torch once, not once per worker
+        # torch, and what its first gradient and optimizer load, once and not once per worker
+        context.set_forkserver_preload(["autograder.grading", "torch._dynamo"])
         _start_deaf()
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(plan,))
 

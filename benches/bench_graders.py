@@ -221,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help="names of parts; default: all")
     parser.add_argument("--publish", action="store_true", help="write benches/results/graders.json and the picture")
-    parser.add_argument("--note", default="", help="how it was measured, kept beside the figures")
+    parser.add_argument("--note", default="", help="how it was measured; default: as published")
     options = parser.parse_args()
     lessons = prepare(PLACE)
     if unknown := set(options.parts) - set(parts(lessons)):
@@ -230,9 +230,10 @@ def main() -> None:
         measure(lessons, options.parts)
     from peers import page, summary
 
+    published = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"parts": {}, "machine": {"note": ""}}
     machine = {"cores": CORES, "processor": platform.machine(), "python": platform.python_version(),
-               "note": options.note}  # fmt: skip
-    held = summary.parts_of(json.loads(RESULTS.read_text())) if RESULTS.exists() else {}
+               "note": options.note or published["machine"]["note"]}  # fmt: skip
+    held = summary.parts_of(published)
     held |= {path.stem: json.loads(path.read_text()) for path in sorted(PARTS.glob("*.json"))}
     held = {name: held[name] for name in parts(lessons) if name in held}
     figures = summary.of(held, machine)

@@ -61,7 +61,7 @@ def grade(
     on where it was. Without one, a secret for this run alone is made. Exit code 1 where the grader itself failed on a
     submission: nothing is scored for it, run the same command again.
     """
-    from autograder import recording, rows, sandbox, submissions
+    from autograder import rows, sandbox, submissions
     from autograder.journal import Journal
     from autograder.pool import Plan, grade_class
 
@@ -94,6 +94,8 @@ def grade(
                 )  # fmt: skip
                 entries = collect_with_progress(running, len(handed_in), journalled=True)
                 latest = list(journal.latest().values())
+            from autograder import recording  # nbgrader's modules, when the first verdicts are out
+
             recording.record(found, row.slug, entries, handed_in)
             write_feedback(found, row.slug, entries if place is None else latest)
             entries = recording.with_decisions(found, row.slug, entries)

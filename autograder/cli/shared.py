@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcv_lab.cli.frame import FAULT, console, errors, fail
+from dlcv_lab.cli.frame import FAULT, USAGE, Trouble, console, errors, fail
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -32,6 +32,22 @@ Isolation = Annotated[
 @contextmanager
 def troubles() -> Iterator[None]:
     """Tell apart what the user can mend (2) and what is the grader's own fault (3)."""
+    try:
+        yield
+    except (typer.Exit, Trouble):
+        raise
+    except Exception as error:
+        told = _told(error)
+        if told is None:
+            raise
+        fail(*told)
+    except KeyboardInterrupt:
+        errors.print("Stopped. What was finished is kept; run the same command again to go on.")
+        raise typer.Exit(STOPPED) from None
+
+
+def _told(error: Exception) -> tuple[str, int] | None:
+    """Return message and exit code of an error that is known; the gradebook's imports wait until there is one."""
     from autograder import disks
     from autograder.course import CourseError
     from autograder.gradebook import GradebookError
@@ -42,17 +58,12 @@ def troubles() -> Iterator[None]:
     from autograder.submissions import SubmissionsError
     from dlcv_lab.checking.reader import UnreadableError
 
-    try:
-        yield
-    except (CourseError, RowError, IsolationError, SubmissionsError, UnreadableError, FileNotFoundError) as error:
-        fail(str(error))
-    except (GradebookError, JournalError, SchedulerError, SandboxFault) as error:
-        fail(str(error), FAULT)
-    except OSError as error:
-        fail(disks.told(error), FAULT)
-    except KeyboardInterrupt:
-        errors.print("Stopped. What was finished is kept; run the same command again to go on.")
-        raise typer.Exit(STOPPED) from None
+    if isinstance(error, CourseError | RowError | IsolationError | SubmissionsError | UnreadableError
+                  | FileNotFoundError):  # fmt: skip
+        return str(error), USAGE
+    if isinstance(error, GradebookError | JournalError | SchedulerError | SandboxFault):
+        return str(error), FAULT
+    return (disks.told(error), FAULT) if isinstance(error, OSError) else None
 
 
 def course_at(place: Path | None) -> Course | None:
