@@ -102,7 +102,9 @@ def words(locator: Any) -> str:
     return " ".join(locator.inner_text().split())
 
 
-def test_wrong_the_hint_right_and_the_receipt(notebook: Any, lab: tuple[Server, Path], chapter3: Chapter) -> None:
+def test_wrong_the_hint_right_and_the_receipt(
+    notebook: Any, lab: tuple[Server, Path], chapter3: Chapter, accessible: Any
+) -> None:
     row = rows.load_row(chapter3.slug)
     mistake = row.exercise_by_name["correlate2d"].misconceptions[0]
     page = notebook("ann")
@@ -113,12 +115,14 @@ def test_wrong_the_hint_right_and_the_receipt(notebook: Any, lab: tuple[Server, 
     write(answer, mistaken("correlate2d", mistake.name)(row)["correlate2d"])
     run(answer)
     assert " ".join(mistake.hint.split()) in words(run(asked))
+    accessible(page, ".dlcv-check")
 
     write(answer, right(row)["correlate2d"])
     run(answer)
     verdict = words(run(asked))
     assert "right" in verdict.lower()
     assert mistake.hint not in verdict
+    accessible(page, ".dlcv-check")
 
     move_a_slider(page)
 
