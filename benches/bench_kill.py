@@ -29,7 +29,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dlcv-kill-") as folder:
         place = Path(folder)
         os.environ.update(attack_class.variables(place))
-        course = attack_class.make_course(place)
+        course = attack_class.make_course(place, quick=False)
         interrupting.small_class(course, count)
         interrupting.snapshot(course, place / "fresh")
         started = time.monotonic()

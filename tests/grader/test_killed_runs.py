@@ -33,7 +33,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in attack_class.variables(place).items():
             patch.setenv(name, value)
-        made = attack_class.make_course(place)
+        made = attack_class.make_course(place, quick=False)
         interrupting.small_class(made, COUNT)
         interrupting.snapshot(made, place / "fresh")
         yield made
