@@ -236,7 +236,7 @@ def metaclip_cases(rng: torch.Generator) -> list[Case]:
         for _ in range(n):
             k = int(torch.randint(0, 4, (), generator=rng))
             weights = torch.tensor([8.0, 3.0, 1.0, 0.3, 0.3, 0.3])[:entries]
-            matches.append(sorted(torch.multinomial(weights, min(k, entries), generator=rng).tolist()))
+            matches.append(sorted(torch.multinomial(weights, k, generator=rng).tolist()) if k else [])
         u = [torch.rand(max(1, len(m)), generator=rng, dtype=torch.float64).tolist()[: len(m)] for m in matches]
         return Case(group, {"ask": "balance", "matches": matches, "n": entries, "t": t, "u": u}, note)
 
