@@ -9,11 +9,14 @@ document.querySelectorAll(".citation-list[role]").forEach((list) => list.removeA
 document.querySelectorAll(".citation[role]").forEach((entry) => entry.removeAttribute("role"));
 // what scrolls sideways by itself can be reached by key
 const MAY_SCROLL = ".bd-article :is(table:not(.methods), figure, .math-block, .cell_output, .output, .quick-option > span, .quick-given li > span)";
-const reachable = () =>
-  document.querySelectorAll(MAY_SCROLL).forEach((box) => {
-    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
-    else box.removeAttribute("tabindex");
-  });
-reachable();
-addEventListener("load", reachable);
-addEventListener("resize", reachable);
+const reachable = (box) => {
+  if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+  else box.removeAttribute("tabindex");
+};
+const boxes = [...document.querySelectorAll(MAY_SCROLL)];
+const all = () => boxes.forEach(reachable);
+const watch = new ResizeObserver((seen) => seen.forEach(({ target }) => reachable(target)));
+boxes.forEach((box) => watch.observe(box)); // also what unfolds later
+all();
+addEventListener("load", all);
+addEventListener("resize", all);
