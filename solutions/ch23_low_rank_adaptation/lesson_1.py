@@ -21,7 +21,7 @@ class LoRALinear(nn.Module):
     """
 
     def __init__(self, base: nn.Linear, r: int, alpha: float, dropout: float = 0.0) -> None:
-        """Freeze the parameters of `base`; make `A` (r, in) and `B` (out, r) as parameters.
+        """Freeze the parameters of `base`; make `A` (r, in) and `B` (out, r) as parameters with base.weight's dtype.
 
         Before training the layer must compute exactly what `base` computes: `B` is all zeros, `A` is drawn by
         `nn.init.kaiming_uniform_(A, a=math.sqrt(5))`. Any r >= 1 will do, also r > min(in, out).
@@ -45,7 +45,10 @@ class LoRALinear(nn.Module):
         ### END SOLUTION
 
     def merge(self) -> None:
-        """Add (alpha / r) B A to `base.weight` in place, without autograd. Merging twice changes nothing more."""
+        """Add (alpha / r) B A to `base.weight` in place: the same parameter, frozen as before, with other values.
+
+        Autograd must not watch (`torch.no_grad()`). Merging twice changes nothing more.
+        """
         ### BEGIN SOLUTION
         if not self.merged:
             self.base.weight.data += (self.scaling * self.B @ self.A).detach()
@@ -69,7 +72,8 @@ def inject_lora(model: nn.Module, targets: list[str], r: int, alpha: float) -> i
     "blocks.0.attn.qkv". Afterwards only the A's and B's are trainable, whatever was trainable before.
 
     Raises:
-        ValueError: an expression matches no `nn.Linear`; the message contains the expression.
+        ValueError: an expression matches no `nn.Linear`; the message contains the expression. (How far the model is
+            changed by then does not matter.)
     """
     ### BEGIN SOLUTION
     model.requires_grad_(False)
@@ -148,7 +152,7 @@ class LoRAConv2d(nn.Module):
         """Freeze `base`; make the convolutions `A` (weight (r, C, kh, kw)) and `B` (weight (O, r, 1, 1)).
 
         `A` walks over the picture exactly as `base` does: the same kernel size, stride, padding, dilation and padding
-        mode. `A.weight` keeps PyTorch's initial values, `B.weight` is all zeros.
+        mode. `A.weight` keeps PyTorch's initial values, `B.weight` is all zeros; both have base.weight's dtype.
 
         Raises:
             ValueError: `base.groups` is not 1.
@@ -160,8 +164,9 @@ class LoRAConv2d(nn.Module):
             raise ValueError(f"a convolution in {base.groups} groups has no update of this form")
         base.requires_grad_(False)
         path = {name: getattr(base, name) for name in ("stride", "padding", "dilation", "padding_mode")}
-        self.A = nn.Conv2d(base.in_channels, r, base.kernel_size, **path, bias=False)
-        self.B = nn.Conv2d(r, base.out_channels, 1, bias=False)
+        kind = {"bias": False, "dtype": base.weight.dtype}
+        self.A = nn.Conv2d(base.in_channels, r, base.kernel_size, **path, **kind)
+        self.B = nn.Conv2d(r, base.out_channels, 1, **kind)
         nn.init.zeros_(self.B.weight)
         ### END SOLUTION
 
@@ -172,13 +177,16 @@ class LoRAConv2d(nn.Module):
         ### END SOLUTION
 
     def delta(self) -> Float[Tensor, "O C kh kw"]:
-        """Return the update of the kernel: (alpha / r) sum_r B[o, r, 0, 0] A[r, c, u, v]."""
+        """Return the update of the kernel: (alpha / r) sum_p B[o, p, 0, 0] A[p, c, u, v], p from 0 to r - 1."""
         ### BEGIN SOLUTION
         return self.scaling * torch.einsum("or,rcuv->ocuv", self.B.weight[:, :, 0, 0], self.A.weight)
         ### END SOLUTION
 
     def merge(self) -> None:
-        """Add `delta()` to `base.weight` in place, without autograd. Merging twice changes nothing more."""
+        """Add `delta()` to `base.weight` in place: the same parameter, frozen as before, with other values.
+
+        Autograd must not watch. Merging twice changes nothing more. (`unmerge`, as in LoRALinear, is left out.)
+        """
         ### BEGIN SOLUTION
         if not self.merged:
             self.base.weight.data += self.delta().detach()

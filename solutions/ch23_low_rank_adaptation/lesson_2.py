@@ -106,7 +106,10 @@ class DoRALinear(nn.Module):
         ### END SOLUTION
 
     def merge(self) -> nn.Linear:
-        """Return a new, plain linear layer that computes the same; `base` stays as it is."""
+        """Return a new, plain linear layer that computes the same, with memory of its own; `base` stays as it is.
+
+        Whether its parameters are trainable does not matter.
+        """
         ### BEGIN SOLUTION
         rows, columns = self.base.weight.shape
         merged = nn.Linear(columns, rows, bias=self.base.bias is not None, dtype=self.base.weight.dtype)

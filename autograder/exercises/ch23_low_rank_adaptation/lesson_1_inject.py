@@ -13,17 +13,20 @@ from dlcv_lab.checking.model import Case
 def inject_cases(rng: torch.Generator) -> list[Case]:
     """Draw sizes; the patterns are chosen so that a part of a name, or its first letter, is not enough."""
 
-    def case(group: str, note: str, targets: list[str], r: int = 2) -> Case:
+    def case(group: str, note: str, targets: list[str], r: int = 2, missing: str = "") -> Case:
         width, depth = (int(torch.randint(low, low + 3, (), generator=rng)) for low in (3, 2))
-        return Case(group, {"targets": targets, "r": r, "width": width, "depth": depth}, note)
+        data = {"targets": targets, "r": r, "alpha": 5.0, "width": width, "depth": depth, "missing": missing}
+        return Case(group, data, note)
 
     return [
         case("plain", "q of every block, not qkv", [r".*\.q"]),
         case("plain", "two patterns, r = 3", [r"blocks\.\d+\.qkv", r".*\.mlp\.2"], 3),
         case("plain", "one layer at the top", ["head"]),
         case("edge", "two patterns that match the same layers", [r".*\.q", r"blocks.*\.q"]),
-        case("edge", "the name of a part of a layer's name: no match", [r".*\.q", "qk"]),
-        case("edge", "a layer that is not linear: no match", ["norm"]),
+        case("edge", "a part of a layer's name: no match", [r".*\.q", "qk"], missing="qk"),
+        case("edge", "the end of a layer's name: no match", ["q"], missing="q"),
+        case("edge", "a layer that is not there, one that is: no match", ["decoder.*", "head"], missing="decoder.*"),
+        case("edge", "a layer that is not linear: no match", ["norm"], missing="norm"),
     ]
 
 
@@ -45,15 +48,21 @@ def inject_probe(ns, data):
 
     torch.manual_seed(0)
     model = Net()
-    heads = model.head.weight.detach().clone()
-    count = ns.inject_lora(model, data["targets"], data["r"], 4.0)
+    weights = {name: m.weight.detach().clone() for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    try:
+        count = ns.inject_lora(model, data["targets"], data["r"], data["alpha"])
+    except ValueError as error:
+        if data["missing"] and data["missing"] not in str(error):
+            raise LookupError(f"the ValueError does not name {data['missing']!r}; it says: {error}") from None
+        raise
+    kept = {name: getattr(m, "base", m) for name, m in ((name, model.get_submodule(name)) for name in weights)}
     return {
         "returned": int(count),
-        "LoRA layers": sorted(name for name, module in model.named_modules() if isinstance(module, ns.LoRALinear)),
-        "trainable": sorted(name for name, p in model.named_parameters() if p.requires_grad),
+        "LoRA layers": ", ".join(name for name, m in model.named_modules() if isinstance(m, ns.LoRALinear)),
+        "trainable": ", ".join(name for name, p in model.named_parameters() if p.requires_grad),
         "trainable numbers": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "scaling": sorted(float(m.scaling) for m in model.modules() if isinstance(m, ns.LoRALinear)),
-        "pretrained weights are kept": bool((getattr(model.head, "base", model.head).weight == heads).all()),
+        "pretrained weights are kept": all(torch.equal(kept[name].weight, weights[name]) for name in weights),
     }
 
 
@@ -123,12 +132,26 @@ def inject_with_mistake(mistake, model, targets, r, alpha):
     layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     if mistake == "top level":
         layers = {name: module for name, module in model.named_children() if isinstance(module, nn.Linear)}
+    if mistake == "ends of names":
+        targets = [".*" + target for target in targets]
     for target in targets:
         if mistake not in ("silent", "top level") and not any(match(target, name) for name in layers):
-            raise ValueError(target)
+            raise ValueError("nothing matches" if mistake == "no expression" else target)
     for name, layer in layers.items():
-        if any(match(target, name) for target in targets):
-            setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], LoRALinear(layer, r, alpha))
+        hits = sum(bool(match(target, name)) for target in targets)
+        for _ in range(hits if mistake == "twice" else min(hits, 1)):
+            holder, child = model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]
+            if mistake == "new layers":
+                layer = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+            setattr(
+                holder,
+                child,
+                LoRALinear(
+                    getattr(holder, child) if mistake == "twice" else layer,
+                    r,
+                    2 * r if mistake == "own alpha" else alpha,
+                ),
+            )
     if mistake == "freezes at the end":
         model.requires_grad_(False)
     if mistake == "counts layers":
@@ -162,6 +185,26 @@ def inject_lora__top_level(*args):
 
 def inject_lora__counts_layers(*args):
     return inject_with_mistake("counts layers", *args)
+
+
+def inject_lora__ends_of_names(*args):
+    return inject_with_mistake("ends of names", *args)
+
+
+def inject_lora__no_expression(*args):
+    return inject_with_mistake("no expression", *args)
+
+
+def inject_lora__twice(*args):
+    return inject_with_mistake("twice", *args)
+
+
+def inject_lora__own_alpha(*args):
+    return inject_with_mistake("own alpha", *args)
+
+
+def inject_lora__new_layers(*args):
+    return inject_with_mistake("new layers", *args)
 
 
 def mistaken(variant, hint: str, source_of: str) -> Misconception:
@@ -218,6 +261,34 @@ INJECT = Exercise(
             inject_lora__counts_layers,
             "You return how many layers were replaced. Asked for is how many numbers are trainable.",
             "student mistake: layers for parameters",
+        ),
+        mistaken(
+            inject_lora__ends_of_names,
+            'The end of a name is enough for you, so "q" takes every layer whose name ends in q. The expression '
+            "must match the whole name.",
+            "library difference: peft takes a list of names as ends of names",
+        ),
+        mistaken(
+            inject_lora__no_expression,
+            "Your ValueError comes at the right time, but its message does not contain the expression that matches "
+            "nothing.",
+            "student mistake: a constant message; who reads it has to guess which expression was meant",
+        ),
+        mistaken(
+            inject_lora__twice,
+            "A layer that two expressions match is wrapped twice, a LoRALinear around a LoRALinear. Go through the "
+            "layers and ask whether ANY expression matches.",
+            "student mistake: the loop over expressions outside, the one over layers inside",
+        ),
+        mistaken(
+            inject_lora__own_alpha,
+            "You do not hand `alpha` on to LoRALinear.",
+            "student mistake: alpha = 2 r, as in the experiments of the notebook",
+        ),
+        mistaken(
+            inject_lora__new_layers,
+            "You wrap new layers, so the pretrained weights are lost. Hand the old layer to LoRALinear.",
+            "student mistake: nn.Linear(in_features, out_features) made again",
         ),
     ),
     hints=(

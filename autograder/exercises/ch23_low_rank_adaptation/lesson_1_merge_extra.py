@@ -32,7 +32,9 @@ def extract_cases(rng: torch.Generator) -> list[Case]:
 def extract_probe(ns, data):
     """Return what does not depend on signs: the product, the shapes and how the size is shared."""
     A, B = ns.extract_lora(data["W0"], data["W1"], data["r"])
-    return {"shapes": [list(A.shape), list(B.shape)], "B A": B @ A, "length of A's rows": A.norm(dim=1)}
+    shapes = {"shape of A": str(tuple(A.shape)), "shape of B": str(tuple(B.shape))}
+    product = B @ A if B.shape[1] == A.shape[0] else "not defined"
+    return shapes | {"B A": product, "length of A's rows": A.norm(dim=1)}
 
 
 def extract_lora__eigenvectors(W0, W1, r):
@@ -58,6 +60,8 @@ def extract_with_mistake(mistake, W0, W1, r):
     root = S[:r] if mistake == "no root" else S[:r].sqrt()
     if mistake == "one side":
         return Vh[:r], U[:, :r] * S[:r]
+    if mistake == "swapped":
+        return U[:, :r] * root, root[:, None] * Vh[:r]
     return root[:, None] * Vh[:r], U[:, :r] * root
 
 
@@ -79,6 +83,10 @@ def extract_lora__no_root(W0, W1, r):
 
 def extract_lora__one_side(W0, W1, r):
     return extract_with_mistake("one side", W0, W1, r)
+
+
+def extract_lora__swapped(W0, W1, r):
+    return extract_with_mistake("swapped", W0, W1, r)
 
 
 EXTRACT = Exercise(
@@ -116,6 +124,11 @@ EXTRACT = Exercise(
             extract_with_mistake, extract_lora__one_side,
             "The product is right, but all of its size is in B. The text asks for the root in each.",
             "library difference: truncated SVDs are often returned as (U S, Vh)",
+        ),
+        mistaken(
+            extract_with_mistake, extract_lora__swapped,
+            "You return (B, A). The text asks for (A, B): first the one of shape (r, in).",
+            "student mistake: the order of the product B A for the order of the answer",
         ),
     ),
     hints=(

@@ -118,6 +118,7 @@ def prune_cases(rng: torch.Generator) -> list[Case]:
     def case(group: str, note: str, sizes: list[int], budget: int) -> Case:
         order = torch.randperm(sum(sizes), generator=rng).float() + 1
         order[: sizes[0]] += 3 * sum(sizes)  # the first layer matters most
+        order[sizes[0] :] -= sum(sizes) + 0.5  # and in the others all scores are negative
         parts = order.split(sizes)
         return Case(group, {"scores": {f"layer {i}": part for i, part in enumerate(parts)}, "budget": budget}, note)
 
@@ -130,9 +131,10 @@ def prune_cases(rng: torch.Generator) -> list[Case]:
 
 
 def prune_probe(ns, data):
-    """Return the masks as lists of truth values."""
+    """Return which components are kept, and whether the masks are tensors of truth values."""
     kept = ns.prune_lambdas(data["scores"], data["budget"])
-    return {name: [bool(value) for value in mask] for name, mask in kept.items()}
+    masks = all(isinstance(mask, torch.Tensor) and mask.dtype == torch.bool for mask in kept.values())
+    return {name: [bool(value) for value in mask] for name, mask in kept.items()} | {"truth values": masks}
 
 
 def prune_lambdas__topk(scores, budget):
@@ -152,10 +154,20 @@ def prune_with_mistake(mistake, scores, budget):
     if mistake == "per layer":
         share = budget // len(scores)
         return {name: score.argsort().argsort() >= len(score) - share for name, score in scores.items()}
+    if mistake == "absolute":
+        scores = {name: score.abs() for name, score in scores.items()}
     pool = torch.cat(list(scores.values())).sort(descending=mistake != "lowest").values
     if budget <= 0:
-        return {name: torch.zeros(len(score), dtype=torch.bool) for name, score in scores.items()}
-    least = pool[min(budget, len(pool)) - 1]
+        kind = torch.float32 if mistake == "masked scores" else torch.bool
+        return {name: torch.zeros(len(score), dtype=kind) for name, score in scores.items()}
+    if mistake == "too many for topk":
+        least = pool.topk(budget).values[-1]
+    else:
+        least = pool[budget - 1] if mistake == "beyond the end" else pool[min(budget, len(pool)) - 1]
+    if mistake in ("masked scores", "masked scores alone"):
+        return {name: score * (score >= least) for name, score in scores.items()}
+    if mistake in ("absolute", "too many for topk", "beyond the end"):
+        return {name: score >= least for name, score in scores.items()}
     if mistake == "lowest":
         return {name: score <= least for name, score in scores.items()}
     if mistake == "one short":
@@ -177,6 +189,26 @@ def prune_lambdas__one_short(scores, budget):
 
 def prune_lambdas__pruned_ones(scores, budget):
     return prune_with_mistake("pruned ones", scores, budget)
+
+
+def prune_lambdas__absolute(scores, budget):
+    return prune_with_mistake("absolute", scores, budget)
+
+
+def prune_lambdas__masked_scores(scores, budget):
+    return prune_with_mistake("masked scores", scores, budget)
+
+
+def prune_lambdas__masked_scores_alone(scores, budget):
+    return prune_with_mistake("masked scores alone", scores, budget)
+
+
+def prune_lambdas__too_many_for_topk(scores, budget):
+    return prune_with_mistake("too many for topk", scores, budget)
+
+
+def prune_lambdas__beyond_the_end(scores, budget):
+    return prune_with_mistake("beyond the end", scores, budget)
 
 
 PRUNE = Exercise(
@@ -209,6 +241,31 @@ PRUNE = Exercise(
             prune_with_mistake, prune_lambdas__pruned_ones,
             "True marks the components to KEEP; yours marks those to prune.",
             "library difference: masked_fill takes a mask of what is overwritten",
+        ),
+        mistaken(
+            prune_with_mistake, prune_lambdas__absolute,
+            "You rank by absolute values. The scores are ranked as they are; a negative one is a low one.",
+            "student mistake: scores taken for lambdas",
+        ),
+        mistaken(
+            prune_with_mistake, prune_lambdas__masked_scores,
+            "You return numbers. Asked for are truth values, one boolean tensor per layer.",
+            "student mistake: the masked scores, or a mask of 0.0 and 1.0",
+        ),
+        mistaken(
+            prune_with_mistake, prune_lambdas__masked_scores_alone,
+            "You return numbers. Asked for are truth values, one boolean tensor per layer.",
+            "student mistake: the masked scores, or a mask of 0.0 and 1.0",
+        ),
+        mistaken(
+            prune_with_mistake, prune_lambdas__too_many_for_topk,
+            "With a budget above the number of components your selection runs past the end: min(budget, that number).",
+            "library difference: torch.topk refuses a k above the length",
+        ),
+        mistaken(
+            prune_with_mistake, prune_lambdas__beyond_the_end,
+            "With a budget above the number of components your selection runs past the end: min(budget, that number).",
+            "student mistake: the index budget - 1 without a limit",
         ),
     ),
     hints=(

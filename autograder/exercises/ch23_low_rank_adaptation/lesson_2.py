@@ -14,47 +14,46 @@ EXERCISES = [VERA, VECTORS, DORA, DVORA, NF4, DOUBLE, QLORA]
 INCONSISTENT = Question(
     name="inconsistent_rows",
     points=4,
-    text="""A colleague quotes four rows of the lecture's tables in a slide:
+    text="""A colleague has put four rows into a slide. None of them stands in this chapter's tables:
 
-1. GPT-2 Medium, full fine-tuning: **354.92M** trainable parameters;
-2. GPT-2 Medium, LoRA with rank 4 on query and value: **0.35M**;
-3. RoBERTa-large, LoRA-FA: **3.7M**;
-4. "VeRA: better than LoRA with 100x less parameters" (LLaMA, rank 1024 against rank 64).
+1. GPT-2 Medium (24 blocks of width d = 1024), only the last two blocks trained: **25.19M** parameters. (A block has
+   12 d^2 weights in its linear layers, 9 d biases beside them, and two layer norms.)
+2. DeBERTa XXL (48 blocks of width 1536), LoRA with **rank 8** on query and value: **4.7M**;
+3. RoBERTa-large (24 blocks of width 1024), LoRA-FA: **3.7M**, no word on layers and rank;
+4. LLaMA-13B (40 blocks; shapes (out, in): four (5120, 5120), two (13824, 5120), one (5120, 13824)), DoRA with rank 32
+   on all seven: **125.2M**, "exactly half of LoRA with rank 64".
 
 For **each** row say whether the number follows from the model and the method, and **how you know**: name the formula or
-the count of this chapter. Where it does not follow, say what number does, or what is missing. For row 4 judge the
-factor and the word "better" separately. (About 120 words.)""",
+the count. Where it does not follow, say what number does, or what is missing. For row 3 show that query and value
+alone cannot give it. For row 4 judge the number and the word "half" separately. (About 150 words.)""",
     rubric="""One point each; half a point for a right verdict without formula or count.
-* **1 does not follow**: the model on the meta device has 354 823 168 = 354.82M with the tied head counted once
-  (GPT-2 Large agrees with its row). "Typing slip" is a fine guess, not needed.
-* **2 does not follow**: 24 blocks x 2 matrices x 4 x (1024 + 1024) = 393 216 = 0.39M; 0.35M is 0.1 % of the model.
-  DyLoRA's 0.39M in the same table uses the same formula.
-* **3 cannot be derived**: the slide names neither layers nor rank. All six linear layers of a block with rank 16 would
-  give 24 x 9216 x 16 = 3 538 944 = 3.5M. Full point for "rank and layers are missing", with or without that number.
-* **4 the factor holds**: 159 907 840 / 1 589 248 = 100.6 for 7B (103.6 for 13B). "Better" holds for one row only:
-  scores 5.19 / 5.08 for LLaMA2-7B, 5.77 / 5.93 for LLaMA2-13B; in the other two rows the slide has lost VeRA's score.
-  Half a point for each of factor and word.""",
+* **1 follows**: 2 (12 d^2 + 9 d + 4 d) = 2 (12 d^2 + 13 d) = 25 192 448.
+* **2 does not follow**: 48 x 2 x 8 x (1536 + 1536) = 2 359 296 = 2.4M. Rank 16 gives the printed 4 718 592; half a
+  point without the rank that fits.
+* **3 cannot be derived**: only B is trained, 48 x 1024 = 49 152 numbers per rank on query and value, and 3.7M / 49 152
+  is about 75.3, no whole rank. Layers and rank are missing. (All six linear layers with rank 16 would give 3.5M.)
+* **4 the number does not follow**: LoRA with rank 32 is 40 x 32 x 97 792 = 125 173 760; DoRA adds one magnitude for
+  each row, 40 x 53 248 = 2 129 920, so 127.3M. **"Half" is nearly right**: LoRA with rank 64 has 250 347 520, and
+  127.3M is 50.9 % of it; the magnitudes do not shrink with the rank. Half a point for each.""",
     samples=(
         (
             4.0,
-            "1: No. Counting the model on the meta device with the tied head once gives 354,823,168, so 354.82M. "
-            "2: No: "
-            "24 * 2 * 4 * (1024 + 1024) = 393,216, that is 0.39M; 0.35M looks like 0.1 % of the model. 3: It cannot be "
-            "checked, because rank and layers are not given; r = 16 on all linear layers would give 3.54M, near "
-            "but not "
-            "3.7M. 4: 32 * 64 * (4 * 8192 + 3 * 15104) = 159.9M over 1.59M is 100.6, so the factor is right. Better is "
-            "not: LLaMA2-7B has 5.08 against 5.19; only LLaMA2-13B is above LoRA.",
+            "1: Yes. A block has 12 d^2 + 9 d + 4 d, two of them 25,192,448. 2: No. 48 * 2 * 8 * 3072 = 2,359,296; it "
+            "is twice that, 4.72M, for rank 16. 3: Cannot be checked. LoRA-FA trains B alone, on query and value "
+            "48 * 1024 = 49,152 numbers a rank; 3.7M would be rank 75.3, so other layers were adapted, and the slide "
+            "does not say which. 4: No. One block has 4 * 10240 + 3 * 18944 = 97,792, so LoRA of rank 32 has "
+            "125,173,760, and that is the number on the slide. DoRA has a magnitude for each row besides, 2,129,920: "
+            "127.3M. Half is nearly right, 50.9 %, because the magnitudes are the same at every rank.",
         ),
         (
             2.5,
-            "1 is wrong, the count gives 354.82M. 2 is wrong, the formula L * 2 * r * 2d gives 0.39M. 3 I do not "
-            "know, it "
-            "is bigger than LoRA's 0.8M, which is odd since LoRA-FA trains only half. 4 is right, 159.9M / 1.6M = 100.",
+            "1 is right, 2 (12 d^2 + 13 d) is 25.19M. 2 is wrong, the formula gives 2.36M. 3 I do not know, the rank "
+            "is missing. 4 is right about the half, since LoRA's count is proportional to the rank.",
         ),
         (
             0.5,
-            "All four come from published papers, so they should be right; small differences are due to rounding. The "
-            "factor 100 is right because 160 / 1.6 = 100.",
+            "All four come from published papers, so they should be right; small differences are due to rounding. Half "
+            "the rank gives half the parameters.",
         ),
     ),
 )

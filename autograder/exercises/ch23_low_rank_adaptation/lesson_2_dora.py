@@ -30,10 +30,13 @@ def dora_cases(rng: torch.Generator) -> list[Case]:
 
     zero = case("output", "a row of zeros in the weight", (2, 4), 3, 2)
     zero.data["W"][1], zero.data["B"][1] = 0, 0
+    tiny = case("output", "a row of tiny numbers in the weight", (2, 4), 3, 2)
+    tiny.data["W"][1], tiny.data["B"][1] = tiny.data["W"][1].sign() * 2e-6, 0
     return [
         case("output", "a batch, r = 2, alpha = 6", (4, 5), 3, 2),
         case("output", "a batch of sequences, no bias", (2, 3, 4), 5, 1, bias=None),
         zero,
+        tiny,
         case("gradient", "the norm is a constant (default)", (3, 5), 4, 2),
         case("gradient", "the norm is differentiated", (3, 5), 4, 2, detach_norm=False),
         case("merge", "a plain layer that computes the same", (3, 4), 5, 2),
@@ -50,15 +53,20 @@ def dora_probe(ns, data):
         base.bias.data = bias.clone()
     options = {} if data["detach_norm"] is None else {"detach_norm": data["detach_norm"]}
     layer = ns.DoRALinear(base, len(data["A"]), data["alpha"], **options).to(W.dtype)
+    lengths = bool(((layer.m - W.norm(dim=1)).abs() < 1e-4).all())
     for name in ("A", "B", "m"):
         getattr(layer, name).data = data[name].clone()
     y = layer(data["x"])
     if data["ask"] == "output":
-        return {"weight": layer.weight(), "output": y}
+        return {"weight": layer.weight(), "output": y, "m starts at the lengths of the rows": lengths}
     if data["ask"] == "merge":
         plain = layer.merge()
         untouched = bool((base.weight == W).all())
         found = {"output": plain(data["x"]), "weight": plain.weight.detach().clone(), "base is untouched": untouched}
+        for p in plain.parameters():
+            p.data += 1  # what happens to the new layer must not happen to the old one
+        apart = bool((base.weight == W).all()) and (bias is None or bool((base.bias == bias).all()))
+        found["base is untouched by changes of the new layer"] = apart
         return found | {"kind": type(plain).__name__, "has a bias": plain.bias is not None}
     weight = torch.sin(torch.arange(y.numel(), dtype=torch.float64)).to(y.dtype).view(y.shape)
     dA, dB, dm = torch.autograd.grad((y * weight).sum(), [layer.A, layer.B, layer.m])
@@ -133,7 +141,9 @@ class Mistaken(DoraLayer):
             norm = V.norm(dim=0, keepdim=True)
         if self.mistake == "whole":
             norm = V.norm()
-        if self.mistake != "no floor":
+        if self.mistake == "adds a little":
+            norm = norm + 1e-6
+        elif self.mistake != "no floor":
             norm = norm.clamp(min=1e-12)
         detached = {"always detached": True, "never detached": False}.get(self.mistake, self.detach_norm)
         if detached:
@@ -152,7 +162,7 @@ class Mistaken(DoraLayer):
         out = self.base if self.mistake == "in place" else nn.Linear(*self.base.weight.T.shape, bias=bias is not None)
         out.weight.data = self.weight().detach()
         if bias is not None:
-            out.bias.data = bias.detach().clone()
+            out.bias.data = bias.data if self.mistake == "shares the bias" else bias.detach().clone()
         return out
 
 
@@ -202,6 +212,20 @@ class DoRALinear__in_place(Mistaken):
 
 class DoRALinear__merge_drops_bias(Mistaken):
     mistake = "merge drops bias"
+
+
+class DoRALinear__shares_the_bias(Mistaken):
+    mistake = "shares the bias"
+
+
+class DoRALinear__adds_a_little(Mistaken):
+    mistake = "adds a little"
+
+
+class DoRALinear__m_at_one(Mistaken):
+    def __init__(self, base, r, alpha, *, detach_norm=True):
+        super().__init__(base, r, alpha, detach_norm=detach_norm)
+        self.m = nn.Parameter(torch.ones(base.out_features))
 
 
 def mistaken(variant: type, hint: str, source_of: str) -> Misconception:
@@ -281,6 +305,23 @@ DORA = Exercise(
             DoRALinear__merge_drops_bias,
             "The merged layer has lost the bias.",
             "card: hidden case merge keeps bias",
+        ),
+        mistaken(
+            DoRALinear__shares_the_bias,
+            "The bias of the merged layer is the memory of base's bias: who changes one changes both. Clone it.",
+            "student mistake: .data for .detach().clone()",
+        ),
+        mistaken(
+            DoRALinear__adds_a_little,
+            "You add a small number to every norm, which shortens rows that are small themselves. The norm is at LEAST "
+            "1e-12: .clamp(min=1e-12).",
+            "student mistake: the usual + eps",
+        ),
+        mistaken(
+            DoRALinear__m_at_one,
+            "m starts at the lengths of W0's rows, as the given constructor has it. Otherwise the layer does not begin "
+            "as the old one.",
+            "student mistake: the given constructor edited",
         ),
     ),
     hints=(

@@ -63,6 +63,8 @@ def double_quantize__padded(absmax, *, block=256):
 def double_with_mistake(mistake, absmax, *, block=256):
     mean = torch.zeros_like(absmax[0]) if mistake == "no mean" else absmax.mean()
     parts = (absmax - mean).split(len(absmax) if mistake == "one block" else block)
+    if mistake == "mean per block":
+        parts = [part - part.mean() for part in absmax.split(block)]
     scale = torch.stack([part.abs().max() / (128 if mistake == "128" else 127) for part in parts])
     if mistake != "no guard":
         scale = torch.where(scale == 0, 1, scale)
@@ -84,6 +86,10 @@ def double_quantize__by_128(absmax, *, block=256):
 
 def double_quantize__no_guard(absmax, *, block=256):
     return double_with_mistake("no guard", absmax, block=block)
+
+
+def double_quantize__mean_per_block(absmax, *, block=256):
+    return double_with_mistake("mean per block", absmax, block=block)
 
 
 def double_quantize__truncates(absmax, *, block=256):
@@ -126,6 +132,11 @@ DOUBLE = Exercise(
             double_quantize__no_guard,
             "A block whose constants all equal the mean has the scale 0. Use 1 there.",
             "card: hidden case of a block of zeros, one level up",
+        ),
+        mistaken(
+            double_quantize__mean_per_block,
+            "You subtract the mean of each block. There is ONE mean, of all constants.",
+            "student mistake: mean and scale taken in the same loop",
         ),
         mistaken(
             double_quantize__truncates,

@@ -11,7 +11,7 @@ from dlcv_lab.checking.model import Case
 def dvora_cases(rng: torch.Generator) -> list[Case]:
     def case(group: str, note: str, rows: int, columns: int, r: int, **more) -> Case:
         data = {
-            "x": torch.randn(3, columns, generator=rng),
+            "x": torch.randn(2, columns, generator=rng),
             "W": torch.randn(rows, columns, generator=rng),
             "bias": torch.randn(rows, generator=rng) + 1,
             "A": torch.randn(r, columns + 2, generator=rng),
@@ -22,7 +22,10 @@ def dvora_cases(rng: torch.Generator) -> list[Case]:
         }
         return Case(group, data | more, note)
 
+    zero = case("edge", "a row of zeros in the weight", 4, 3, 2)
+    zero.data["W"][1], zero.data["b"][1] = 0, 0
     return [
+        zero,
         case("plain", "matrices larger than the layer", 3, 5, 2),
         case("edge", "no bias, r above both sides", 2, 3, 6, bias=None),
     ]
@@ -88,11 +91,13 @@ class MistakenVector(VectorLayer):
         if self.mistake == "vectors missing":
             update = B @ A + 0 * update
         V = self.base.weight + update
-        norm = (self.base.weight if self.mistake == "old norm" else V).norm(dim=1).clamp(min=1e-12)
+        norm = (self.base.weight if self.mistake == "old norm" else V).norm(dim=1)
+        if self.mistake != "no floor":
+            norm = norm.clamp(min=1e-12)
         if self.mistake != "never detached":
             norm = norm.detach()
         scale = torch.ones_like(self.m) + 0 * self.m if self.mistake == "no magnitude" else self.m / norm
-        return F.linear(x, scale[:, None] * V, self.base.bias)
+        return F.linear(x, scale[:, None] * V, None if self.mistake == "no bias" else self.base.bias)
 
 
 class DVoRALinear__divides_by_r(MistakenVector):
@@ -113,6 +118,14 @@ class DVoRALinear__never_detached(MistakenVector):
 
 class DVoRALinear__no_magnitude(MistakenVector):
     mistake = "no magnitude"
+
+
+class DVoRALinear__no_floor(MistakenVector):
+    mistake = "no floor"
+
+
+class DVoRALinear__no_bias(MistakenVector):
+    mistake = "no bias"
 
 
 def mistaken_vector(variant: type, hint: str, source_of: str) -> Misconception:
@@ -156,6 +169,16 @@ DVORA = Exercise(
             DVoRALinear__no_magnitude,
             "The magnitude m is not used: without m / norm this is plain VeRA.",
             "student mistake: the last step of the decomposition forgotten",
+        ),
+        mistaken_vector(
+            DVoRALinear__no_floor,
+            "A row of zeros gives 0 / 0. Keep the norm at 1e-12 or more: .clamp(min=1e-12).",
+            "student mistake: the floor of DoRALinear not carried over",
+        ),
+        mistaken_vector(
+            DVoRALinear__no_bias,
+            "The bias of the base layer is missing in the output.",
+            "student mistake: x @ W.T alone",
         ),
     ),
     hints=(

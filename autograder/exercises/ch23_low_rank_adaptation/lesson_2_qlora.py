@@ -45,13 +45,26 @@ def qlora_probe(ns, data):
         base.bias.data = bias.clone()
     layer = ns.QLoRALinear(base, data["code"], len(data["A"]), 6.0, block=data["block"])
     layer.A.data, layer.B.data = data["A"].clone(), data["B"].clone()
-    before = set(vars(layer)) | set(layer._buffers)
+    trained = sorted(name for name, p in layer.named_parameters() if p.requires_grad)
+
+    def holds_a_dense_weight():
+        kept = [*vars(layer).values(), *layer.parameters(), *layer.buffers()]
+        kept += [p for value in vars(layer).values() if isinstance(value, nn.Module) for p in value.parameters()]
+        return any(isinstance(t, torch.Tensor) and t.is_floating_point() and t.numel() == W.numel() for t in kept)
+
+    before = holds_a_dense_weight()
     x = data["x"].clone().requires_grad_()
     y = layer(x)
-    kept = sorted((set(vars(layer)) | set(layer._buffers)) - before)
+    after = holds_a_dense_weight()
     weight = torch.sin(torch.arange(y.numel(), dtype=torch.float64)).to(y.dtype).view(y.shape)
     gradients = torch.autograd.grad((y * weight).sum(), [x, layer.A, layer.B])
-    return {"output": y, "gradients": list(gradients), "new attributes after forward": kept}
+    return {
+        "output": y,
+        "gradients": list(gradients),
+        "trainable": ", ".join(trained),
+        "the layer holds a dense weight before forward": before,
+        "the layer holds a dense weight after forward": after,
+    }
 
 
 def nf4_code__given():
@@ -113,6 +126,14 @@ class QuantLayer(nn.Module):
         self.register_buffer("bias", None if base.bias is None else base.bias.detach().clone())
         self.A = nn.Parameter(torch.zeros(r, base.in_features))
         self.B = nn.Parameter(torch.zeros(base.out_features, r))
+        if self.mistake == "kept from the start":
+            self.dense = dequantize_nf4(self.packed, self.absmax, self.code, self.shape)
+        if self.mistake == "keeps base":
+            self.base = base
+        if self.mistake == "bias trains" and self.bias is not None:
+            bias = self.bias
+            del self.bias
+            self.bias = nn.Parameter(bias)
 
     def forward(self, x):
         W = dequantize_nf4(self.packed, self.absmax, self.code, self.shape)
@@ -152,6 +173,18 @@ class QLoRALinear__rounds_the_sum(QuantLayer):
 
 class QLoRALinear__keeps_it(QuantLayer):
     mistake = "keeps it"
+
+
+class QLoRALinear__kept_from_the_start(QuantLayer):
+    mistake = "kept from the start"
+
+
+class QLoRALinear__keeps_base(QuantLayer):
+    mistake = "keeps base"
+
+
+class QLoRALinear__bias_trains(QuantLayer):
+    mistake = "bias trains"
 
 
 QLORA = Exercise(
@@ -199,6 +232,23 @@ QLORA = Exercise(
             "Your forward stores the dense weight in the layer. Let it go when forward ends: that is what saves "
             "the memory.",
             "card: dequantise in forward, never store the dense weight",
+        ),
+        mistaken(
+            QuantLayer, QLoRALinear__kept_from_the_start,
+            "Your layer holds a dense weight from the start. Keep the packed one alone and rebuild it in forward: that "
+            "is what saves the memory.",
+            "student mistake: dequantised once, in the constructor, because it is faster",
+        ),
+        mistaken(
+            QuantLayer, QLoRALinear__keeps_base,
+            "Your layer keeps `base`, and with it the dense weight, trainable besides. Keep what the given constructor "
+            "keeps.",
+            "student mistake: self.base = base, as in LoRALinear",
+        ),
+        mistaken(
+            QuantLayer, QLoRALinear__bias_trains,
+            "The bias is a trainable parameter. Trained are A and B alone; the bias is a buffer.",
+            "student mistake: nn.Parameter for whatever is floating",
         ),
     ),
     hints=(
