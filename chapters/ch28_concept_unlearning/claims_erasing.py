@@ -6,12 +6,17 @@ before any of the seeds below was measured.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from autograder.claims import Claim
+from dlcv_lab import world
+from solutions.ch28_concept_unlearning import concept_mask, keep_probabilities
 
 _spec = importlib.util.spec_from_file_location("ch28_erasing", Path(__file__).with_name("erasing.py"))
 assert _spec is not None
@@ -36,6 +41,26 @@ ATTACK = (
 RING = "The ring is erased from sd, a Stable Diffusion of 1.3 M parameters; world.read looks for rings."
 
 
+def mask_overlap(seed: int) -> dict[str, float]:
+    """Compare the mask of the word "ring" with the ring itself, in 16 rendered pictures with noise of t = 500."""
+    pipe = erasing.pipe()
+    scene = world.sample(16, seed=seed, shapes=("ring",), sizes=("big",))
+    with torch.no_grad():
+        x = pipe.vae.encode(world.render(scene) * 2 - 1).latent_dist.mean * pipe.vae.config.scaling_factor
+        t = torch.full((16,), 500)
+        noisy = pipe.scheduler.add_noise(x, torch.randn(x.shape, generator=erasing.generator(seed)), t)
+        watched = copy.deepcopy(erasing.base())
+        kept = keep_probabilities(watched)
+        watched(noisy, t, erasing.states([f"a {plain.things[0].colour} ring." for plain in scene.plain()]))
+    truth = world.object_masks(scene, 16)[:, 0].bool()
+    found = concept_mask([k.probabilities for k in kept.values()], [3], size=16, threshold=0.3).bool()
+
+    def overlap(mask: torch.Tensor) -> float:
+        return float(((mask & truth).sum((1, 2)) / (mask | truth).sum((1, 2))).mean())
+
+    return {"overlap": overlap(found), "overlap of the whole picture": overlap(torch.ones_like(truth))}
+
+
 def mean(values: dict[str, list[float]], name: str) -> float:
     return fmean(values[name])
 
@@ -44,10 +69,10 @@ def claim(
     id: str, keys: str, says: str, source: str, threshold: str, holds: Any, measured: tuple[str, ...], **more: Any
 ) -> Claim:
     """Declare a claim about methods of the chapter, their keys without 'ch28/', separated by blanks."""
-    options = {"analogue": RING, "conditions": RULES} | more
+    options = {"analogue": RING, "conditions": RULES, "measure": erasing.measured(*measured)} | more
     return Claim(
         id=id, methods=tuple(f"ch28/{key}" for key in keys.split()), says=says, source=source, threshold=threshold,
-        measure=erasing.measured(*measured), holds=holds, seeds=(20, 21, 22), cheap=False, **options,
+        holds=holds, seeds=(20, 21, 22), cheap=False, **options,
     )  # fmt: skip
 
 
@@ -141,6 +166,30 @@ CLAIMS = [
         ("swept:Receler",),
         conditions=RULES + SWEPT,
         reason="60 rounds with batches of 4 are few.",
+    ),
+    claim(
+        "mask-finds",
+        "receler_localised",
+        "Attention maps say where the concept is",
+        "huang2024receler; slide 'Receler (cont'd)', method 2/3",
+        "intersection over union of the mask with the ring at least .40",
+        lambda v: mean(v, "overlap") >= 0.4,
+        (),
+        measure=mask_overlap,
+        analogue="The frozen sd looks at 16 rendered rings with noise of t = 500; truth is the world's mask at 16 x 16.",
+        conditions="Prompt 'a ... ring.'; attention of all 16 x 16 layers to the word 'ring'; threshold .3.",
+        reason="Attention gathers at the ring's edge, or at its colour's word.",
+    ),
+    claim(
+        "attack-revives",
+        "receler_adversarial uce",
+        "Robustness: resistance when inputting paraphrased or adversarial attack prompts",
+        "huang2024receler; slide 'Reliable Concept Erasing ...'",
+        "a learned prompt finds rings (at least .30) in a model whose word was removed in closed form (at most .15)",
+        lambda v: mean(v, "UCE: direct") <= 0.15 and mean(v, "UCE: attacked") >= 0.3,
+        ("UCE",),
+        conditions=RULES + ATTACK,
+        reason="See the figures.",
     ),
     claim(
         "mask-keeps",
