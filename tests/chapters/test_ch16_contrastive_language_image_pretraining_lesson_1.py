@@ -124,7 +124,7 @@ def test_a_training_step_is_that_of_open_clips_loss(rng):
 def test_the_factor_stays_between_1_and_100():
     model = TinyCLIP(nn.Embedding(4, 8), channels=4, D=8)
     model.logit_scale.data.fill_(9.0)
-    clip_train_step(model, torch.rand(4, 3, 8, 8), torch.arange(4), torch.optim.SGD(model.parameters(), lr=0.1))
+    clip_train_step(model, torch.rand(4, 3, 8, 8), torch.arange(4), torch.optim.SGD(model.parameters(), lr=1e-4))
     assert model.logit_scale.item() == pytest.approx(math.log(100))
 
 
