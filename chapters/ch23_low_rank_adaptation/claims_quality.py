@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from statistics import stdev
 
 import torch
 import torch.nn.functional as F
@@ -253,16 +254,18 @@ CLAIMS = [
             mean(v["VeRA r = 30"]) >= mean(v["LoRA r = 8"]) - 0.02
             and v["parameters, VeRA r = 30"][0] <= v["parameters, LoRA r = 8"][0] / 10
         ),
-        reason="Seeds differ more than methods: on one of three VeRA leads. RoBERTa base has 85.2 against 86.6.",
+        reason="Not told apart by three seeds: .06 below on average, with a standard deviation of .11; on one of three "
+        "VeRA leads. RoBERTa base has 85.2 against 86.6.",
     ),
     claim(
         "dora-half-the-rank",
         ("ch23/dora",),
         "DoRA beats LoRA of the same rank (LLaMA-7B, MT-Bench: 5.5 against 5.1)",
         "liu2024dora, table 5; slide 'DoRA: Weight-Decomposed Low-Rank Adaptation'",
-        "DoRA r = 2 above LoRA r = 2 in the mean",
-        lambda v: mean(v["DoRA r = 2"]) > mean(v["LoRA r = 2"]),
-        reason="The difference is smaller than its spread over seeds.",
+        "DoRA r = 2 above LoRA r = 2 by more than the larger standard deviation over the seeds",
+        lambda v: mean(v["DoRA r = 2"]) - mean(v["LoRA r = 2"]) > max(stdev(v["DoRA r = 2"]), stdev(v["LoRA r = 2"])),
+        reason="Not told apart by three seeds: .20 above on average, with standard deviations of .17 and .29, though "
+        "ahead on each. (The threshold was 'above in the mean' at first, a softer rule than VeRA's.)",
     ),
     claim(
         "qlora-matches",
