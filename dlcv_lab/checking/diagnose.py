@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from dlcv_lab.checking.compare import compare, describe, input_dtype, is_number,
 from dlcv_lab.checking.envelope import leaves
 from dlcv_lab.checking.evidence import Evidence, comparable
 from dlcv_lab.checking.messages import input_name, say, spoken
-from dlcv_lab.checking.model import Case, Diagnosis
+from dlcv_lab.checking.model import Diagnosis
 from dlcv_lab.checking.parts import groups, numbers, parts
 from dlcv_lab.checking.places import differences
 from dlcv_lab.checking.relations import pattern, related
@@ -47,8 +46,7 @@ def diagnose(evidence: Sequence[Evidence], names: frozenset[str] | None = None) 
     found = _changes(values, whole=whole) if values else None
     if found:
         return found
-    found = conditions([_known(item.case, names) for item in evidence if item.right],
-                       [_known(item.case, names) for item in wrong])  # fmt: skip
+    found = conditions([item.case for item in evidence if item.right], [item.case for item in wrong], names)
     if found is None and values:
         found = related(values if whole else values[:1], names)
     return (
@@ -64,13 +62,6 @@ def _changes(values: Sequence[Evidence], *, whole: bool) -> Diagnosis | None:
     if found is None and len(values) > 1:
         found = changed(values[:1], values[0].name)
     return found
-
-
-def _known(case: Case, names: frozenset[str] | None) -> Case:
-    """Return a case without the inputs that only the probe knows."""
-    if names is None:
-        return case
-    return replace(case, data={name: value for name, value in case.data.items() if name in names})
 
 
 def _generic(key: str, **parts: object) -> Diagnosis:

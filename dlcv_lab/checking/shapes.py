@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -13,22 +13,27 @@ from dlcv_lab.checking.model import Case, Diagnosis
 _MOST = 3  # with more candidates than this, the cases do not tell enough
 
 
-def conditions(right: Sequence[Case], wrong: Sequence[Case]) -> Diagnosis | None:
+def conditions(right: Sequence[Case], wrong: Sequence[Case], names: Collection[str] | None = None) -> Diagnosis | None:
     """Return the conditions under which the answer is right, or wrong, as far as these cases tell; None without any.
 
-    Only conditions that people get wrong are looked for, not every number that happens to differ.
+    Only conditions that people get wrong are looked for, not every number that happens to differ. A sentence speaks of
+    the inputs in `names` alone (None: of all). Where another input, which only the probe knows, tells right from wrong
+    as well, it may be the cause, and what remains a coincidence: then nothing is said.
     """
     if not right or not wrong:
         return None
     right_facts, wrong_facts = [facts(case) for case in right], [facts(case) for case in wrong]
     for key, inside, outside in (("right_where", right_facts, wrong_facts), ("wrong_where", wrong_facts, right_facts)):
-        found = [
-            phrase
+        held = {
+            label: phrase
             for label, (phrase, telling) in inside[0].items()
             if (telling or (len(outside) > 1 and key == "wrong_where"))
             and all(each.get(label, ("", False))[0] == phrase for each in inside)
             and all(label in each and each[label][0] != phrase for each in outside)
-        ]
+        }
+        if names is not None and any(label.split(" ")[0] not in names for label in held):
+            continue
+        found = list(held.values())
         if 0 < len(found) <= _MOST:
             text = found[0]
             if len(found) > 1:
@@ -48,6 +53,8 @@ def facts(case: Case) -> dict[str, tuple[str, bool]]:
             found[name] = f"`{name}` is {value!r}", True
         elif isinstance(value, int):
             found[name] = f"`{name}` is {value}", value in (0, 1)
+        elif isinstance(value, list | tuple) and not _is_pair(value):
+            found[name] = f"`{name}` is {'empty' if len(value) == 0 else 'not empty'}", True
         elif isinstance(value, torch.Tensor):
             found[name] = f"`{name}` is given", True  # beside cases where it is None
             found |= _tensor_facts(name, value)

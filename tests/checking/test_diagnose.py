@@ -8,6 +8,7 @@ from dlcv_lab.checking.diagnose import known_names
 from dlcv_lab.checking.judging import judge_outcomes
 from dlcv_lab.checking.messages import ENGLISH, input_name, spoken
 from dlcv_lab.checking.model import Case, Diagnosis
+from dlcv_lab.checking.shapes import conditions
 
 A = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
 B = torch.randn(4, 4, generator=torch.Generator().manual_seed(2))
@@ -154,6 +155,14 @@ def test_wrong_only_with_one_of_three_strides():
 def test_cases_that_do_not_tell_conditions_apart_say_so():
     found = cause(lambda x, s, p: x[::s], lambda x, s, p: x, {"x": B, "s": 1, "p": 0}, {"x": B, "s": 2, "p": 1})
     assert found.text == "It is right only where `s` is 1 (or `p` is 0: these cases do not tell which)."
+
+
+def test_a_shape_that_goes_with_an_input_of_the_probe_alone_is_no_condition():
+    right, wrong = Case("plain", {"x": B, "bias": None}), Case("plain", {"x": A, "bias": torch.ones(4)})
+    assert conditions([right], [wrong], {"x"}) is None
+    text = conditions([right], [wrong]).text
+    assert "`x` are equally long" in text
+    assert "or `bias` is None: these cases do not tell which" in text
 
 
 def grad(function):
