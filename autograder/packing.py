@@ -119,6 +119,7 @@ def build_packs(row: Row, progress: Callable[[str], None] = lambda name: None) -
                 "minutes": lesson.minutes,
                 "exercises": list(lesson.named("exercise")),
                 "written": list(lesson.named("question")),
+                "written_points": {name: row.question_by_name[name].points for name in lesson.named("question")},
             }
             for lesson in row.notebooks
         ],

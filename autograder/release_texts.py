@@ -38,7 +38,8 @@ Each notebook explains, asks what you expect, lets you try, and has exercises. I
 - `submit("ch03")` runs the saved notebook as the grader will read it, on public cases. The grader draws other, secret
   cases of the same kinds. What you hand in, the way your course asks for it, are the `.ipynb` files of the chapter.
 
-On the command line: `dlcv check` (all exercises, unofficial), `dlcv progress`, `dlcv next`. Everything works offline.
+On the command line: `dlcv check --all` (all exercises, unofficial), `dlcv progress`, `dlcv next`. Everything works
+offline.
 
 ## Chapters
 

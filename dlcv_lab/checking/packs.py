@@ -12,8 +12,8 @@ import functools
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Notebook:
     minutes: int
     exercises: tuple[str, ...]
     written: tuple[str, ...] = ()  # questions that are marked by hand
+    written_points: Mapping[str, float] = field(default_factory=dict, hash=False)  # empty in files of older packages
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def _contents(path: Path) -> Chapter:
                 int(item["minutes"]),
                 tuple(item["exercises"]),
                 tuple(item.get("written", ())),
+                dict(item.get("written_points", {})),
             )
             for item in raw["notebooks"]
         )

@@ -229,9 +229,17 @@ def submit(
         return DONE
     show_results(found, f"{found.key} {found.title}: your saved code on the public cases", receipt.results)
     console.print(say("others"), highlight=False)
+    for notebook in found.notebooks:
+        for name in notebook.written:
+            points = f", {notebook.written_points[name]:g} points more" if name in notebook.written_points else ""
+            console.print(
+                f"Not in the table: {name} in {notebook.stem}.ipynb, marked by hand{points}.", highlight=False
+            )
     for warning in receipt.warnings:
         console.print(f"[bold]Note:[/bold] {warning}", highlight=False)
-    console.print(f"Receipt {receipt.number}, written to {receipt.path.name}", highlight=False)
+    console.print(
+        f"Receipt {receipt.number}, written to {receipt.path.parent.name}/{receipt.path.name}", highlight=False
+    )
     console.print(say("hand_in"), highlight=False)
     return DONE
 
