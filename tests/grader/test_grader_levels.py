@@ -60,6 +60,24 @@ def reachable() -> list[str]:
     return found
 
 
+HALF = """
+def f():
+    x = torch.full((4, 4), 0.5).to(torch.float16)
+    return (x @ x + x).to(torch.float64)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.sandbox
+@pytest.mark.parametrize("level", reachable())
+def test_half_precision_works_in_a_job(level: str) -> None:
+    """Torch looks at the processor's description when it first meets float16."""
+    with SandboxRunner(level, setup=SETUP) as runner:
+        (outcome,) = outcomes(runner, HALF)
+    assert outcome.status == "value", outcome
+    assert outcome.value.tolist() == [[1.5] * 4] * 4
+
+
 @pytest.mark.slow
 @pytest.mark.sandbox
 @pytest.mark.parametrize("level", reachable())
