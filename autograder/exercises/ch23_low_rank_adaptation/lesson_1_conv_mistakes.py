@@ -43,7 +43,10 @@ class Mistaken(nn.Module):
     def forward(self, x):
         scaling = 1.0 if self.mistake in ("no scaling", "forward unscaled") else self.scaling
         silent = self.merged and self.mistake != "adds twice"
-        return self.base(x) if silent else self.base(x) + scaling * self.B(self.A(x))
+        out = self.base(x)
+        if not silent:
+            out = out + self.B(self.A(x)) * scaling
+        return out
 
     def delta(self):
         scaling = 1.0 if self.mistake in ("no scaling", "delta unscaled") else self.scaling
