@@ -180,7 +180,8 @@ CLAIMS = [
         lambda v: mean(v, "overlap") >= 0.4,
         (),
         measure=mask_overlap,
-        analogue="The frozen sd looks at 16 rendered rings with noise of t = 500; truth is the world's mask at 16 x 16.",
+        analogue="The frozen sd looks at 16 rendered rings with noise of t = 500; truth is the world's mask at "
+        "16 x 16.",
         conditions="Prompt 'a ... ring.'; attention of all 16 x 16 layers to the word 'ring'; threshold .3.",
         reason="It is twice that of the whole picture and misses the threshold narrowly: the mask runs over the "
         "ring's edge.",
