@@ -54,6 +54,8 @@ def begin(course: Course, workers: int = 2) -> subprocess.Popen[str]:
     return subprocess.Popen(
         attack_class.command(course, attack_class.best(), workers, out, recorded=True), env=course.environment,
         cwd=course.root.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        # whoever runs the tests in the background may have told them to ignore Ctrl-C, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 

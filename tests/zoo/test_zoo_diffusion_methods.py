@@ -112,17 +112,16 @@ def attention_maps(pipe: Any, latents: Tensor, prompts: list[str], words: list[s
     return cells.unflatten(1, latents.shape[-2:])
 
 
-@pytest.mark.parametrize(("kind", "least"), [("colour", 0.6), ("shape", 0.35)])
-def test_cross_attention_finds_the_object(sd: Any, kind: str, least: float) -> None:
+def test_cross_attention_of_the_colours_word_finds_the_object(sd: Any) -> None:
     scene = world.sample(32, 9, sizes=("big",))
-    words = [world.names(kind)[i] for i in getattr(scene, kind)[:, 0].tolist()]
+    words = [world.COLOURS[i] for i in scene.colour[:, 0].tolist()]
     maps = attention_maps(sd, latents_of(sd, world.render(scene)), world.caption(scene, level=1), words, at=200)
     side = sd.unet.config.sample_size
     truth = F.adaptive_avg_pool2d(world.object_masks(scene)[:, :1].float(), side)[:, 0] > 0.5
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     found = (maps - low) / (high - low) > 0.5
     iou = (found & truth).sum((1, 2)) / (found | truth).sum((1, 2))
-    assert float(iou.mean()) >= least
+    assert float(iou.mean()) >= 0.6
 
 
 def test_lora_learns_a_creature_and_leaves_the_model_alone(sd: Any) -> None:
