@@ -1,0 +1,209 @@
+"""Chapter 16, notebook 2: cases, probe and variants of `laion_filter`."""
+
+import torch
+import torch.nn.functional as F
+
+from autograder.exercise import Alternative, Exercise, Misconception
+from dlcv_lab.checking.model import Case
+
+
+def laion_cases(rng: torch.Generator) -> list[Case]:
+    """Draw features with cosines on both sides of the threshold; some records repeat."""
+
+    def case(group: str, note: str, threshold: float, **more) -> Case:
+        n = 14
+        angle = 3.1 * torch.rand(n, generator=rng, dtype=torch.float64)
+        angle[:8] = torch.tensor([0.2, 0.3, 2.5, 2.8, 0.1, 2.2, 0.4, 0.3], dtype=torch.float64)
+        lengths = 0.2 + 4 * torch.rand(2, n, 1, generator=rng, dtype=torch.float64)
+        img = torch.stack([torch.ones(n), torch.zeros(n)], 1).double() * lengths[0]
+        txt = torch.stack([angle.cos(), angle.sin()], 1) * lengths[1]
+        urls = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "a.jpg", "c.jpg", "a.jpg", "e.jpg"] + [f"{k}.jpg" for k in range(6)]
+        alts = [
+            "a red ring",
+            "a red ring",
+            "a blue star",
+            "ring",
+            "a red ring",
+            "a blue star",
+            "a star",
+            "öäüß",
+            "ringe",
+        ]
+        alts += ["a sun", "", "a big green heart", "a cat", "hello"]
+        return Case(group, {"urls": urls, "alts": alts, "img": img, "txt": txt, "threshold": threshold}, note)
+
+    again = case("edge", "short texts that repeat, and a feature of zeros", 0.0)
+    again.data["alts"][4], again.data["urls"][4] = "ring", "d.jpg"
+    again.data["img"][0] = 0
+    exact = case("edge", "a cosine that equals the threshold", 1.0)
+    exact.data["txt"][1] = 2 * exact.data["img"][1]
+    exact.data["img"][1], exact.data["txt"][1] = torch.tensor([2.0, 0.0]), torch.tensor([4.0, 0.0])
+    return [
+        case("plain", "threshold .3", 0.3),
+        case("plain", "threshold .9", 0.9),
+        again,
+        exact,
+    ]
+
+
+def laion_probe(ns, data):
+    """Return the reasons."""
+    return list(
+        ns.laion_filter(list(data["urls"]), list(data["alts"]), data["img"], data["txt"], threshold=data["threshold"])
+    )
+
+
+def laion_filter__stages(urls, alts, img, txt, *, threshold=0.3):
+    reasons = [None] * len(alts)
+    for i, alt in enumerate(alts):
+        if len(alt) < 5:
+            reasons[i] = "short"
+    pairs = list(zip(urls, alts))
+    for i, pair in enumerate(pairs):
+        if reasons[i] is None and any(pairs[j] == pair for j in range(i)):
+            reasons[i] = "double"
+    for i in range(len(alts)):
+        if reasons[i] is None:
+            a, b = img[i], txt[i]
+            size = (a.norm() * b.norm()).item()
+            cosine = (a @ b).item() / size if size > 0 else 0.0
+            reasons[i] = "unlike" if cosine < threshold else "kept"
+    return reasons
+
+
+def laion_filter__counts(urls, alts, img, txt, *, threshold=0.3):
+    like = (F.normalize(img, dim=1) * F.normalize(txt, dim=1)).sum(1)
+    times, out = {}, []
+    for k in range(len(urls)):
+        key = (urls[k], alts[k])
+        if len(key[1]) <= 4:
+            out.append("short")
+            continue
+        times[key] = times.get(key, 0) + 1
+        out.append("double" if times[key] > 1 else "unlike" if float(like[k]) < threshold else "kept")
+    return out
+
+
+def laion_with_mistake(mistake, urls, alts, img, txt, threshold):
+    cosine = (img * txt).sum(1) if mistake == "dot" else F.cosine_similarity(img, txt, dim=1)
+    seen, out = set(), []
+    for url, alt, c in zip(urls, alts, cosine.tolist()):
+        key = {"url only": url, "alt only": alt}.get(mistake, (url, alt))
+        long = len(alt.encode()) if mistake == "bytes" else len(alt)
+        fits = c > threshold if mistake == "strict" else c >= threshold
+        if long < 5 if mistake != "five is short" else long <= 5:
+            out.append("short")
+        elif mistake == "likeness first" and not fits:
+            out.append("unlike")
+        elif key in seen:
+            out.append("double")
+        elif fits:
+            seen.add(key)
+            out.append("kept")
+        else:
+            if mistake != "remembers kept":
+                seen.add(key)
+            out.append("unlike")
+    return out
+
+
+def laion_filter__dot(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("dot", urls, alts, img, txt, threshold)
+
+
+def laion_filter__url_only(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("url only", urls, alts, img, txt, threshold)
+
+
+def laion_filter__alt_only(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("alt only", urls, alts, img, txt, threshold)
+
+
+def laion_filter__in_bytes(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("bytes", urls, alts, img, txt, threshold)
+
+
+def laion_filter__strict(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("strict", urls, alts, img, txt, threshold)
+
+
+def laion_filter__five_is_short(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("five is short", urls, alts, img, txt, threshold)
+
+
+def laion_filter__remembers_kept(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("remembers kept", urls, alts, img, txt, threshold)
+
+
+def mistaken(variant, hint: str, source_of: str, helper, name: str = "") -> Misconception:
+    """Name a misconception after its function."""
+    return Misconception(
+        name=name or variant.__name__.split("__")[1], code=(helper, variant), hint=hint, source_of=source_of
+    )
+
+
+LAION = Exercise(
+    name="laion_filter",
+    methods=("ch16/laion",),
+    groups={"plain": 2, "edge": 1},
+    cases=laion_cases,
+    probe=laion_probe,
+    alternatives=(
+        Alternative(name="stages", code=(laion_filter__stages,)),
+        Alternative(name="counts", code=(laion_filter__counts,)),
+    ),
+    misconceptions=(
+        mistaken(
+            laion_filter__dot,
+            "You compare the dot product with the threshold. The features have lengths of their own; take the cosine.",
+            "library difference: encode_image does not normalise unless asked",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__url_only,
+            "The same picture may come with another text. A double has the same url AND the same alt-text.",
+            "card: bloom filter on url + alt",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__alt_only,
+            "Two pictures may share a text. A double has the same url AND the same alt-text.",
+            "card: bloom filter on url + alt",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__in_bytes,
+            "You count bytes. Characters count: an umlaut is one.",
+            "card: unicode length in characters",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__strict,
+            "A cosine equal to the threshold is enough: test with >=.",
+            "card: threshold inclusive",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__five_is_short,
+            "Five characters are enough; fewer than five are short.",
+            "student mistake: <= for <",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__remembers_kept,
+            "A pair that fails the third test is remembered all the same: its repetition is a double, not unlike.",
+            "student mistake: only kept pairs are put into the set",
+            laion_with_mistake,
+        ),
+    ),
+    hints=(
+        "Which of the three tests needs to know the earlier records?",
+        "One loop: short, else seen before, else remember it and compare the cosine. Cosines of all pairs at once: "
+        "F.cosine_similarity(img, txt, dim=1).",
+        'if len(alt) < 5: "short"; elif (url, alt) in seen: "double"; else: seen.add((url, alt)); '
+        '"kept" if cosine >= threshold else "unlike"',
+    ),
+    good_for="the data set behind most open models",
+    minutes=12,
+    core=True,
+)
