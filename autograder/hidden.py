@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -112,7 +113,8 @@ class Reference:
             raise HiddenError(f"{self.info.key}, case {case.note!r}: {error}") from None
 
     def pack(self, cases: list[Case]) -> Pack:
-        """Return the pack of these cases; the misconceptions are run when they are asked for."""
+        """Return the pack of these cases; the misconceptions are run when they are asked for. Where one raises, its line
+        is left out: packs are handed to students, and a mistake's line may be the solution's."""
         kept = tuple(cases)
         expected = tuple(self.expected(case) for case in kept)
         tolerances = tuple(self.tolerances(case, right) for case, right in zip(kept, expected))
@@ -120,7 +122,9 @@ class Reference:
         @cache
         def misconceptions() -> tuple[MisconceptionAnswers, ...]:
             return tuple(
-                MisconceptionAnswers(wrong.name, wrong.hint, tuple(self.answer(case.data, wrong) for case in kept))
+                MisconceptionAnswers(
+                    wrong.name, wrong.hint, tuple(replace(self.answer(case.data, wrong), line="") for case in kept)
+                )
                 for wrong in self.exercise.misconceptions
             )
 

@@ -10,7 +10,7 @@ import torch
 from grader_helpers import Class
 
 from autograder import hidden, packing
-from autograder.exercise import Alternative, Exercise
+from autograder.exercise import Alternative, Exercise, Misconception
 from autograder.hidden import HiddenError, attempt_seed, draw, hidden_pack, key_id, public_pack, student_key
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.judging import judge_outcomes
@@ -82,6 +82,15 @@ def test_the_public_pack_holds_every_kind_of_case_and_tells_every_mistake(
         assert result.verdict is not Verdict.OK
         assert result.hint == wrong.hint
     assert bytes_of(pack) == bytes_of(public_pack(exercise, info))
+
+
+def test_where_a_mistake_raises_its_line_stays_with_us(blur: tuple[Exercise, ExerciseInfo]) -> None:
+    gives_up = Misconception(name="gives_up", code=(box_blur__gives_up,), hint="It gives up.", source_of="card trap")
+    pack = public_pack(dataclasses.replace(blur[0], misconceptions=(gives_up,)), blur[1])
+    outcomes = pack.misconceptions()[0].outcomes
+    assert {outcome.error for outcome in outcomes} == {"RuntimeError"}
+    assert {outcome.line for outcome in outcomes} == {""}
+    assert {outcome.message for outcome in outcomes} == {"not today"}
 
 
 def test_a_group_without_a_case_is_the_authors_fault(blur: tuple[Exercise, ExerciseInfo]) -> None:
