@@ -148,8 +148,7 @@ def train(
         scene = scenes(BATCH, gen)
         words = _ids(tokenizer, texts_of(scene, gen)).to(device)
         images = normalise(world.render(scene.to(device)))
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, 4.6052)  # at most 100, as CLIP was trained
+        model.logit_scale.data = torch.clamp(model.logit_scale.data, 0, 4.6052)  # at most 100, as CLIP was trained
         return contrast(*model(images, words))
 
     seconds = run_steps(

@@ -42,7 +42,7 @@ def _see(image: Tensor, x: Tensor, y: Tensor, size: Tensor) -> tuple[int, int]:
     p, q = local_coordinates(scene, torch.zeros(len(scene), 1, dtype=torch.int64), image.shape[-1])
     inside = (signed_distance(scene.shape[:, 0], p, q) < 0).flatten(1).float()  # [M, S * S]
     pixels = image.flatten(1)  # [3, S * S]
-    n = inside.sum(1).clamp(min=1)
+    n = torch.clamp(inside.sum(1), min=1)
     within = inside @ pixels.T / n[:, None]  # mean colour inside each outline, [M, 3]
     around = ((1 - inside) @ pixels.T) / (pixels.shape[1] - n)[:, None]
     # of the colours' variance, what the split explains

@@ -284,13 +284,13 @@ def effective_robustness(id_acc: float, ood_acc: float, base_id: Sequence[float]
     if len(base_id) < 2:
         raise ValueError("a line needs at least two baseline models")
 
-    def logits(values: Sequence[float]) -> list[float]:
-        inside = [min(max(value, 0.001), 0.999) for value in values]
-        return [math.log(p / (1 - p)) for p in inside]
+    def logit(accuracy: float) -> float:
+        p = min(max(accuracy, 0.001), 0.999)
+        return math.log(p / (1 - p))
 
-    x, y = logits(base_id), logits(base_ood)
+    x, y = [logit(value) for value in base_id], [logit(value) for value in base_ood]
     mx, my = sum(x) / len(x), sum(y) / len(y)
     slope = sum((p - mx) * (q - my) for p, q in zip(x, y)) / sum((p - mx) ** 2 for p in x)
-    at = my + slope * (logits([id_acc])[0] - mx)
+    at = my + slope * (logit(id_acc) - mx)
     return ood_acc - 1 / (1 + math.exp(-at))
     ### END SOLUTION

@@ -12,7 +12,7 @@ import pytest
 from nbgrader.api import Gradebook
 
 from autograder import course as courses
-from autograder import paths, release, wheel
+from autograder import paths, release, rows, wheel
 from autograder.nbgrader_release import FrozenError
 from autograder.release import ReleaseError
 
@@ -52,6 +52,12 @@ def test_the_wheel_holds_the_packs_and_nothing_of_the_instructors(student: Path)
     assert "dlcv_lab/packs/ch99_demo/chapter.json" in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"dlcv_lab"}
     assert not (paths.CHECKOUT / "dlcv_lab" / "packs").exists()
+
+
+def test_every_chapter_can_be_released(tmp_path: Path):
+    done = rows.slugs()
+    release.release(tmp_path / "student", done)
+    assert {place.name for place in (tmp_path / "student").glob("ch*")} == set(done)
 
 
 def test_a_second_release_changes_nothing(student: Path):
