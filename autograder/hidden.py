@@ -113,8 +113,10 @@ class Reference:
             raise HiddenError(f"{self.info.key}, case {case.note!r}: {error}") from None
 
     def pack(self, cases: list[Case]) -> Pack:
-        """Return the pack of these cases; the misconceptions are run when they are asked for. Where one raises, its line
-        is left out: packs are handed to students, and a mistake's line may be the solution's."""
+        """Return the pack of these cases; the misconceptions are run when they are asked for.
+
+        Where one raises, its line is left out: students get packs, and a mistake's line may be the solution's.
+        """
         kept = tuple(cases)
         expected = tuple(self.expected(case) for case in kept)
         tolerances = tuple(self.tolerances(case, right) for case, right in zip(kept, expected))
