@@ -7,6 +7,7 @@ The addresses lead into the student repository that `dlcv release` writes. What 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import importlib.util, os
 if importlib.util.find_spec("dlcv_lab") is None:
     wheel = "{wheel}"
     place = ".." if os.path.exists("../" + wheel) else "{address}"
-    %pip install --quiet {{place}}/{{wheel}}"""
+    %pip install --quiet {{place}}/{{wheel}}{extras}"""
 
 
 class LaunchError(Exception):
@@ -126,20 +127,22 @@ def buttons(places: Places, slug: str, notebook: str) -> str:
     )
 
 
-def add_first_cells(repository: Path, slugs: list[str], wheel: str, places: Places) -> None:
+def add_first_cells(repository: Path, chapters: Mapping[str, Sequence[str]], wheel: str, places: Places) -> None:
     """Let the release notebooks of some chapters install what is missing where a button opens them.
 
     Args:
         repository: the folder of the student repository.
-        slugs: its chapters to change.
+        chapters: slug -> the package's extras that the chapter needs; only these notebooks are changed.
         wheel: path of the course's wheel inside the repository.
         places: nothing is changed where no repository is configured.
     """
     if not places.raw_files:
         return
-    text = _INSTALL.format(wheel=wheel, address=places.raw_files)
-    for path in (path for slug in slugs for path in sorted((repository / slug).glob("*.ipynb"))):
-        nb = nbformat.read(path, as_version=4)
-        first = next(index for index, cell in enumerate(nb.cells) if cell.cell_type == "code")
-        nb.cells.insert(first, new_code_cell(text, id=FIRST_CELL))
-        cache.write(path, (nbformat.writes(nb, version=4) + "\n").encode())
+    for slug, needed in chapters.items():
+        extras = f' "dlcv-lab[{",".join(needed)}]"' if needed else ""
+        text = _INSTALL.format(wheel=wheel, address=places.raw_files, extras=extras)
+        for path in sorted((repository / slug).glob("*.ipynb")):
+            nb = nbformat.read(path, as_version=4)
+            first = next(index for index, cell in enumerate(nb.cells) if cell.cell_type == "code")
+            nb.cells.insert(first, new_code_cell(text, id=FIRST_CELL))
+            cache.write(path, (nbformat.writes(nb, version=4) + "\n").encode())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autograder import cache, content, paths, row_checks, source
 from autograder.exercise import Exercise
+from autograder.extras import extras_of
 from autograder.rows import Row, RowError
 from dlcv_lab.checking.model import ExerciseInfo, Pack
 
@@ -110,6 +111,7 @@ def build_packs(row: Row, progress: Callable[[str], None] = lambda name: None) -
         "chapter": row.key,
         "slug": row.slug,
         "title": row.title,
+        "extras": extras_of(row),
         "version": cache.digest(*versions.values())[:16],
         "versions": versions,
         "notebooks": [

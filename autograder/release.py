@@ -31,6 +31,7 @@ from autograder import (
     wheel,
 )
 from autograder.course import Course
+from autograder.extras import extras_of
 from autograder.rows import Row, load_row, slugs
 
 MANIFEST = ".dlcv/release.json"
@@ -92,7 +93,7 @@ def release(
         _stage_common(rows, stage, to, edition, progress)
         places = book_launch.read(course.root if course else None)
         wheel_path = next(stage.glob("wheels/*.whl")).relative_to(stage).as_posix()
-        book_launch.add_first_cells(stage, [row.slug for row in rows], wheel_path, places)
+        book_launch.add_first_cells(stage, {row.slug: extras_of(row) for row in rows}, wheel_path, places)
         progress("leak test")
         found = leaks.find_leaks(
             [stage], rows, secret=course.secret() if course else b"", skip=[stage / ".dlcv" / "solutions"]

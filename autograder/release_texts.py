@@ -35,8 +35,9 @@ Each notebook explains, asks what you expect, lets you try, and has exercises. I
 
 - `check("name")` says at once whether a function is right, and if not, why.
 - `hint("name")` gives three hints, one at a time. `stuck("name")` writes a text to paste in a forum.
-- `submit("ch03")` runs the saved notebook as the grader will read it, on public cases. The grader draws other, secret
-  cases of the same kinds. What you hand in, the way your course asks for it, are the `.ipynb` files of the chapter.
+- `submit("{first}")` runs the saved notebook as the grader will read it, on public cases. The grader draws other,
+  secret cases of the same kinds. What you hand in, the way your course asks for it, are the `.ipynb` files of the
+  chapter.
 
 On the command line: `dlcv check --all` (all exercises, unofficial), `dlcv progress`, `dlcv next`. Everything works
 offline.
@@ -54,6 +55,12 @@ _EDITIONS = {
 }
 
 
+def extras_in(contents: Sequence[Mapping[str, Any]]) -> str:
+    """Return what stands behind the package's name, such as "[diffusion,vl]", for all that the chapters need."""
+    extras = sorted({extra for chapter in contents for extra in chapter.get("extras", ())})
+    return f"[{','.join(extras)}]" if extras else ""
+
+
 def texts(contents: Sequence[Mapping[str, Any]], edition: str, version: str) -> dict[str, str]:
     """Return file name -> text. `contents` are the chapter.json of all chapters in the repository."""
     lines = []
@@ -66,8 +73,11 @@ def texts(contents: Sequence[Mapping[str, Any]], edition: str, version: str) -> 
             lines.append(f"- [{notebook['title']}]({where}): {exercises}, about {notebook['minutes']} minutes")
         lines.append("")
     return {
-        "README.md": _README.format(edition=_EDITIONS[edition], chapters="\n".join(lines)).rstrip() + "\n",
-        "requirements.txt": f"--find-links wheels\ndlcv-lab=={version}\n",
+        "README.md": _README.format(
+            edition=_EDITIONS[edition], first=contents[0]["chapter"], chapters="\n".join(lines)
+        ).rstrip()
+        + "\n",
+        "requirements.txt": f"--find-links wheels\ndlcv-lab{extras_in(contents)}=={version}\n",
         ".gitignore": ".venv/\n.ipynb_checkpoints/\n__pycache__/\n.dlcv/progress.json\n",
         ".dlcv/edition.json": json.dumps({"edition": edition}) + "\n",
         ".github/workflows/check.yml": _CHECK.read_text(encoding="utf-8"),

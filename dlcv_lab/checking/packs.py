@@ -56,6 +56,7 @@ class Chapter:
     version: str
     notebooks: tuple[Notebook, ...]
     folder: Path
+    extras: tuple[str, ...] = ()  # of the package, such as "vl"
 
     @property
     def exercises(self) -> tuple[str, ...]:
@@ -114,7 +115,8 @@ def _contents(path: Path) -> Chapter:
             )
             for item in raw["notebooks"]
         )
-        return Chapter(raw["chapter"], raw["slug"], raw["title"], raw["version"], notebooks, path.parent)
+        extras = tuple(raw.get("extras", ()))
+        return Chapter(raw["chapter"], raw["slug"], raw["title"], raw["version"], notebooks, path.parent, extras)
     except (ValueError, KeyError, TypeError) as error:
         raise PacksError(f"{path} cannot be read ({error}); {REMEDY}") from None
 

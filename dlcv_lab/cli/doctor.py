@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -104,12 +105,21 @@ def _package(name: str, least: str) -> Finding:
 
 
 def _extras() -> list[Finding]:
+    """Look for the extras; what a chapter that lies here needs must be there, for the others it is only told."""
+    from dlcv_lab.checking import packs
+
+    here: dict[str, tuple[str, ...]] = {}
+    with contextlib.suppress(packs.PacksError):  # told further down
+        here = {chapter.key: chapter.extras for chapter in packs.chapters().values()}
     found = []
     for extra, modules in EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        text = f"without {', '.join(missing)}: some later chapters need it" if missing else "installed"
+        needing = ", ".join(key for key, extras in here.items() if extra in extras)
+        text = (
+            f"without {', '.join(missing)}: {needing or 'some later chapters'} cannot run" if missing else "installed"
+        )
         remedy = f'python -m pip install "dlcv-lab[{extra}]"' if missing else ""
-        found.append(Finding(f"extra [{extra}]", None, text, remedy))
+        found.append(Finding(f"extra [{extra}]", False if missing and needing else None, text, remedy))
     return found
 
 

@@ -58,6 +58,7 @@ def test_every_chapter_can_be_released(tmp_path: Path):
     done = rows.slugs()
     release.release(tmp_path / "student", done)
     assert {place.name for place in (tmp_path / "student").glob("ch*")} == set(done)
+    assert "dlcv-lab[diffusion,vl]==" in (tmp_path / "student" / "requirements.txt").read_text()
 
 
 def test_a_second_release_changes_nothing(student: Path):

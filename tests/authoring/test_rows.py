@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from autograder import row_checks, rows
+from autograder.extras import extras_of
 from autograder.rows import RowError
 
 LESSON = "chapters/ch99_demo/lesson_1.md"
@@ -16,6 +17,17 @@ def test_the_skeleton_has_no_findings(demo):
     assert row_checks.findings(demo) == []
     assert demo.key == "ch99"
     assert [exercise.name for exercise in demo.exercises] == ["box_blur", "unsharp"]
+
+
+@pytest.mark.parametrize(
+    ("line", "extras"),
+    [("", []), ("import timm", ["vl"]), ("import peft", ["diffusion", "vl"]), ("import open_clip, peft", ["vl"]),
+     ("from diffusers import DDIMScheduler", ["diffusion"]), ("from dlcv_lab import show, zoo", ["diffusion", "vl"]),
+     ("import timm\nfrom diffusers import DDIMScheduler", ["diffusion", "vl"])],
+)  # fmt: skip
+def test_the_extras_of_a_chapter_are_read_from_its_imports(demo, edit, line, extras):
+    edit(SOLUTION, "import torch\n", f"import torch\n{line}\n")
+    assert extras_of(rows.load_row("ch99")) == extras
 
 
 def test_a_chapter_is_found_by_number_key_and_slug(demo):

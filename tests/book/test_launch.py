@@ -93,7 +93,7 @@ def cells(repository):
 
 
 def test_the_first_cell_installs_what_is_missing(repository):
-    book_launch.add_first_cells(repository, [SLUG], "wheels/dlcv_lab-1-py3-none-any.whl", GITHUB)
+    book_launch.add_first_cells(repository, {SLUG: ()}, "wheels/dlcv_lab-1-py3-none-any.whl", GITHUB)
     first = cells(repository)[1]
     assert first.id == book_launch.FIRST_CELL
     assert len(first.source.split("\n")) <= 6
@@ -104,13 +104,13 @@ def test_the_first_cell_installs_what_is_missing(repository):
 
 def test_without_a_repository_notebooks_stay_as_they_are(repository):
     before = (repository / SLUG / "lesson_1.ipynb").read_bytes()
-    book_launch.add_first_cells(repository, [SLUG], "wheels/x.whl", Places())
+    book_launch.add_first_cells(repository, {SLUG: ()}, "wheels/x.whl", Places())
     assert (repository / SLUG / "lesson_1.ipynb").read_bytes() == before
 
 
-def run_first_cell(repository, tmp_path, *, there: bool) -> str:
+def run_first_cell(repository, tmp_path, *, there: bool, extras: tuple[str, ...] = ()) -> str:
     """Run the first cell in IPython where dlcv_lab is there or not, and return what pip was asked to install."""
-    book_launch.add_first_cells(repository, [SLUG], "wheels/dlcv_lab-1.whl", GITHUB)
+    book_launch.add_first_cells(repository, {SLUG: extras}, "wheels/dlcv_lab-1.whl", GITHUB)
     script = tmp_path / "run.py"
     script.write_text(
         "import importlib.util, sys, types\n"
@@ -134,6 +134,12 @@ def test_on_colab_the_first_cell_asks_pip_for_the_course_s_own_wheel(repository,
 
 
 @pytest.mark.slow
+def test_the_extras_of_a_chapter_come_with_the_wheel(repository, tmp_path):
+    said = run_first_cell(repository, tmp_path, there=False, extras=("diffusion", "vl"))
+    assert said.strip().endswith('/wheels/dlcv_lab-1.whl "dlcv-lab[diffusion,vl]"')
+
+
+@pytest.mark.slow
 def test_on_a_hub_it_takes_the_wheel_of_the_pulled_repository(repository, tmp_path):
     (repository / "wheels").mkdir()
     (repository / "wheels" / "dlcv_lab-1.whl").touch()
@@ -146,5 +152,5 @@ def test_where_the_package_is_there_it_does_nothing(repository, tmp_path):
 
 
 def test_the_grader_can_read_the_first_cell(repository):
-    book_launch.add_first_cells(repository, [SLUG], "wheels/x.whl", GITHUB)
+    book_launch.add_first_cells(repository, {SLUG: ()}, "wheels/x.whl", GITHUB)
     compile(without_magics(cells(repository)[1].source), "cell", "exec")

@@ -16,6 +16,7 @@ import pytest
 from workflow_tools import ROOT
 
 from autograder.sandbox import advice, levels
+from dlcv_lab.checking import packs
 from dlcv_lab.cli import doctor
 
 
@@ -52,6 +53,17 @@ def test_a_package_that_is_missing(monkeypatch):
     found = doctor._packages()
     assert [finding.ok for finding in found] == [False] * len(doctor.PACKAGES)
     assert all(finding.remedy.startswith("python -m pip install") for finding in found)
+
+
+@pytest.mark.parametrize(("needed", "ok"), [(("vl",), False), (("diffusion",), None), ((), None)])
+def test_an_extra_is_missing_where_a_chapter_that_lies_here_needs_it(monkeypatch, tmp_path, needed, ok):
+    chapter = packs.Chapter("ch16", "ch16_clip", "CLIP", "1", (), tmp_path, needed)
+    monkeypatch.setattr(packs, "chapters", lambda: {"ch16": chapter})
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "open_clip" else real(name))
+    found = the(doctor._extras(), "extra [vl]")
+    assert (found.ok, found.remedy) == (ok, 'python -m pip install "dlcv-lab[vl]"')
+    assert ("ch16 cannot run" in found.text) is (ok is False)
 
 
 @pytest.mark.parametrize("platform", ["linux", "win32"])
