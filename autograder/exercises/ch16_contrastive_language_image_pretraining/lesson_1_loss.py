@@ -20,6 +20,13 @@ def loss_cases(rng: torch.Generator) -> list[Case]:
 
     twice = case("edge", "two texts that are equal", 4, 3, 1.0)
     twice.data["txt"][2] = twice.data["txt"][0]
+    alike = case("edge", "three pairs that look all the same", 3, 4, 1.5)
+    for name in ("img", "txt"):
+        alike.data[name] = F.normalize(alike.data[name][:1].expand(3, 4), dim=1).contiguous()
+    far = case("edge", "a factor of 1000, and a text that points away", 3, 4, math.log(1000.0))
+    far.data["txt"][0], far.data["txt"][1] = -2 * far.data["img"][0], 0.5 * far.data["img"][0]
+    empty = case("edge", "a feature of zeros", 3, 5, 1.0)
+    empty.data["img"][1] = 0
     return [
         case("loss", "5 pairs, CLIP's initial factor", 5, 7, math.log(1 / 0.07)),
         case("loss", "6 pairs in 3 dimensions", 6, 3, 1.2),
@@ -27,11 +34,16 @@ def loss_cases(rng: torch.Generator) -> list[Case]:
         case("edge", "one pair", 1, 4, 2.0),
         twice,
         case("edge", "log_scale = 0", 3, 5, 0.0),
+        alike,
+        far,
+        empty,
     ]
 
 
 def loss_probe(ns, data):
-    """Return the loss and its gradients with respect to both features and log_scale."""
+    """Return the loss and its gradients with respect to both features and log_scale; the loss alone where one is 0."""
+    if not data["img"].any(1).all():
+        return {"loss": ns.clip_loss(data["img"], data["txt"], data["log_scale"])}
     value, grads = probing.gradients(ns.clip_loss, [data["img"], data["txt"], data["log_scale"]])
     names = ("gradient of img", "gradient of txt", "gradient of log_scale")
     return {"loss": value} | dict(zip(names, grads))
@@ -55,15 +67,21 @@ def clip_loss__soft_targets(img, txt, log_scale):
 
 def loss_with_mistake(mistake, img, txt, log_scale):
     dim = 0 if mistake == "wrong axis" else 1
-    u = img if mistake == "no norm" else F.normalize(img, dim=dim)
-    v = txt if mistake == "no norm" else F.normalize(txt, dim=dim)
+    u = img if mistake in ("no norm", "raw images") else F.normalize(img, dim=dim)
+    v = txt if mistake in ("no norm", "raw texts") else F.normalize(txt, dim=dim)
+    if mistake == "no floor":
+        u, v = img / img.norm(dim=1, keepdim=True), txt / txt.norm(dim=1, keepdim=True)
     factor = {"no exp": log_scale, "divides": (-log_scale).exp()}.get(mistake, log_scale.exp())
+    if mistake == "cut off":
+        factor = math.exp(float(log_scale))
     Z = factor * u @ v.T
     own = torch.arange(len(Z))
     reduction = "sum" if mistake == "sums" else "mean"
     rows, columns = (F.cross_entropy(z, own, reduction=reduction) for z in (Z, Z.T))
-    if mistake == "one direction":
-        return rows
+    if mistake == "underflows":
+        return -(Z.softmax(1).diagonal().log().mean() + Z.softmax(0).diagonal().log().mean()) / 2
+    if mistake in ("one direction", "other direction"):
+        return rows if mistake == "one direction" else columns
     return rows + columns if mistake == "no half" else (rows + columns) / 2
 
 
@@ -85,6 +103,30 @@ def clip_loss__wrong_axis(img, txt, log_scale):
 
 def clip_loss__one_direction(img, txt, log_scale):
     return loss_with_mistake("one direction", img, txt, log_scale)
+
+
+def clip_loss__other_direction(img, txt, log_scale):
+    return loss_with_mistake("other direction", img, txt, log_scale)
+
+
+def clip_loss__raw_images(img, txt, log_scale):
+    return loss_with_mistake("raw images", img, txt, log_scale)
+
+
+def clip_loss__raw_texts(img, txt, log_scale):
+    return loss_with_mistake("raw texts", img, txt, log_scale)
+
+
+def clip_loss__no_floor(img, txt, log_scale):
+    return loss_with_mistake("no floor", img, txt, log_scale)
+
+
+def clip_loss__underflows(img, txt, log_scale):
+    return loss_with_mistake("underflows", img, txt, log_scale)
+
+
+def clip_loss__cut_off(img, txt, log_scale):
+    return loss_with_mistake("cut off", img, txt, log_scale)
 
 
 def clip_loss__no_half(img, txt, log_scale):
@@ -130,6 +172,21 @@ LOSS = Exercise(
             "library difference: open_clip's ClipLoss expects normalised features, this function does not get them",
         ),
         mistaken(
+            clip_loss__raw_images,
+            "The texts have length one now, the images do not: normalise the rows of `img`, too.",
+            "student mistake: one side forgotten",
+        ),
+        mistaken(
+            clip_loss__raw_texts,
+            "The images have length one now, the texts do not: normalise the rows of `txt`, too.",
+            "student mistake: one side forgotten",
+        ),
+        mistaken(
+            clip_loss__no_floor,
+            "A feature of zeros becomes 0 / 0, which is NaN. Divide by the length or by 1e-12, whichever is larger.",
+            "library difference: F.normalize has eps, x / x.norm() has not",
+        ),
+        mistaken(
             clip_loss__wrong_axis,
             "You normalise columns. A feature is a row: normalise along axis 1.",
             "student mistake: F.normalize(x, dim=0)",
@@ -138,6 +195,22 @@ LOSS = Exercise(
             clip_loss__one_direction,
             "Images pick their texts, but texts do not pick their images: add the cross-entropy of the transposed Z.",
             "student mistake: one cross-entropy, as in a classifier",
+        ),
+        mistaken(
+            clip_loss__other_direction,
+            "Texts pick their images, but images do not pick their texts: add the cross-entropy of Z itself.",
+            "student mistake: one cross-entropy, along the columns",
+        ),
+        mistaken(
+            clip_loss__underflows,
+            "The logarithm of a softmax is minus infinity where the probability rounds to 0. Use F.cross_entropy or "
+            "F.log_softmax, which never form it.",
+            "card: hidden case, logits stable at a large factor",
+        ),
+        mistaken(
+            clip_loss__cut_off,
+            "`log_scale` gets no gradient: math.exp and .item() leave the graph. It is learned; use log_scale.exp().",
+            "student mistake: math.exp(log_scale)",
         ),
         mistaken(
             clip_loss__no_half,

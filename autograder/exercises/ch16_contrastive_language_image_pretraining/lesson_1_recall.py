@@ -21,6 +21,8 @@ def recall_cases(rng: torch.Generator) -> list[Case]:
         return torch.randint(images, (texts,), generator=rng).tolist()
 
     five = [i for i in range(12) for _ in range(5)]
+    below = case("edge", "all similarities are negative", 10, [i for i in range(10) for _ in range(2)], 1.0)
+    below.data["sim"] -= 9
     shuffled = [five[k] for k in torch.randperm(60, generator=rng).tolist()]
     return [
         case("plain", "40 images, one text each, in order", 40, list(range(40)), 1.5),
@@ -33,6 +35,7 @@ def recall_cases(rng: torch.Generator) -> list[Case]:
             {"sim": torch.zeros(4, 5, dtype=torch.float64), "txt2img": torch.tensor([0, 1, 2, 3, 0]), "ks": [1, 4]},
             "all similarities are equal",
         ),
+        below,
         case("edge", "k is larger than the numbers of images and texts", 6, spread(6, 9), 0.0, ks=(1, 50)),
     ]
 
@@ -83,21 +86,30 @@ def recall_with_mistake(mistake, sim, txt2img, ks):
         own = torch.eye(*sim.shape, dtype=torch.bool)
         txt2img = own.int().argmax(0)
     score = sim[txt2img, torch.arange(sim.shape[1])]
-    ahead = torch.gt if mistake == "ties help" else torch.ge
-    images_ahead = (ahead(sim, score) & ~own).sum(0)
+    ahead = {part: torch.gt if mistake in ("ties help", f"ties help {part}") else torch.ge for part in ("i2t", "t2i")}
+    images_ahead = (ahead["t2i"](sim, score) & ~own).sum(0)
     best = sim.masked_fill(~own, -torch.inf).amax(1, keepdim=True)
     if mistake == "all must be there":
         best = sim.masked_fill(~own, torch.inf).amin(1, keepdim=True)
-    rivals = (ahead(sim, best) & ~own).sum(1)
+    if mistake == "zeros elsewhere":
+        best = (sim * own).amax(1, keepdim=True)
+    rivals = (ahead["i2t"](sim, best) & ~own).sum(1)
+    if mistake == "own texts are rivals":
+        rivals = (sim >= best).sum(1) - 1
     keep = torch.ones(len(sim), dtype=torch.bool) if mistake == "counts the textless" else own.any(1)
     if mistake == "counts the textless":
         rivals = torch.where(own.any(1), rivals, sim.shape[1] + 99)
-    shift = 1 if mistake == "off by one" else 0
+    shift = {"off by one": 1, "one too many": -1}.get(mistake, 0)
     found = {f"i2t_R@{k}": float((rivals[keep] + shift < k).float().mean()) for k in ks}
     found |= {f"t2i_R@{k}": float((images_ahead + shift < k).float().mean()) for k in ks}
     if mistake == "precision":
         order = own.gather(1, sim.argsort(1, descending=True))
         found |= {f"i2t_R@{k}": float((order[:, :k].sum(1) / k)[keep].mean()) for k in ks}
+    if mistake == "first k":
+        best_texts, best_images = sim.argsort(1, descending=True), sim.argsort(0, descending=True)
+        i2t, t2i = own.gather(1, best_texts)[own.any(1)], own.gather(0, best_images)
+        found = {f"i2t_R@{k}": float(i2t[:, :k].any(1).float().mean()) for k in ks}
+        found |= {f"t2i_R@{k}": float(t2i[:k].any(0).float().mean()) for k in ks}
     if mistake == "exchanged":
         found = {("t2i" if key[0] == "i" else "i2t") + key[3:]: value for key, value in found.items()}
     return {key: 100 * value for key, value in found.items()} if mistake == "per cent" else found
@@ -105,6 +117,30 @@ def recall_with_mistake(mistake, sim, txt2img, ks):
 
 def recall_at_k__ties_help(sim, txt2img, ks=(1, 5, 10)):
     return recall_with_mistake("ties help", sim, txt2img, ks)
+
+
+def recall_at_k__ties_help_images(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("ties help i2t", sim, txt2img, ks)
+
+
+def recall_at_k__ties_help_texts(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("ties help t2i", sim, txt2img, ks)
+
+
+def recall_at_k__first_k(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("first k", sim, txt2img, ks)
+
+
+def recall_at_k__zeros_elsewhere(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("zeros elsewhere", sim, txt2img, ks)
+
+
+def recall_at_k__own_texts_are_rivals(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("own texts are rivals", sim, txt2img, ks)
+
+
+def recall_at_k__one_too_many(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("one too many", sim, txt2img, ks)
 
 
 def recall_at_k__one_text_each(sim, txt2img, ks=(1, 5, 10)):
@@ -157,6 +193,38 @@ RECALL = Exercise(
             recall_at_k__ties_help,
             "Your count of rivals uses >. Ties count against you: use >=.",
             "card: hidden case ties -> pessimistic rank; a model that gives one score to all would else be perfect",
+        ),
+        mistaken(
+            recall_at_k__ties_help_images,
+            "From image to text your count of rivals uses >. Ties count against you: use >=.",
+            "student mistake: one of two comparisons",
+        ),
+        mistaken(
+            recall_at_k__ties_help_texts,
+            "From text to image your count of rivals uses >. Ties count against you: use >=.",
+            "student mistake: one of two comparisons",
+        ),
+        mistaken(
+            recall_at_k__first_k,
+            "topk and argsort break ties in some order of their own. Ties count against you: count the rivals that are "
+            "as similar or more.",
+            "student mistake: the first k of a sorted list",
+        ),
+        mistaken(
+            recall_at_k__zeros_elsewhere,
+            "You put 0 where a text is not the image's own, and 0 wins where all similarities are negative. Put minus "
+            "infinity there.",
+            "student mistake: (sim * own).amax(1)",
+        ),
+        mistaken(
+            recall_at_k__own_texts_are_rivals,
+            "An image's other texts are no rivals, not even in a tie. Count texts of OTHER images only.",
+            "student mistake: (sim >= best).sum() - 1",
+        ),
+        mistaken(
+            recall_at_k__one_too_many,
+            "You allow k rivals ahead. A hit among the first k has fewer than k.",
+            "student mistake: <= for <",
         ),
         mistaken(
             recall_at_k__one_text_each,

@@ -100,18 +100,30 @@ def step_with_mistake(mistake, model, images, ids, optimizer, max_scale):
     if mistake == "too early":
         with torch.no_grad():
             model.logit_scale.clamp_(0, top)
-    if mistake != "gradients pile up":
+    if mistake not in ("gradients pile up", "nothing moves"):
         optimizer.zero_grad()
     scale = model.logit_scale.exp() if mistake == "twice exp" else model.logit_scale
     loss = clip_loss(model.encode_image(images), model.encode_text(ids), scale)
     loss.backward()
+    if mistake == "nothing moves":
+        optimizer.zero_grad()
+    if mistake == "between":
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, top)
     optimizer.step()
     if mistake == "after the step":
         with torch.no_grad():
             loss = clip_loss(model.encode_image(images), model.encode_text(ids), model.logit_scale)
-    if mistake not in ("no clamp", "too early"):
+    if mistake == "always 100":
+        top = math.log(100)
+    if mistake == "new parameter":
+        model.logit_scale = torch.nn.Parameter(model.logit_scale.detach().clamp(0, top))
+    elif mistake not in ("no clamp", "too early", "between"):
         with torch.no_grad():
             model.logit_scale.clamp_(None if mistake == "no lower end" else 0, top)
+    if mistake == "after everything":
+        with torch.no_grad():
+            loss = clip_loss(model.encode_image(images), model.encode_text(ids), model.logit_scale)
     return loss if mistake == "tensor" else loss.item()
 
 
@@ -141,6 +153,26 @@ def clip_train_step__twice_exp(model, images, ids, optimizer, *, max_scale=100.0
 
 def clip_train_step__after_the_step(model, images, ids, optimizer, *, max_scale=100.0):
     return step_with_mistake("after the step", model, images, ids, optimizer, max_scale)
+
+
+def clip_train_step__after_everything(model, images, ids, optimizer, *, max_scale=100.0):
+    return step_with_mistake("after everything", model, images, ids, optimizer, max_scale)
+
+
+def clip_train_step__between(model, images, ids, optimizer, *, max_scale=100.0):
+    return step_with_mistake("between", model, images, ids, optimizer, max_scale)
+
+
+def clip_train_step__always_100(model, images, ids, optimizer, *, max_scale=100.0):
+    return step_with_mistake("always 100", model, images, ids, optimizer, max_scale)
+
+
+def clip_train_step__nothing_moves(model, images, ids, optimizer, *, max_scale=100.0):
+    return step_with_mistake("nothing moves", model, images, ids, optimizer, max_scale)
+
+
+def clip_train_step__new_parameter(model, images, ids, optimizer, *, max_scale=100.0):
+    return step_with_mistake("new parameter", model, images, ids, optimizer, max_scale)
 
 
 def clip_train_step__tensor(model, images, ids, optimizer, *, max_scale=100.0):
@@ -178,6 +210,28 @@ STEP = Exercise(
             "card trap: clamped after the step [open_clip_train]",
         ),
         mistaken(
+            clip_train_step__between,
+            "You clamp `logit_scale` before the step, so the step may push it out again. Clamp after it.",
+            "student mistake: the clamp stands between backward and step",
+        ),
+        mistaken(
+            clip_train_step__always_100,
+            "Your upper end is ln 100 whatever the caller says. It is ln(max_scale).",
+            "student mistake: the paper's number in place of the argument",
+        ),
+        mistaken(
+            clip_train_step__new_parameter,
+            "You put a new parameter in the place of `logit_scale`; the optimizer still holds the old one, and the new "
+            "one never learns. Change the old one in place, under no_grad.",
+            "student mistake: model.logit_scale = nn.Parameter(...)",
+        ),
+        mistaken(
+            clip_train_step__nothing_moves,
+            "The weights do not move: there are no gradients when the optimizer steps (cleared after `backward`?), or "
+            "it does not step.",
+            "student mistake: zero_grad between backward and step",
+        ),
+        mistaken(
             clip_train_step__no_log,
             "The upper end is ln(max_scale), since `logit_scale` is a logarithm; e to the power 100 is no limit "
             "at all.",
@@ -200,6 +254,11 @@ STEP = Exercise(
         ),
         mistaken(
             clip_train_step__after_the_step,
+            "You return the loss of the changed model. Return the one that you called backward on.",
+            "student mistake: a second forward pass for the report",
+        ),
+        mistaken(
+            clip_train_step__after_everything,
             "You return the loss of the changed model. Return the one that you called backward on.",
             "student mistake: a second forward pass for the report",
         ),

@@ -66,6 +66,18 @@ def zero_shot_logits__transposed(img, classes, log_scale):
     return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).T
 
 
+def zero_shot_logits__raw_both(img, classes, log_scale):
+    return log_scale.exp() * img @ classes.T
+
+
+def zero_shot_logits__divides(img, classes, log_scale):
+    return F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T / log_scale.exp()
+
+
+def zero_shot_logits__wrong_axis(img, classes, log_scale):
+    return log_scale.exp() * F.normalize(img, dim=0) @ F.normalize(classes, dim=0).T
+
+
 def zero_shot_logits__no_factor(img, classes, log_scale):
     return F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T
 
@@ -80,7 +92,7 @@ def ensemble_cases(rng: torch.Generator) -> list[Case]:
     every = ["a {}.", "there is a big, big {} on the table of my aunt", "{}", "a photo of a {} in the rain"]
     return [
         case("ensemble", "three names, four templates", ["cat", "dog", "a very long name"], every),
-        case("ensemble", "two names, three templates", ["red ring", "blue star"], every[:3]),
+        case("ensemble", "two names, three templates", ["Eiffel Tower", "blue star"], every[:3]),
         case("edge", "one template", ["cat", "dog"], every[1:2]),
         case("edge", "a name with braces", ["{0}", "set {a}"], every[:2]),
         Case("edge", {"names": ["up", "down"], "templates": ["{}", "not {}"], "table": None}, "opposite features"),
@@ -127,14 +139,14 @@ def ensemble_with_mistake(mistake, encode, names, templates):
     for name in names:
         prompts = [template.format(name) for template in (templates[:1] if mistake == "first only" else templates)]
         features = encode(prompts)
-        rows.append((features if mistake == "lengths count" else F.normalize(features, dim=1)).mean(0))
+        rows.append((features if mistake in ("lengths count", "plain mean") else F.normalize(features, dim=1)).mean(0))
     W = torch.stack(rows)
     if mistake == "axes exchanged":
         texts = [template.format(name) for template in templates for name in names]
         W = F.normalize(encode(texts), dim=1).view(len(names), len(templates), -1).mean(1)
-    if mistake == "not at the end":
+    if mistake in ("not at the end", "plain mean"):
         return W
-    W = F.normalize(W, dim=1)
+    W = W / W.norm(dim=1, keepdim=True) if mistake == "no floor" else F.normalize(W, dim=1)
     return W.T if mistake == "columns" else W
 
 
@@ -152,6 +164,14 @@ def ensemble_classifier__axes_exchanged(encode, names, templates):
 
 def ensemble_classifier__not_at_the_end(encode, names, templates):
     return ensemble_with_mistake("not at the end", encode, names, templates)
+
+
+def ensemble_classifier__plain_mean(encode, names, templates):
+    return ensemble_with_mistake("plain mean", encode, names, templates)
+
+
+def ensemble_classifier__no_floor(encode, names, templates):
+    return ensemble_with_mistake("no floor", encode, names, templates)
 
 
 def ensemble_classifier__columns(encode, names, templates):
@@ -198,6 +218,21 @@ LOGITS = Exercise(
             zero_shot_logits__raw_images,
             "The image features have lengths of their own: bring their rows to length one, too.",
             "library difference: open_clip's encode_image does not normalise unless asked",
+        ),
+        mistaken(
+            zero_shot_logits__raw_both,
+            "These are dot products. For cosines bring the rows of `img` and of `classes` to length one.",
+            "library difference: open_clip's features come with lengths of their own",
+        ),
+        mistaken(
+            zero_shot_logits__divides,
+            "You divide by exp(log_scale). CLIP multiplies by it.",
+            "paper: ALIGN divides by a temperature, CLIP multiplies by exp(t)",
+        ),
+        mistaken(
+            zero_shot_logits__wrong_axis,
+            "You normalise columns. A feature is a row: normalise along axis 1.",
+            "student mistake: F.normalize(x, dim=0)",
         ),
         mistaken(
             zero_shot_logits__transposed,
@@ -249,6 +284,18 @@ ENSEMBLE = Exercise(
             ensemble_classifier__not_at_the_end,
             "The mean of unit vectors is shorter than one. Bring it to length one again.",
             "card: normalise, average, normalise",
+            ensemble_with_mistake,
+        ),
+        mistaken(
+            ensemble_classifier__plain_mean,
+            "You average the features as they come. Bring each to length one first, and their mean at the end.",
+            "card: normalise, average, normalise",
+            ensemble_with_mistake,
+        ),
+        mistaken(
+            ensemble_classifier__no_floor,
+            "Where prompts point in opposite directions their mean is 0, and 0 / 0 is NaN. F.normalize leaves it at 0.",
+            "card: hidden case, opposite embeddings",
             ensemble_with_mistake,
         ),
         mistaken(
