@@ -329,6 +329,8 @@ CLAIMS = [
         "120 steps, learning rate 5e-3, batches of 16 and 128 of 3000 clean pairs.",
         "mean accuracy of the sigmoid at batch 16 at least that of the softmax minus .02",
         lambda v: mean(v["sigmoid, batch 16"]) >= mean(v["softmax, batch 16"]) - 0.02,
+        "Not for want of steps, nor for the bias: with 600 steps it is behind, too (.50 and .53 against .66 and "
+        ".71, seeds 0 and 1), and with a bias that starts at -3 as with one at -10.",
     ),
     measured(
         "lit-order", ("lit",), "Lu 70.1, Uu 57.2, uu 50.6 on ImageNet: a locked pretrained eye is best",
@@ -345,6 +347,8 @@ CLAIMS = [
         "small towers.",
         "mean accuracy ShareLock > LiT > CLIP from scratch",
         lambda v: mean(v["ShareLock"]) > mean(v["LiT"]) > mean(v["CLIP from scratch"]),
+        "The names of the test stand in the captions, so nothing has to be carried over, and the small gpt's "
+        "states are worse words than random vectors: .35 (last token) and .38 (mean) against .42 on plain names.",
     ),
     measured(
         "words-no-picture-taught", ("exclusive_splits", "sharelock"),
@@ -353,6 +357,8 @@ CLAIMS = [
         "Captions without any synonym; class names of synonyms only; 300 steps of the head.",
         "mean accuracy on synonyms at least 3 times chance for the last token, at most 1.5 times for random words",
         lambda v: mean(v["last, synonyms"]) >= 3 / 64 and mean(v["random, synonyms"]) <= 1.5 / 64,
+        "The last token of these captions is the full stop. Without it the last token reaches .047 and .037 (seeds "
+        "0 and 1), as much as the mean of tokens; the gpt is tiny.",
     ),
     measured(
         "last-token", ("decoder_lm_features",), "The last token of a decoder is a better text feature than "
@@ -360,6 +366,8 @@ CLAIMS = [
         "ruthardt2024better; slide 'Decoder representations are actually really good'", language,
         "As above.", "mean accuracy on synonyms: last token > mean of tokens > random words",
         lambda v: mean(v["last, synonyms"]) > mean(v["mean, synonyms"]) > mean(v["random, synonyms"]),
+        "The last token of these captions is the full stop. Without it the last token is ahead of the mean (.047 "
+        "and .037 against .040 and .023, seeds 0 and 1), by no more than the spread.",
     ),
     measured(
         "align-scale", ("align",), "Light filters help, and four times the data makes up for noise",
@@ -386,6 +394,9 @@ CLAIMS = [
         "xu2024demystifying; slide 'DEMYSTIFYING CLIP DATA'", crawled, WEB + " t = 60 texts an entry.",
         "mean accuracy on the four rarest shapes at least .05 above an unbalanced choice of equal size",
         lambda v: mean(v["balanced, rare shapes"]) >= mean(v["unbalanced, rare shapes"]) + 0.05,
+        "Balance gives the four rare shapes 1.5 to 1.8 times as many captions, but nearly half of what it keeps "
+        "does not fit its picture, as before (54 %), and after 160 steps all is near .1: a gain of .02 is within "
+        "the spread.",
     ),
     measured(
         "mmc4-assignment", ("mmc4",), "A linear assignment places pictures better than each one's favourite sentence",

@@ -45,7 +45,8 @@ def grad_cache_step(
     a float. The last chunk may be smaller. (Gao et al. 2021, GradCache; Pham et al. 2023, BASIC.)
 
     Three passes: features of all chunks without a graph; loss and its gradient with respect to the features; each chunk
-    once more with a graph, into which its share of that gradient is fed by `features.backward(gradient)`.
+    once more with a graph, into which its share of that gradient is fed by `features.backward(gradient)` before the
+    next chunk begins.
     """
     ### BEGIN SOLUTION
     with torch.no_grad():
@@ -132,8 +133,9 @@ def exclusive_split(
 
     A caption goes to the test side if it names a word of `held_out`, or one of that word's `synonyms` (a word may have
     none there). A name is found in any case ("Ring", "ring"), as a whole word: neither a letter, a digit, an underscore
-    nor a hyphen stands directly before or behind it; a plural "s" may follow ("rings"). "ring" is not in "spring" and
-    not in "ring-road". Names may have several words. All other captions go to the training side; the order stays.
+    nor a hyphen stands directly before or behind it; a plural "s" may follow ("rings"), no other ending. "ring" is not
+    in "spring" and not in "ring-road". Names may have several words. All other captions go to the training side; the
+    order stays.
     """
     ### BEGIN SOLUTION
     names = [name for word in held_out for name in (word, *synonyms.get(word, []))]
