@@ -65,7 +65,8 @@ def make_pairs(prompts: list[str], anchor: str, target: str) -> list[tuple[str, 
 
     The target prompt is the anchor prompt with every occurrence of the anchor replaced by the target. Only whole words
     count, in small or capital letters ("art" is not in "party", but in "Art, please"); prompts that do not name the
-    anchor are left out. Both may consist of several words and of any characters.
+    anchor are left out. Both may consist of several words and of any characters. The target goes in as it is given,
+    and the rest of the prompt keeps its letters.
     """
     ### BEGIN SOLUTION
     word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.IGNORECASE)
@@ -76,7 +77,7 @@ def make_pairs(prompts: list[str], anchor: str, target: str) -> list[tuple[str, 
 def trainable_names(unet: nn.Module, part: str) -> list[str]:
     """Return the names of the parameters that a method trains, in the order of `unet.named_parameters()`.
 
-    - "kv" (Ablating Concepts): the weights of `to_k` and `to_v` in every cross-attention.
+    - "kv" (Ablating Concepts): the weights of the layers `to_k` and `to_v` in every cross-attention (no biases there).
     - "esd-x": weights and biases of every `nn.Linear` and `nn.Conv2d` inside a cross-attention.
     - "esd-u": weights and biases of every `nn.Linear` and `nn.Conv2d` outside all cross-attentions.
 
@@ -112,8 +113,8 @@ def ablation_loss(
 
     Mean over all elements of the squared difference between `unet(x_t, t, target).sample` and
     `unet(x_t, t, anchor).sample` (Kumari et al., ICCV 2023, equation 5). Both come from the same network that is being
-    trained; no gradient flows through the anchor's prediction, which is the label. `target` and `anchor` are text
-    states.
+    trained; no gradient flows through the anchor's prediction, which is the label. The network is left as it is: no
+    `backward` in here, and no parameter frozen or set free. `target` and `anchor` are text states.
     """
     ### BEGIN SOLUTION
     with torch.no_grad():

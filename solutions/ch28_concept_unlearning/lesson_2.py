@@ -107,7 +107,8 @@ def concept_mask(
 
     `probabilities` holds one tensor per cross-attention; only those with size * size places count, in rows from the
     top. Average each over its heads and over the token positions `words`; average the layers; stretch every picture of
-    the batch on its own to 0..1, (a - min) / (max - min + 1e-8); 1.0 where the result is at least `threshold`.
+    the batch on its own to 0..1, (a - min) / (max - min + 1e-8); 1.0 where the result is at least `threshold`, in the
+    dtype of the probabilities.
     """
     ### BEGIN SOLUTION
     maps = [p[..., words].mean((1, 3)) for p in probabilities if p.shape[2] == size * size]
@@ -151,8 +152,9 @@ def attack_step(
 
     Put the K vectors of `prompt` in place of the text states at positions first .. first + K - 1 of every example (a
     copy: `states` stays as it is), take the mean squared error of `unet(x_t, t, attacked).sample` against `wanted`,
-    and step the `optimizer`, which holds `prompt` alone. No gradient is left at the parameters of `unet`, and a
-    gradient that `prompt` holds from before does not count. Return the loss before the step, as a float.
+    and step the `optimizer`, which holds `prompt` alone. No gradient is left at the parameters of `unet`, which can
+    learn afterwards as before (`requires_grad` stays), and a gradient that `prompt` holds from before does not count.
+    Return the loss before the step, as a Python float.
 
     Raises:
         ValueError: the vectors reach beyond the last position.

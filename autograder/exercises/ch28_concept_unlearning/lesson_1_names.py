@@ -88,18 +88,21 @@ def names_with_mistake(mistake, unet, part):
         if mistake == "silent":
             return []
         raise ValueError(part)
+    if mistake == "exchanged":
+        part = {"esd-x": "esd-u", "esd-u": "esd-x"}.get(part, part)
+    layers = ("to_q", "to_k", "to_v") if mistake == "queries" else ("to_k", "to_v")
     kinds = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm) if mistake == "norms" else (nn.Linear, nn.Conv2d)
     kinds = nn.Linear if mistake == "no convolutions" else kinds
     found = []
     for name, module in unet.named_modules():
         path = name.split(".")
         cross = "attn2" in (name if mistake == "part of a name" else path)
-        if mistake == "self-attention too":
+        if mistake == "self-attention too" or (mistake == "keys of all" and part == "kv"):
             cross = cross or "attn1" in path
         if not isinstance(module, kinds) or (cross if part == "esd-u" and mistake != "everything" else False):
             continue
         if (part != "esd-u" and not cross) or (
-            (part == "kv" or (part == "esd-x" and mistake == "strict")) and path[-1] not in ("to_k", "to_v")
+            (part == "kv" or (part == "esd-x" and mistake == "strict")) and path[-1] not in layers
         ):
             continue
         leaves = [leaf for leaf, _ in module.named_parameters() if leaf == "weight" or mistake != "no biases"]
@@ -113,6 +116,27 @@ def trainable_names__part_of_a_name(unet, part):
 
 def trainable_names__self_attention_too(unet, part):
     return names_with_mistake("self-attention too", unet, part)
+
+
+def trainable_names__keys_of_all(unet, part):
+    return names_with_mistake("keys of all", unet, part)
+
+
+def trainable_names__queries(unet, part):
+    return names_with_mistake("queries", unet, part)
+
+
+def trainable_names__exchanged(unet, part):
+    return names_with_mistake("exchanged", unet, part)
+
+
+def trainable_names__names_alone(unet, part):
+    if part not in ("kv", "esd-x", "esd-u"):
+        raise ValueError(part)
+    names = [name for name, _ in unet.named_parameters()]
+    if part == "kv":
+        return [name for name in names if "attn2" in name and ("to_k" in name or "to_v" in name)]
+    return [name for name in names if ("attn2" in name) == (part == "esd-x")]
 
 
 def trainable_names__norms(unet, part):
@@ -166,6 +190,28 @@ NAMES = Exercise(
             trainable_names__self_attention_too,
             "You count attn1 as a cross-attention. attn1 is self-attention: its keys come from the picture.",
             "student mistake: every attention reads the prompt",
+        ),
+        mistaken(
+            trainable_names__keys_of_all,
+            "Your kv holds keys and values of attn1. That is self-attention: its keys come from the picture.",
+            "student mistake: every to_k taken",
+        ),
+        mistaken(
+            trainable_names__queries,
+            "Your kv holds to_q. Queries come from the picture; only keys and values are made of words.",
+            "student mistake: all three projections",
+        ),
+        mistaken(
+            trainable_names__exchanged,
+            "Your esd-x and esd-u are exchanged: x is the cross-attention, u everything outside.",
+            "student mistake: the two letters",
+        ),
+        Misconception(
+            name="names_alone",
+            code=(trainable_names__names_alone,),
+            hint="You choose by letters in the name, so norms come along, and attn20. Ask each module for its type, "
+            "and split its name at the dots.",
+            source_of="first reader: the shortest solution that people write",
         ),
         mistaken(
             trainable_names__norms,

@@ -24,8 +24,9 @@ def pairs_cases(rng: torch.Generator) -> list[Case]:
         case("words", "twice in one prompt", ["a cat and a cat", "cats"], "cat", "grumpy cat"),
         case("words", "several words", ["a round shape on blue", "round and shape"], "round shape", "ring"),
         case("edge", "part of a longer word", [f"a {colour} ring", "a string of rings", "ringing"], "ring", "circle"),
-        case("edge", "capital letters", ["Art, please", "party ART", "martial"], "art", "Sketch"),
-        case("edge", "special characters", ["a c++ logo", "c+ logo", "abc++"], "c++", r"\1"),
+        case("edge", "capital letters", ["Art, please", "A party with ART", "martial"], "art", "sketch"),
+        case("edge", "special characters", ["a c++ logo", "c+ logo", "abc++"], "c++", "plus"),
+        case("edge", "a target that looks like a group", [f"a {colour} logo", "logos"], "logo", r"\1"),
     ]
 
 
@@ -81,6 +82,38 @@ def make_pairs__case_counts(prompts, anchor, target):
     return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]
 
 
+def make_pairs__lowers(prompts, anchor, target):
+    word = re.compile(rf"(?<!\w){re.escape(anchor.lower())}(?!\w)")
+    lower = [prompt.lower() for prompt in prompts]
+    return [(prompt, word.sub(lambda _: target, low)) for prompt, low in zip(prompts, lower) if word.search(low)]
+
+
+def make_pairs__copies_capitals(prompts, anchor, target):
+    word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.I)
+
+    def same_case(found):
+        if found[0].isupper() and len(found[0]) > 1:
+            return target.upper()
+        return target.capitalize() if found[0][:1].isupper() else target
+
+    return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if word.search(prompt)]
+
+
+def make_pairs__word_boundary(prompts, anchor, target):
+    word = re.compile(rf"\b{re.escape(anchor)}\b", re.I)
+    return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]
+
+
+def make_pairs__not_escaped(prompts, anchor, target):
+    word = re.compile(rf"(?<!\w){anchor}(?!\w)", re.I)
+    return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]
+
+
+def make_pairs__template(prompts, anchor, target):
+    word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.I)
+    return [(prompt, word.sub(target, prompt)) for prompt in prompts if word.search(prompt)]
+
+
 def make_pairs__target_first(prompts, anchor, target):
     word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.I)
     return [(word.sub(lambda _: target, prompt), prompt) for prompt in prompts if word.search(prompt)]
@@ -117,6 +150,34 @@ PAIRS = Exercise(
             name="case_counts", code=(make_pairs__case_counts,),
             hint="'Art' and 'ART' are the anchor as well as 'art'. Ignore the case when you look for it.",
             source_of="student mistake: the tokenizer lowers the text, the search does not",
+        ),
+        Misconception(
+            name="lowers", code=(make_pairs__lowers,),
+            hint="You put the whole prompt in small letters. Only the search ignores the case; the rest of the text "
+            "stays as it is.",
+            source_of="first reader: no case told it from the right answer",
+        ),
+        Misconception(
+            name="copies_capitals", code=(make_pairs__copies_capitals,),
+            hint="You give the target the capitals of the word that it replaces. It goes in as it was given.",
+            source_of="first reader: no case told it from the right answer",
+        ),
+        Misconception(
+            name="word_boundary", code=(make_pairs__word_boundary,),
+            hint="\\b is a place with a word character on one side, and 'c++ ' ends without one. Ask for no word "
+            "character before and none behind: (?<!\\w) and (?!\\w).",
+            source_of="student mistake: the usual recipe for whole words",
+        ),
+        Misconception(
+            name="not_escaped", code=(make_pairs__not_escaped,),
+            hint="The anchor's own characters, such as the + of 'c++', mean something in your expression. Use "
+            "re.escape.",
+            source_of="student mistake: a word put into an expression as it is",
+        ),
+        Misconception(
+            name="template", code=(make_pairs__template,),
+            hint="re.sub reads \\1 in the target as a group. Give it a function: lambda _: target.",
+            source_of="library difference: the second argument of re.sub is a template",
         ),
         Misconception(
             name="target_first", code=(make_pairs__target_first,),

@@ -30,6 +30,7 @@ def report_cases(rng: torch.Generator) -> list[Case]:
         other = other_before.clone()
         other[:after] = asked[:after]
         other[after:before] = (asked[after:before] + 2) % 6
+        other[after : (after + before + 1) // 2] = -1  # some of what was lost is nothing that one can name
         data = {
             "direct": labels(16, target, direct), "paraphrase": labels(10, target, paraphrase), "other": other,
             "other_before": other_before, "asked": asked, "target": target,
@@ -117,11 +118,23 @@ def wilson_interval__not_shrunk(k, n, *, z=1.96):
     return max(0.0, p - half), min(1.0, p + half)
 
 
+def wilson_interval__always_95(k, n, *, z=1.96):
+    p, z = k / n, 1.96
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (p + z * z / (2 * n) - half) / (1 + z * z / n), (p + z * z / (2 * n) + half) / (1 + z * z / n)
+
+
 def report_with_mistake(mistake, direct, paraphrase, other, other_before, asked, target):
-    if mistake == "drops unsure":
+    if mistake in ("drops unsure", "drops all unsure"):
         direct, paraphrase = direct[direct >= 0], paraphrase[paraphrase >= 0]
+    if mistake in ("drops unsure others", "drops all unsure"):
+        other, asked_after = other[other >= 0], asked[other >= 0]
+        other_before, asked_before = other_before[other_before >= 0], asked[other_before >= 0]
+    else:
+        asked_after = asked_before = asked
     d, p = ((x == target).float().mean().item() for x in (direct, paraphrase))
-    after, before = ((x == asked).float().mean().item() for x in (other, other_before))
+    pairs = ((other, asked_after), (other_before, asked_before))
+    after, before = ((x == y).float().mean().item() for x, y in pairs)
     if mistake == "agreement":
         after, before = (other == other_before).float().mean().item(), 1.0
     if mistake == "absolute":
@@ -131,6 +144,8 @@ def report_with_mistake(mistake, direct, paraphrase, other, other_before, asked,
     score = 3 / sum(1 / x for x in parts) if min(parts) > 0 else 0.0
     if mistake == "arithmetic":
         score = sum(parts) / 3
+    if mistake == "geometric":
+        score = math.prod(parts) ** (1 / 3)
     if mistake == "erased shares":
         d, p = 1 - d, 1 - p
     return {"direct": d, "paraphrase": p, "locality": locality, "score": score}
@@ -138,6 +153,18 @@ def report_with_mistake(mistake, direct, paraphrase, other, other_before, asked,
 
 def erase_report__drops_unsure(*labels, target):
     return report_with_mistake("drops unsure", *labels, target)
+
+
+def erase_report__drops_unsure_others(*labels, target):
+    return report_with_mistake("drops unsure others", *labels, target)
+
+
+def erase_report__drops_all_unsure(*labels, target):
+    return report_with_mistake("drops all unsure", *labels, target)
+
+
+def erase_report__geometric(*labels, target):
+    return report_with_mistake("geometric", *labels, target)
 
 
 def erase_report__agreement(*labels, target):
@@ -200,6 +227,28 @@ REPORT = Exercise(
             "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture shows no "
             "target, and is no success for locality either.",
             "card: hidden case, a judge that is confident of neither class",
+        ),
+        mistaken(
+            erase_report__drops_unsure_others,
+            "You leave out the pictures of other concepts on which the judge is unsure (-1). They count, as wrong: "
+            "a blurred circle is a circle lost.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            erase_report__drops_all_unsure,
+            "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture shows no "
+            "target, and is no success for locality either.",
+            "student mistake: a filter in front of everything",
+        ),
+        mistaken(
+            wilson_interval__always_95,
+            "Your interval is the same for every z. Use the argument, not 1.96.",
+            "student mistake: a default written into the formula",
+        ),
+        mistaken(
+            erase_report__geometric,
+            "Your score is the geometric mean, a root of a product. The harmonic mean is 3 / (1/a + 1/b + 1/c).",
+            "student mistake: one mean for another",
         ),
         mistaken(
             erase_report__agreement,

@@ -3,8 +3,10 @@
 from autograder.exercise import Question
 from autograder.exercises.ch28_concept_unlearning.lesson_2_attack import ATTACK
 from autograder.exercises.ch28_concept_unlearning.lesson_2_eraser import ERASER
-from autograder.exercises.ch28_concept_unlearning.lesson_2_local import LOCAL, MASK
-from autograder.exercises.ch28_concept_unlearning.lesson_2_rows import RESTEER, SLD
+from autograder.exercises.ch28_concept_unlearning.lesson_2_local import LOCAL
+from autograder.exercises.ch28_concept_unlearning.lesson_2_mask import MASK
+from autograder.exercises.ch28_concept_unlearning.lesson_2_resteer import RESTEER
+from autograder.exercises.ch28_concept_unlearning.lesson_2_rows import SLD
 from autograder.exercises.ch28_concept_unlearning.lesson_2_uce import UCE
 
 EXERCISES = [ERASER, MASK, LOCAL, ATTACK, UCE, RESTEER, SLD]

@@ -38,6 +38,7 @@ def attack_probe(ns, data):
         def __init__(self, weight):
             super().__init__()
             self.weight = nn.Parameter(weight.clone())
+            self.frozen = nn.Parameter(torch.zeros(1), requires_grad=False)
 
         def forward(self, sample, timestep, encoder_hidden_states, **_):
             shift = torch.einsum("bnd,ndc->bc", encoder_hidden_states, self.weight)[:, :, None, None]
@@ -50,11 +51,12 @@ def attack_probe(ns, data):
     arguments = (data["x"], data["t"], states, prompt, data["first"], data["wanted"], optimizer)
     losses = [ns.attack_step(net, *arguments) for _ in range(data["steps"])]
     return {
-        "losses": [float(loss) for loss in losses],
+        "losses": [loss if type(loss) is float else f"a {type(loss).__name__}" for loss in losses],
         "prompt": prompt.detach().clone(),
         "states are unchanged": bool((states == data["states"]).all()),
         "network has gradients": net.weight.grad is not None,
         "network is unchanged": bool((net.weight == data["weight"]).all()),
+        "parts that can learn": [name for name, p in net.named_parameters() if p.requires_grad],
     }
 
 
@@ -85,19 +87,28 @@ def attack_step__backward_inputs(unet, x_t, t, states, prompt, first, wanted, op
 
 
 def attack_with_mistake(mistake, unet, x_t, t, states, prompt, first, wanted, optimizer):
-    if first + len(prompt) > states.shape[1]:
+    K, end = len(prompt), states.shape[1]
+    if first + K > end - (mistake == "too strict") and mistake != "silent":
         raise ValueError("too many vectors")
-    K = len(prompt)
+    if mistake in ("freezes", "frees"):
+        unet.requires_grad_(False)
     attacked = states.clone()
     start = first + 1 if mistake == "shifted" and first + 1 + K <= states.shape[1] else first
     if mistake == "added":
         attacked[:, start : start + K] += prompt
     elif mistake == "first example":
         attacked[0, start : start + K] = prompt
+    elif mistake in ("inserted", "appended"):
+        place = first if mistake == "inserted" else end - K
+        attacked = torch.cat([states[:, :place], prompt.expand(len(states), -1, -1), states[:, place:]], 1)[:, :end]
     else:
         attacked[:, start : start + K] = prompt
     reduction = "sum" if mistake == "sum" else "mean"
     loss = F.mse_loss(unet(x_t, t, attacked).sample, wanted, reduction=reduction)
+    if mistake == "absolute":
+        loss = F.l1_loss(unet(x_t, t, attacked).sample, wanted)
+    if mistake == "negated":
+        loss = -loss
     if mistake == "away":
         prompt.grad = -torch.autograd.grad(loss, prompt)[0]
     elif mistake == "network too":
@@ -110,7 +121,52 @@ def attack_with_mistake(mistake, unet, x_t, t, states, prompt, first, wanted, op
     if mistake == "in place":
         states[:] = attacked.detach()
     optimizer.step()
-    return loss.item()
+    if mistake == "frees":
+        unet.requires_grad_(True)
+    if mistake == "loss afterwards":
+        attacked = torch.cat([states[:, :first], prompt.expand(len(states), -1, -1), states[:, first + K :]], 1)
+        loss = F.mse_loss(unet(x_t, t, attacked).sample, wanted)
+    return loss.detach() if mistake == "tensor" else loss.item()
+
+
+def attack_step__freezes(*args):
+    return attack_with_mistake("freezes", *args)
+
+
+def attack_step__frees(*args):
+    return attack_with_mistake("frees", *args)
+
+
+def attack_step__tensor(*args):
+    return attack_with_mistake("tensor", *args)
+
+
+def attack_step__loss_afterwards(*args):
+    return attack_with_mistake("loss afterwards", *args)
+
+
+def attack_step__negated(*args):
+    return attack_with_mistake("negated", *args)
+
+
+def attack_step__inserted(*args):
+    return attack_with_mistake("inserted", *args)
+
+
+def attack_step__appended(*args):
+    return attack_with_mistake("appended", *args)
+
+
+def attack_step__absolute(*args):
+    return attack_with_mistake("absolute", *args)
+
+
+def attack_step__silent(*args):
+    return attack_with_mistake("silent", *args)
+
+
+def attack_step__too_strict(*args):
+    return attack_with_mistake("too strict", *args)
 
 
 def attack_step__in_place(*args):
@@ -202,6 +258,57 @@ ATTACK = Exercise(
             attack_step__sum,
             "Your loss is a sum. Take the mean.",
             "student mistake: reduction",
+        ),
+        mistaken(
+            attack_step__freezes,
+            "You freeze the network and leave it so. The eraser could not learn afterwards: ask autograd for the "
+            "gradient at `prompt` alone, and leave requires_grad as it is.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            attack_step__frees,
+            "You set requires_grad of the whole network back to True, and so free what was frozen. Leave it as it is.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            attack_step__tensor,
+            "You return a tensor. loss.item() gives the number, and lets the graph go.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            attack_step__loss_afterwards,
+            "You return the loss after the step. Return the one before, from which the step was computed.",
+            "student mistake: a second pass for the report",
+        ),
+        mistaken(
+            attack_step__negated,
+            "Your loss is negative, so the prompt moves away from `wanted`. The attack makes the error SMALLER.",
+            "student mistake: gradient ascent, as in attacks on classifiers",
+        ),
+        mistaken(
+            attack_step__inserted,
+            "You insert the vectors and move the rest to the right. They take the PLACE of K states.",
+            "student mistake: insertion for replacement",
+        ),
+        mistaken(
+            attack_step__appended,
+            "Your vectors stand at the end. They begin at position `first`.",
+            "student mistake: an argument that is not used",
+        ),
+        mistaken(
+            attack_step__absolute,
+            "You take absolute differences. The loss is a mean of squares.",
+            "student mistake: L1 for L2",
+        ),
+        mistaken(
+            attack_step__silent,
+            "Vectors that reach beyond the last position must raise a ValueError, before anything else happens.",
+            "student mistake: no check of an argument",
+        ),
+        mistaken(
+            attack_step__too_strict,
+            "You refuse a prompt that ends at the last position. first + K may be as large as the number of positions.",
+            "student mistake: one off",
         ),
     ),
     hints=(

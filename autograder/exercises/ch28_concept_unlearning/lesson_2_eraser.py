@@ -1,10 +1,10 @@
 """Chapter 28, notebook 2: cases, probe and variants of Receler's eraser."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercises.ch28_concept_unlearning import lesson_2_eraser_variants as variants
 from dlcv_lab.checking.model import Case
 
 
@@ -16,17 +16,20 @@ def eraser_cases(rng: torch.Generator) -> list[Case]:
             return torch.randn(*shape, generator=rng, dtype=dtype)
 
         data = {
-            "ask": ask, "dim": dim, "rank": rank, "h": draw(B, 5, dim), "states": draw(B, 3, 4),
+            "ask": ask, "dim": dim, "rank": rank, "h": draw(B, 5, dim), "states": draw(B, 3, 4), "more": 0,
             "weights": [draw(rank, dim), draw(rank), draw(dim, rank), draw(dim)],
         }  # fmt: skip
         return Case(group, data, note)
 
+    wide = case("wrapper", "wrapped", "an attention that reads more features than it returns", 4, 2)
+    wide.data["more"] = 2
     return [
         case("eraser", "start", "before training", 6, 2),
         case("eraser", "output", "with weights", 5, 3),
         case("eraser", "output", "one example, rank above the width, float64", 3, 4, 1, torch.float64),
         case("wrapper", "wrapped", "behind an attention", 6, 2),
         case("wrapper", "wrapped", "one example", 4, 1, 1),
+        wide,
         case("wrapper", "off", "switched off", 6, 2),
         case("wrapper", "keywords", "called with keywords, as diffusers does", 5, 2),
     ]
@@ -38,7 +41,7 @@ def eraser_probe(ns, data):
     class Attention(nn.Module):
         def __init__(self, dim):
             super().__init__()
-            self.to_q, self.to_k = nn.Linear(dim, dim, bias=False), nn.Linear(4, dim, bias=False)
+            self.to_q, self.to_k = nn.Linear(dim + data["more"], dim, bias=False), nn.Linear(4, dim, bias=False)
             for k, p in enumerate(self.parameters()):
                 p.data = torch.cos(torch.arange(p.numel(), dtype=torch.float64) + k).view(p.shape)
 
@@ -57,165 +60,41 @@ def eraser_probe(ns, data):
     if data["ask"] == "start":
         eraser = ns.Eraser(data["dim"], data["rank"]).to(h.dtype)
         shapes = {name: list(p.shape) for name, p in eraser.named_parameters()}
-        moving = bool(eraser.down.weight.abs().max() > 0)
-        return {"parameters": shapes, "output": eraser(h), "down is not zero": moving}
+        moving = [bool(p.abs().max() > 0) for p in (eraser.down.weight, eraser.down.bias)]
+        return {"parameters": shapes, "output": eraser(h), "down's weight and bias are not zero": moving}
     if data["ask"] == "output":
         eraser = ns.Eraser(data["dim"], data["rank"])
         fill(eraser)
         return eraser(h)
-    layer = ns.AttnWithEraser(Attention(data["dim"]), data["rank"]).to(h.dtype)
-    before = layer(h, data["states"])
+    given = Attention(data["dim"])
+    layer = ns.AttnWithEraser(given, data["rank"]).to(h.dtype)
+    h = torch.cat([h, h[..., : data["more"]]], -1).requires_grad_()
+    before = layer(h, data["states"]).detach()
     fill(layer.eraser)
     if data["ask"] == "keywords":
         return layer(h, encoder_hidden_states=data["states"], attention_mask=None, scale=0.5)
     if data["ask"] == "off":
         layer.enabled = False
-        return {"output": layer(h, data["states"]), "attention alone": layer.attention(h, data["states"])}
+        y = layer(h, data["states"])
+        last = "None" if layer.last is None else layer.last
+        return {"output": y, "attention alone": layer.attention(h, data["states"]), "last of the pass before": last}
     y = layer(h, data["states"])
-    (gradient,) = torch.autograd.grad(layer.last.square().sum(), [layer.eraser.down.weight])
-    return {"before training": before, "output": y, "last": layer.last, "gradient of last": gradient}
-
-
-class Eraser__sequential(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down = nn.Linear(dim, rank)
-        self.up = nn.Linear(rank, dim)
-        self.up.weight.data.zero_()
-        self.up.bias.data.zero_()
-        self.gelu = nn.GELU()
-
-    def forward(self, h):
-        for layer in (self.down, self.gelu, self.up):
-            h = layer(h)
-        return h
-
-
-class AttnWithEraser__branches(nn.Module):
-    def __init__(self, attention, rank):
-        super().__init__()
-        self.attention, self.enabled, self.last = attention, True, None
-        self.eraser = Eraser(len(attention.to_q.weight), rank)
-
-    def forward(self, *args, **kwargs):
-        out = self.attention(*args, **kwargs)
-        if self.enabled:
-            self.last = self.eraser(out)
-            out = out + self.last
-        return out
-
-
-class Eraser__by_hand(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        with torch.no_grad():
-            for p in self.up.parameters():
-                p.fill_(0)
-
-    def forward(self, h):
-        z = torch.einsum("bnd,rd->bnr", h, self.down.weight) + self.down.bias
-        z = 0.5 * z * (1 + torch.erf(z / 2**0.5))
-        return torch.einsum("bnr,dr->bnd", z, self.up.weight) + self.up.bias
-
-
-class Eraser__small_start(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-
-    def forward(self, h):
-        return self.up(F.gelu(self.down(h)))
-
-
-class Eraser__bias_left(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        nn.init.zeros_(self.up.weight)
-
-    def forward(self, h):
-        return self.up(F.gelu(self.down(h)))
-
-
-class Eraser__both_zero(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        for p in self.parameters():
-            nn.init.zeros_(p)
-
-    def forward(self, h):
-        return self.up(F.gelu(self.down(h)))
-
-
-class Eraser__relu(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
-
-    def forward(self, h):
-        return self.up(F.relu(self.down(h)))
-
-
-class Eraser__residual(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
-
-    def forward(self, h):
-        return h + self.up(F.gelu(self.down(h)))
-
-
-class Wrapper(nn.Module):
-    mistake = ""
-
-    def __init__(self, attention, rank):
-        super().__init__()
-        self.attention, self.enabled, self.last = attention, True, None
-        self.eraser = Eraser(attention.to_q.out_features, rank)
-
-    def forward(self, *args, **kwargs):
-        h = self.attention(*args) if self.mistake == "keywords lost" and len(args) > 1 else None
-        if self.mistake == "keywords lost" and h is None:
-            h = self.attention(args[0], encoder_hidden_states=kwargs["encoder_hidden_states"])
-        h = self.attention(*args, **kwargs) if h is None else h
-        if not self.enabled and self.mistake != "never off":
-            return h
-        out = self.eraser(args[0] if self.mistake == "input" else h)
-        self.last = out.detach() if self.mistake == "detached" else out
-        return out if self.mistake == "replaces" else h + out
-
-
-class AttnWithEraser__input(Wrapper):
-    mistake = "input"
-
-
-class AttnWithEraser__replaces(Wrapper):
-    mistake = "replaces"
-
-
-class AttnWithEraser__never_off(Wrapper):
-    mistake = "never off"
-
-
-class AttnWithEraser__detached(Wrapper):
-    mistake = "detached"
-
-
-class AttnWithEraser__keywords_lost(Wrapper):
-    mistake = "keywords lost"
+    if layer.last is None or not layer.last.requires_grad:
+        return {"output": y, "last": layer.last, "last has a history": False}
+    found = torch.autograd.grad(layer.last.square().sum(), [layer.eraser.down.weight], retain_graph=True)
+    through = torch.autograd.grad(y.sum(), [h], allow_unused=True)[0]
+    return {
+        "before training": before, "output": y, "last": layer.last, "gradient of last": found[0],
+        "last has a history": True, "gradient at the input": torch.zeros_like(h) if through is None else through,
+        "attention": {"the one given": layer.attention is given, "can learn": given.to_q.weight.requires_grad},
+    }  # fmt: skip
 
 
 def mistaken(variant, hint: str, source_of: str) -> Misconception:
     """Name a misconception after its class."""
     owner, name = variant.__name__.split("__")
     return Misconception(
-        name=name, code=(variant,) if owner == "Eraser" else (Wrapper, variant), hint=hint, source_of=source_of
+        name=name, code=(variant,) if owner == "Eraser" else (variants.Wrapper, variant), hint=hint, source_of=source_of
     )
 
 
@@ -227,61 +106,122 @@ ERASER = Exercise(
     cases=eraser_cases,
     probe=eraser_probe,
     alternatives=(
-        Alternative(name="sequential", code=(Eraser__sequential, AttnWithEraser__branches)),
-        Alternative(name="by_hand", code=(Eraser__by_hand,)),
+        Alternative(name="sequential", code=(variants.Eraser__sequential, variants.AttnWithEraser__branches)),
+        Alternative(name="by_hand", code=(variants.Eraser__by_hand,)),
     ),
     misconceptions=(
         mistaken(
-            Eraser__small_start,
+            variants.Eraser__small_start,
             "A new eraser already says something. Weight AND bias of `up` start at zero, so that nothing changes "
             "before training.",
             "card: zero-initialised, the model is bitwise equal at the start",
         ),
         mistaken(
-            Eraser__bias_left,
+            variants.Eraser__bias_left,
             "The weight of `up` is zero, its bias is not: nn.Linear draws biases at random. Zero both.",
             "card trap: up zero-init including the bias",
         ),
         mistaken(
-            Eraser__both_zero,
+            variants.Eraser__both_zero,
             "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). Zero `up` "
             "only.",
             "student mistake: chapter 23's question, A and B both zero",
         ),
         mistaken(
-            Eraser__relu,
+            variants.Eraser__relu,
             "The nonlinearity is GELU, not ReLU.",
             "student mistake: another adapter's nonlinearity",
         ),
         mistaken(
-            Eraser__residual,
+            variants.Eraser__linear,
+            "Nothing stands between your two layers, so they are one matrix. Put a GELU there.",
+            "student mistake: LoRA taken over",
+        ),
+        mistaken(
+            variants.Eraser__rough,
+            "Your GELU is the approximation by tanh. Here it is the exact one, F.gelu without options.",
+            "library difference: approximate='tanh' of other models",
+        ),
+        mistaken(
+            variants.Eraser__no_down_bias,
+            "You zeroed the bias of `down`. It starts as nn.Linear starts it; only `up` begins at zero.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            variants.Eraser__residual,
             "Your eraser returns h plus the change. It returns the change alone; the wrapper adds it.",
             "student mistake: the residual connection written twice",
         ),
         mistaken(
-            AttnWithEraser__input,
+            variants.AttnWithEraser__input,
             "Your eraser reads the attention's input. It reads its OUTPUT, which holds what the words brought in.",
             "student mistake: an adapter beside the layer instead of behind it",
         ),
         mistaken(
-            AttnWithEraser__replaces,
+            variants.AttnWithEraser__replaces,
             "You return the eraser's output alone. Add it to the attention's.",
             "student mistake: addition forgotten",
         ),
         mistaken(
-            AttnWithEraser__never_off,
+            variants.AttnWithEraser__never_off,
             "With `enabled = False` your eraser still speaks. The attention's output must come out untouched.",
             "card: enabled=False is the old model, also after training",
         ),
         mistaken(
-            AttnWithEraser__detached,
+            variants.AttnWithEraser__detached,
             "`last` has no gradient history. The regularisation of the next exercise needs it: do not detach.",
             "student mistake: detach for everything that is stored",
         ),
         mistaken(
-            AttnWithEraser__keywords_lost,
+            variants.AttnWithEraser__keywords_lost,
             "A keyword argument gets lost on its way to the attention. Hand on *args and **kwargs.",
             "card: hidden case, attn2 called with attention_mask and other keywords",
+        ),
+        mistaken(
+            variants.AttnWithEraser__clears_last,
+            "`last` is lost when the eraser is switched off. It stays that of the latest pass with `enabled` True.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            variants.AttnWithEraser__speaks_unheard,
+            "Switched off, your eraser still computes and changes `last`. Return before that.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            variants.AttnWithEraser__cut,
+            "No gradient flows back through what your eraser reads. Hand it the attention's output, not a detached "
+            "one: erasers of earlier layers and attacked prompts learn through it.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            variants.AttnWithEraser__no_gradient,
+            "You call the attention under torch.no_grad(), so nothing before it can learn, an attacked prompt neither.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            variants.AttnWithEraser__freezes,
+            "You freeze the attention. The wrapper changes nothing about it; who trains what is decided elsewhere.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            variants.AttnWithEraser__copies,
+            "You keep a copy of the attention. Keep the module that was given.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            variants.AttnWithEraser__input_width,
+            "Your eraser is as wide as the attention's input. It reads the output: to_q.out_features.",
+            "first reader: no case told it from the right answer",
+        ),
+        mistaken(
+            variants.AttnWithEraser__no_last,
+            "`last` stays None. Keep the eraser's output in self.last at every pass with `enabled` True.",
+            "student mistake: an attribute forgotten",
+        ),
+        mistaken(
+            variants.AttnWithEraser__sum,
+            "`last` holds the sum. It is what the eraser adds, alone.",
+            "student mistake: the result kept in place of the part",
         ),
     ),
     hints=(

@@ -1,198 +1,10 @@
-"""Chapter 28, notebook 2: cases, probes and variants of `concept_mask` and `localisation_loss`."""
+"""Chapter 28, notebook 2: cases, probe and variants of `localisation_loss`."""
 
 import torch
 import torch.nn.functional as F
 
 from autograder.exercise import Alternative, Exercise, Misconception
 from dlcv_lab.checking.model import Case
-
-
-def mask_cases(rng: torch.Generator) -> list[Case]:
-    """Draw attention of several layers and sizes; one picture of a batch is much fainter than the other."""
-
-    def attention(B: int, heads: int, side: int, faint: bool = False, dtype=torch.float32) -> torch.Tensor:
-        p = torch.randn(B, heads, side * side, 6, generator=rng, dtype=dtype).mul(1.5).softmax(-1)
-        if faint:
-            p[0] = p[0] * 0.1 + 0.02
-        return p
-
-    def case(group: str, note: str, layers: list[torch.Tensor], words: list[int], size: int, threshold=None) -> Case:
-        data = {"probabilities": layers, "words": words, "size": size, "threshold": threshold}
-        return Case(group, data, note)
-
-    flat = attention(2, 2, 4)
-    flat[0] = 1 / 6
-    return [
-        case("one layer", "one word", [attention(2, 3, 4)], [2], 4, 0.4),
-        case("one layer", "two words, the threshold by default", [attention(1, 2, 5)], [1, 4], 5),
-        case("layers", "layers of other sizes among them", [attention(2, 2, s) for s in (3, 4, 2, 4)], [3], 4, 0.5),
-        case("layers", "float64", [attention(3, 2, 3, dtype=torch.float64) for _ in range(3)], [1, 2], 3, 0.3),
-        case("edge", "a faint picture beside a strong one", [attention(2, 2, 4, faint=True)], [2, 3], 4, 0.6),
-        case("edge", "everything is equal in one picture", [flat], [2], 4, 0.2),
-    ]
-
-
-def mask_probe(ns, data):
-    """Return the mask."""
-    options = {} if data["threshold"] is None else {"threshold": data["threshold"]}
-    return ns.concept_mask(list(data["probabilities"]), list(data["words"]), size=data["size"], **options)
-
-
-def concept_mask__loops(probabilities, words, *, size, threshold=0.1):
-    total, layers = 0, 0
-    for p in probabilities:
-        if p.size(2) != size**2:
-            continue
-        layers += 1
-        total = total + sum(p[:, :, :, w].mean(1) for w in words) / len(words)
-    out = []
-    for a in total / layers:
-        a = (a - a.min()) / (a.max() - a.min() + 1e-8)
-        out.append(torch.where(a >= threshold, 1.0, 0.0).to(a.dtype).view(size, size))
-    return torch.stack(out)
-
-
-def concept_mask__one_stack(probabilities, words, *, size, threshold=0.1):
-    kept = torch.stack([p for p in probabilities if p.shape[2] == size * size])
-    a = kept.index_select(-1, torch.tensor(words)).mean((0, 2, 4))
-    a = a - a.min(dim=1, keepdim=True).values
-    a = a / (a.max(dim=1, keepdim=True).values + 1e-8)
-    return (~(a < threshold)).type(a.dtype).reshape(-1, size, size)
-
-
-def mask_with_mistake(mistake, probabilities, words, size, threshold):
-    layers = [p for p in probabilities if p.shape[2] == size * size]
-    if mistake == "one layer":
-        layers = layers[:1]
-    pick = words[:1] if mistake == "first word" else [w + 1 for w in words] if mistake == "shifted" else words
-    maps = torch.stack([p[..., pick].mean(-1) for p in layers]).mean(0)
-    a = maps[:, 0] if mistake == "one head" else maps.mean(1)
-    if mistake == "batch":
-        low, high = a.min(), a.max()
-    else:
-        low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
-    if mistake == "not stretched":
-        low, high = torch.zeros_like(low), torch.ones_like(high)
-    if mistake == "by the largest":
-        low = torch.zeros_like(low)
-    a = (a - low) / (high - low + 1e-8)
-    found = (a < threshold) if mistake == "inverted" else (a >= threshold)
-    return (a if mistake == "soft" else found.to(a.dtype)).unflatten(1, (size, size))
-
-
-def concept_mask__one_layer(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("one layer", probabilities, words, size, threshold)
-
-
-def concept_mask__first_word(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("first word", probabilities, words, size, threshold)
-
-
-def concept_mask__shifted(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("shifted", probabilities, words, size, threshold)
-
-
-def concept_mask__one_head(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("one head", probabilities, words, size, threshold)
-
-
-def concept_mask__batch(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("batch", probabilities, words, size, threshold)
-
-
-def concept_mask__not_stretched(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("not stretched", probabilities, words, size, threshold)
-
-
-def concept_mask__by_the_largest(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("by the largest", probabilities, words, size, threshold)
-
-
-def concept_mask__inverted(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("inverted", probabilities, words, size, threshold)
-
-
-def concept_mask__soft(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("soft", probabilities, words, size, threshold)
-
-
-def mask_mistake(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(mask_with_mistake, variant), hint=hint, source_of=source_of)
-
-
-MASK = Exercise(
-    name="concept_mask",
-    methods=("ch28/receler_localised",),
-    groups={"one layer": 1, "layers": 1, "edge": 1},
-    cases=mask_cases,
-    probe=mask_probe,
-    alternatives=(
-        Alternative(name="loops", code=(concept_mask__loops,)),
-        Alternative(name="one_stack", code=(concept_mask__one_stack,)),
-    ),
-    misconceptions=(
-        mask_mistake(
-            concept_mask__one_layer,
-            "You use the first layer of the right size. Average over all of them.",
-            "student mistake: the first match taken",
-        ),
-        mask_mistake(
-            concept_mask__first_word,
-            "You use the concept's first word. Average over all positions in `words`.",
-            "card: hidden case, several concept tokens",
-        ),
-        mask_mistake(
-            concept_mask__shifted,
-            "You read one position too far. `words` are positions in the sequence; the start token is counted already.",
-            "card trap: token indices and the start token",
-        ),
-        mask_mistake(
-            concept_mask__one_head,
-            "You use the first head. Average over the heads.",
-            "student mistake: the head axis indexed",
-        ),
-        mask_mistake(
-            concept_mask__batch,
-            "You stretch the batch as a whole, so a faint picture loses its mask. Take minimum and maximum of each "
-            "picture on its own.",
-            "card trap: min-max over the image, not the batch",
-        ),
-        mask_mistake(
-            concept_mask__not_stretched,
-            "You compare the probabilities themselves with the threshold. Stretch them to 0..1 first.",
-            "student mistake: normalisation forgotten",
-        ),
-        mask_mistake(
-            concept_mask__by_the_largest,
-            "You divide by the largest value only. Subtract the smallest first.",
-            "library difference: max normalisation, as in many attention viewers",
-        ),
-        mask_mistake(
-            concept_mask__inverted,
-            "Your mask is 1 where the word is NOT attended to. It is the other way round.",
-            "student mistake: M and 1 - M exchanged",
-        ),
-        mask_mistake(
-            concept_mask__soft,
-            "Your mask has values between 0 and 1. Compare with the threshold: the mask is 0.0 or 1.0.",
-            "student mistake: the last step forgotten",
-        ),
-    ),
-    hints=(
-        "Four axes: which of them are averaged away, which one is picked from, and over which one are minimum and "
-        "maximum taken?",
-        "Keep the tensors with size * size places. Pick the words, mean over heads and words, stack, mean over layers: "
-        "(B, places). Stretch each row to 0..1, compare, reshape.",
-        "maps = [p[..., words].mean((1, 3)) for p in probabilities if p.shape[2] == size * size]; a = "
-        "torch.stack(maps).mean(0); low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)",
-    ),
-    good_for="seeing where a word acts in a picture, without any labels",
-    minutes=20,
-    core=True,
-    exact_dtype=True,
-)
 
 
 def local_cases(rng: torch.Generator) -> list[Case]:
@@ -254,7 +66,13 @@ def local_with_mistake(mistake, outputs, mask):
         per_place = o.abs().mean(-1) if mistake == "absolute" else o.square().mean(-1)
         if mistake == "sum over dim":
             per_place = o.square().sum(-1)
-        if mistake == "all places":
+        if mistake == "root":
+            per_place = o.norm(dim=-1)
+        if mistake == "transposed":
+            outside = outside.unflatten(1, (side, side)).transpose(1, 2).flatten(1)
+        if mistake == "not divided":
+            part = (per_place * outside).sum()
+        elif mistake == "all places":
             part = (per_place * outside).mean()
         elif mistake == "per picture":
             part = ((per_place * outside).sum(1) / outside.sum(1).clamp(min=1)).mean()
@@ -296,6 +114,18 @@ def localisation_loss__no_guard(outputs, mask):
 
 def localisation_loss__sum_over_layers(outputs, mask):
     return local_with_mistake("sum over layers", outputs, mask)
+
+
+def localisation_loss__root(outputs, mask):
+    return local_with_mistake("root", outputs, mask)
+
+
+def localisation_loss__transposed(outputs, mask):
+    return local_with_mistake("transposed", outputs, mask)
+
+
+def localisation_loss__not_divided(outputs, mask):
+    return local_with_mistake("not divided", outputs, mask)
 
 
 def local_mistake(variant, hint: str, source_of: str) -> Misconception:
@@ -354,6 +184,21 @@ LOCAL = Exercise(
             localisation_loss__sum_over_layers,
             "You sum over the layers. Average over them (1 / L in the paper).",
             "student mistake: 1 / L forgotten",
+        ),
+        local_mistake(
+            localisation_loss__root,
+            "You take the length of a place's output, a root. Take the mean of its squares.",
+            "student mistake: the norm without its square",
+        ),
+        local_mistake(
+            localisation_loss__transposed,
+            "Rows and columns of your mask are exchanged. Places run in rows from the top.",
+            "student mistake: which axis is flattened first",
+        ),
+        local_mistake(
+            localisation_loss__not_divided,
+            "You add up all places and never divide by how many are outside of the mask.",
+            "student mistake: the slide's norm taken as it stands",
         ),
     ),
     hints=(

@@ -1,4 +1,4 @@
-"""Chapter 28, notebook 2, extras: cases, probes and variants of `sld_guidance` and `resteer_loss`."""
+"""Chapter 28, notebook 2, extra: cases, probe and variants of `sld_guidance`."""
 
 import torch
 
@@ -15,8 +15,9 @@ def sld_cases(rng: torch.Generator) -> list[Case]:
 
         data = {"e_null": draw(), "e_prompt": draw(), "momentum": draw(), "step": step}
         data["e_safe"] = data["e_prompt"] + 0.3 * draw()
-        if equal:
-            data["e_safe"][0] = data["e_prompt"][0]
+        if equal:  # quarters, so that the difference is exactly the threshold
+            data["e_safe"][0] = (4 * data["e_safe"][0]).round() / 4
+            data["e_prompt"][0] = data["e_safe"][0] + 0.25
         given = {"guidance": 7.5, "scale": 2.0, "warmup": 3, "threshold": 0.1, "momentum_scale": 0.3, "beta": 0.4}
         return Case(group, data | {"settings": given | settings}, note)
 
@@ -26,7 +27,7 @@ def sld_cases(rng: torch.Generator) -> list[Case]:
         case("noise", "during the warm-up", 2),
         case("momentum", "a strong setting", 9, scale=50.0, threshold=0.025, momentum_scale=0.5, beta=0.7),
         case("momentum", "nothing is above the threshold", 4, threshold=1.0, warmup=0, dtype=torch.float64),
-        case("momentum", "a difference exactly at the threshold", 4, equal=True, threshold=0.0, scale=0.5),
+        case("momentum", "a difference exactly at the threshold", 4, equal=True, threshold=0.25, scale=0.5),
     ]
 
 
@@ -62,17 +63,19 @@ def sld_guidance__in_place(
 
 def sld_with_mistake(mistake, e_null, e_prompt, e_safe, momentum, step, k):
     difference = e_prompt - e_safe
-    s = (k["scale"] * difference.abs()).clamp(max=1.0)
+    s = (k["scale"] * (difference if mistake == "signed" else difference.abs())).clamp(max=1.0)
     if mistake == "larger":
         s = (k["scale"] * difference.abs()).clamp(min=1.0)
     size = difference.abs() if mistake == "unsigned" else difference
     s = torch.where(size > k["threshold"] if mistake == "strict" else size >= k["threshold"], 0.0, s)
     if mistake == "everywhere":
         s = (k["scale"] * difference.abs()).clamp(max=1.0)
-    g = s * (e_safe - (e_prompt if mistake == "from the prompt" else e_null)) + k["momentum_scale"] * momentum
-    new = k["beta"] * momentum + (1 - k["beta"]) * g
+    g = s * (e_safe - (e_prompt if mistake == "from the prompt" else e_null))
+    g = g if mistake == "no momentum" else g + k["momentum_scale"] * momentum
+    beta = 1 - k["beta"] if mistake == "beta exchanged" else k["beta"]
+    new = beta * momentum + (1 - beta) * g
     used = k["momentum_scale"] * new + s * (e_safe - e_null) if mistake == "new momentum" else g
-    if step < k["warmup"] and mistake != "no warm-up":
+    if step < k["warmup"] + (mistake == "one step late") and mistake != "no warm-up":
         used = torch.zeros_like(g)
         new = momentum if mistake == "momentum waits" else new
     if mistake == "unscaled":
@@ -110,6 +113,26 @@ def sld_guidance__momentum_waits(e_null, e_prompt, e_safe, momentum, step, **k):
 
 def sld_guidance__unscaled(e_null, e_prompt, e_safe, momentum, step, **k):
     return sld_with_mistake("unscaled", e_null, e_prompt, e_safe, momentum, step, k)
+
+
+def sld_guidance__strict(e_null, e_prompt, e_safe, momentum, step, **k):
+    return sld_with_mistake("strict", e_null, e_prompt, e_safe, momentum, step, k)
+
+
+def sld_guidance__signed(e_null, e_prompt, e_safe, momentum, step, **k):
+    return sld_with_mistake("signed", e_null, e_prompt, e_safe, momentum, step, k)
+
+
+def sld_guidance__no_momentum(e_null, e_prompt, e_safe, momentum, step, **k):
+    return sld_with_mistake("no momentum", e_null, e_prompt, e_safe, momentum, step, k)
+
+
+def sld_guidance__beta_exchanged(e_null, e_prompt, e_safe, momentum, step, **k):
+    return sld_with_mistake("beta exchanged", e_null, e_prompt, e_safe, momentum, step, k)
+
+
+def sld_guidance__one_step_late(e_null, e_prompt, e_safe, momentum, step, **k):
+    return sld_with_mistake("one step late", e_null, e_prompt, e_safe, momentum, step, k)
 
 
 def sld_mistake(variant, hint: str, source_of: str) -> Misconception:
@@ -169,6 +192,31 @@ SLD = Exercise(
             "g stands inside the bracket and is multiplied by the guidance.",
             "student mistake: the bracket lost",
         ),
+        sld_mistake(
+            sld_guidance__strict,
+            "Where the difference is exactly the threshold, the factor is 0 as well: >=.",
+            "first reader: no case told it from the right answer",
+        ),
+        sld_mistake(
+            sld_guidance__signed,
+            "Your factor lacks the bars: it is min(1, scale * |e_prompt - e_safe|), never negative.",
+            "student mistake: the absolute value forgotten",
+        ),
+        sld_mistake(
+            sld_guidance__no_momentum,
+            "momentum_scale * momentum is missing in g.",
+            "student mistake: the second term forgotten",
+        ),
+        sld_mistake(
+            sld_guidance__beta_exchanged,
+            "beta weighs the old momentum, 1 - beta the new g.",
+            "student mistake: the two factors exchanged",
+        ),
+        sld_mistake(
+            sld_guidance__one_step_late,
+            "You leave g out at step == warmup, too. It is left out while step < warmup.",
+            "student mistake: one off",
+        ),
     ),
     hints=(
         "Where does the prompt come near the unsafe concept, element by element? What is pushed away, and when?",
@@ -180,121 +228,4 @@ SLD = Exercise(
     good_for="steering away without touching a weight",
     minutes=20,
     difficulty="hard",
-)
-
-
-def resteer_cases(rng: torch.Generator) -> list[Case]:
-    """Draw attention of several layers; positions differ between examples, one case has none."""
-
-    def case(group: str, note: str, B: int, places: list[int], chosen: int, dtype=torch.float32) -> Case:
-        layers = [torch.randn(B, 2, n, 6, generator=rng, dtype=dtype).softmax(-1) for n in places]
-        positions = torch.zeros(B, 6, dtype=torch.bool)
-        for row in positions:
-            row[torch.randperm(6, generator=rng)[:chosen]] = True
-        return Case(group, {"probabilities": layers, "positions": positions}, note)
-
-    return [
-        case("value", "two layers, one word", 1, [4, 9], 1),
-        case("value", "three examples with words at different places", 3, [4, 4, 9], 2),
-        case("value", "float64", 2, [9], 1, torch.float64),
-        case("edge", "no word belongs to the concept", 2, [4, 4], 0),
-    ]
-
-
-def resteer_probe(ns, data):
-    """Return the loss and its gradients."""
-    layers = [p.clone().requires_grad_() for p in data["probabilities"]]
-    loss = ns.resteer_loss(layers, data["positions"])
-    found = torch.autograd.grad(loss, layers, allow_unused=True)
-    zeros = [torch.zeros_like(p) if g is None else g for p, g in zip(layers, found)]
-    return {"loss": loss.detach(), "gradients": zeros}
-
-
-def resteer_loss__collected(probabilities, positions):
-    parts = [p.permute(0, 3, 1, 2)[positions].flatten() for p in probabilities]
-    return (torch.cat(parts).pow(2).sum() + 1e-12) ** 0.5
-
-
-def resteer_loss__loops(probabilities, positions):
-    total = 1e-12
-    for p in probabilities:
-        for example, row in zip(p, positions):
-            for w in range(len(row)):
-                if row[w]:
-                    total = total + (example[:, :, w] ** 2).sum()
-    return torch.sqrt(total) if isinstance(total, torch.Tensor) else (probabilities[0] * 0).sum() + total**0.5
-
-
-def resteer_loss__squared(probabilities, positions):
-    return sum((p * positions[:, None, None, :]).square().sum() for p in probabilities) + 1e-12
-
-
-def resteer_loss__mean(probabilities, positions):
-    total = sum((p * positions[:, None, None, :]).square().mean() for p in probabilities)
-    return (total + 1e-12).sqrt()
-
-
-def resteer_loss__sum_of_norms(probabilities, positions):
-    return sum(((p * positions[:, None, None, :]).square().sum() + 1e-12).sqrt() for p in probabilities)
-
-
-def resteer_loss__first_example(probabilities, positions):
-    total = sum((p * positions[:1, None, None, :]).square().sum() for p in probabilities)
-    return (total + 1e-12).sqrt()
-
-
-def resteer_loss__others(probabilities, positions):
-    total = sum((p * ~positions[:, None, None, :]).square().sum() for p in probabilities)
-    return (total + 1e-12).sqrt()
-
-
-def resteer_mistake(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(variant,), hint=hint, source_of=source_of)
-
-
-RESTEER = Exercise(
-    name="resteer_loss",
-    methods=("ch28/fmn",),
-    groups={"value": 1, "edge": 1},
-    cases=resteer_cases,
-    probe=resteer_probe,
-    alternatives=(
-        Alternative(name="collected", code=(resteer_loss__collected,)),
-        Alternative(name="loops", code=(resteer_loss__loops,)),
-    ),
-    misconceptions=(
-        resteer_mistake(
-            resteer_loss__squared,
-            "Your loss is squared. The official code takes the norm: the root of the sum of squares.",
-            "card trap: cat(...).norm(), not squared",
-        ),
-        resteer_mistake(
-            resteer_loss__mean,
-            "You take means. The norm is a root of a SUM, over layers, heads, places and words.",
-            "student mistake: mean for sum",
-        ),
-        resteer_mistake(
-            resteer_loss__sum_of_norms,
-            "You add one norm per layer. All probabilities go into one norm.",
-            "student mistake: the root taken too early",
-        ),
-        resteer_mistake(
-            resteer_loss__first_example,
-            "You use the positions of the first example for all. Every row of `positions` belongs to its own example.",
-            "card trap: the official mask is right for a batch of one only",
-        ),
-        resteer_mistake(
-            resteer_loss__others,
-            "You punish attention to the other words. Punish attention to the concept's.",
-            "student mistake: the mask inverted",
-        ),
-    ),
-    hints=(
-        "Along which of the four axes do the words lie? What is the gradient of a root at zero?",
-        "Multiply each tensor by positions[:, None, None, :], square, sum everything over all layers, add 1e-12, root.",
-        "total = sum((p * positions[:, None, None, :]).square().sum() for p in probabilities); (total + 1e-12).sqrt()",
-    ),
-    good_for="making pixels look away from a word",
-    minutes=10,
 )

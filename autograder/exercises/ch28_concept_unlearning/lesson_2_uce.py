@@ -70,6 +70,14 @@ def uce_with_mistake(mistake, W0, erase, guide, keep, lam):
         right = first + W @ K.T @ K
     if mistake == "wrong outer product":
         right = first + W @ C.T @ G + W @ K.T @ K
+    if mistake == "keeps on one side":
+        right = first + W @ values.T @ C
+    if mistake == "means":
+        C, K, right = (
+            C / len(C) ** 0.5,
+            K / max(1, len(K)) ** 0.5,
+            first + W @ G.T @ C / len(C) + W @ K.T @ K / max(1, len(K)),
+        )
     left = (1.0 if mistake == "lam ignored" else lam) * eye + C.T @ C + K.T @ K
     return torch.linalg.solve(left, right, left=False).to(torch.float32 if mistake == "float32" else W0.dtype)
 
@@ -100,6 +108,18 @@ def uce_weight__wrong_outer_product(W0, erase, guide, keep, *, lam=0.5):
 
 def uce_weight__lam_ignored(W0, erase, guide, keep, *, lam=0.5):
     return uce_with_mistake("lam ignored", W0, erase, guide, keep, lam)
+
+
+def uce_weight__keeps_on_one_side(W0, erase, guide, keep, *, lam=0.5):
+    return uce_with_mistake("keeps on one side", W0, erase, guide, keep, lam)
+
+
+def uce_weight__means(W0, erase, guide, keep, *, lam=0.5):
+    return uce_with_mistake("means", W0, erase, guide, keep, lam)
+
+
+def uce_weight__change_alone(W0, erase, guide, keep, *, lam=0.5):
+    return uce_with_mistake("", W0, erase, guide, keep, lam) - W0
 
 
 def mistaken(variant, hint: str, source_of: str) -> Misconception:
@@ -154,6 +174,21 @@ UCE = Exercise(
             uce_weight__lam_ignored,
             "The lam on the diagonal is 1 in your system. Both places need the same lam.",
             "student mistake: torch.eye without its factor",
+        ),
+        mistaken(
+            uce_weight__keeps_on_one_side,
+            "`keep` is missing in the right-hand side: W0 k k^T. On the left alone it pulls those words to zero.",
+            "student mistake: the second sum in one of the two places",
+        ),
+        mistaken(
+            uce_weight__means,
+            "You take means over the words. Both sums are sums, so that many words weigh more than lam.",
+            "student mistake: mean for sum",
+        ),
+        mistaken(
+            uce_weight__change_alone,
+            "You return the change. Return the new weight.",
+            "student mistake: an update for a weight",
         ),
     ),
     hints=(

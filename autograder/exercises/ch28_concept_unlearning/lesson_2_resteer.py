@@ -1,0 +1,151 @@
+"""Chapter 28, notebook 2, extra: cases, probe and variants of `resteer_loss`."""
+
+import torch
+
+from autograder.exercise import Alternative, Exercise, Misconception
+from dlcv_lab.checking.model import Case
+
+
+def resteer_cases(rng: torch.Generator) -> list[Case]:
+    """Draw attention of several layers; positions differ between examples, one case has none."""
+
+    def case(group: str, note: str, B: int, places: list[int], chosen: int, dtype=torch.float32) -> Case:
+        layers = [torch.randn(B, 2, n, 6, generator=rng, dtype=dtype).softmax(-1) for n in places]
+        positions = torch.zeros(B, 6, dtype=torch.bool)
+        for row in positions:
+            row[torch.randperm(6, generator=rng)[:chosen]] = True
+        return Case(group, {"probabilities": layers, "positions": positions}, note)
+
+    return [
+        case("value", "two layers, one word", 1, [4, 9], 1),
+        case("value", "three examples with words at different places", 3, [4, 4, 9], 2),
+        case("value", "float64", 2, [9], 1, torch.float64),
+        case("edge", "no word belongs to the concept", 2, [4, 4], 0),
+    ]
+
+
+def resteer_probe(ns, data):
+    """Return the loss and its gradients."""
+    layers = [p.clone().requires_grad_() for p in data["probabilities"]]
+    loss = ns.resteer_loss(layers, data["positions"])
+    found = torch.autograd.grad(loss, layers, allow_unused=True)
+    zeros = [torch.zeros_like(p) if g is None else g for p, g in zip(layers, found)]
+    return {"loss": loss.detach(), "gradients": zeros}
+
+
+def resteer_loss__collected(probabilities, positions):
+    parts = [p.permute(0, 3, 1, 2)[positions].flatten() for p in probabilities]
+    return (torch.cat(parts).pow(2).sum() + 1e-12) ** 0.5
+
+
+def resteer_loss__loops(probabilities, positions):
+    total = 1e-12
+    for p in probabilities:
+        for example, row in zip(p, positions):
+            for w in range(len(row)):
+                if row[w]:
+                    total = total + (example[:, :, w] ** 2).sum()
+    return torch.sqrt(total) if isinstance(total, torch.Tensor) else (probabilities[0] * 0).sum() + total**0.5
+
+
+def resteer_loss__squared(probabilities, positions):
+    return sum((p * positions[:, None, None, :]).square().sum() for p in probabilities) + 1e-12
+
+
+def resteer_loss__mean(probabilities, positions):
+    total = sum((p * positions[:, None, None, :]).square().mean() for p in probabilities)
+    return (total + 1e-12).sqrt()
+
+
+def resteer_loss__sum_of_norms(probabilities, positions):
+    return sum(((p * positions[:, None, None, :]).square().sum() + 1e-12).sqrt() for p in probabilities)
+
+
+def resteer_loss__first_example(probabilities, positions):
+    total = sum((p * positions[:1, None, None, :]).square().sum() for p in probabilities)
+    return (total + 1e-12).sqrt()
+
+
+def resteer_loss__others(probabilities, positions):
+    total = sum((p * ~positions[:, None, None, :]).square().sum() for p in probabilities)
+    return (total + 1e-12).sqrt()
+
+
+def resteer_loss__all_words(probabilities, positions):
+    return (sum(p.square().sum() for p in probabilities) + 1e-12).sqrt()
+
+
+def resteer_loss__mean_head(probabilities, positions):
+    total = sum((p.mean(1) * positions[:, None, :]).square().sum() for p in probabilities)
+    return (total + 1e-12).sqrt()
+
+
+def resteer_loss__no_floor(probabilities, positions):
+    return sum((p * positions[:, None, None, :]).square().sum() for p in probabilities).sqrt()
+
+
+def resteer_mistake(variant, hint: str, source_of: str) -> Misconception:
+    """Name a misconception after its function."""
+    return Misconception(name=variant.__name__.split("__")[1], code=(variant,), hint=hint, source_of=source_of)
+
+
+RESTEER = Exercise(
+    name="resteer_loss",
+    methods=("ch28/fmn",),
+    groups={"value": 1, "edge": 1},
+    cases=resteer_cases,
+    probe=resteer_probe,
+    alternatives=(
+        Alternative(name="collected", code=(resteer_loss__collected,)),
+        Alternative(name="loops", code=(resteer_loss__loops,)),
+    ),
+    misconceptions=(
+        resteer_mistake(
+            resteer_loss__squared,
+            "Your loss is squared. The official code takes the norm: the root of the sum of squares.",
+            "card trap: cat(...).norm(), not squared",
+        ),
+        resteer_mistake(
+            resteer_loss__mean,
+            "You take means. The norm is a root of a SUM, over layers, heads, places and words.",
+            "student mistake: mean for sum",
+        ),
+        resteer_mistake(
+            resteer_loss__sum_of_norms,
+            "You add one norm per layer. All probabilities go into one norm.",
+            "student mistake: the root taken too early",
+        ),
+        resteer_mistake(
+            resteer_loss__first_example,
+            "You use the positions of the first example for all. Every row of `positions` belongs to its own example.",
+            "card trap: the official mask is right for a batch of one only",
+        ),
+        resteer_mistake(
+            resteer_loss__others,
+            "You punish attention to the other words. Punish attention to the concept's.",
+            "student mistake: the mask inverted",
+        ),
+        resteer_mistake(
+            resteer_loss__all_words,
+            "You punish attention to all words. Multiply by `positions`.",
+            "student mistake: an argument that is not used",
+        ),
+        resteer_mistake(
+            resteer_loss__mean_head,
+            "You average the heads first. Every head's probabilities go into the norm.",
+            "student mistake: the mean of concept_mask taken over",
+        ),
+        resteer_mistake(
+            resteer_loss__no_floor,
+            "Where nothing attends, the gradient of your root is not a number. Add 1e-12 UNDER the root.",
+            "student mistake: the small number forgotten, or added outside",
+        ),
+    ),
+    hints=(
+        "Along which of the four axes do the words lie? What is the gradient of a root at zero?",
+        "Multiply each tensor by positions[:, None, None, :], square, sum everything over all layers, add 1e-12, root.",
+        "total = sum((p * positions[:, None, None, :]).square().sum() for p in probabilities); (total + 1e-12).sqrt()",
+    ),
+    good_for="making pixels look away from a word",
+    minutes=10,
+)
