@@ -13,13 +13,14 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from dlcv_lab.checking.model import Case, Forbid, Limits
 
-Cases = Callable[[torch.Generator], list[Case]]
+if TYPE_CHECKING:
+    import torch
+
+Cases = Callable[["torch.Generator"], list[Case]]
 
 
 @dataclass(frozen=True, kw_only=True)

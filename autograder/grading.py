@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -15,10 +14,10 @@ import torch
 from autograder import packing
 from autograder.hidden import HiddenError, attempt_seed, hidden_pack, key_id, student_key
 from autograder.journal import Entry, address
-from autograder.row_checks import setup_of
 from autograder.rows import Row, load_row
 from autograder.sandbox import SandboxFault, SandboxRunner
 from autograder.sandbox.reading import read_programs
+from autograder.starting import runner_for
 from autograder.submissions import MAX_NOTEBOOK, Submission, read_bytes
 from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Pack, Program, Verdict
 from dlcv_lab.checking.reader import UnreadableError
@@ -40,16 +39,14 @@ class Marker:
         cold: bool = False,
         device: str = "cpu",
         only: Iterable[str] = (),
-        start: bool = False,
+        runner: SandboxRunner | None = None,
     ) -> None:
+        """Load the chapter. A `runner` of the same chapter, level and device may have started already; it is closed
+        with the marker."""
         torch.set_num_threads(1)
         self.row: Row = load_row(chapter)
         self.secret, self.key, self.level = secret, key_id(secret), level
-        setups = dict.fromkeys(setup_of(self.row, lesson) for lesson in self.row.notebooks)
-        setup = "\n".join([*setups, *imports_of(self.row)])
-        self.runner = SandboxRunner(level, self.row.key, setup=setup, cold=cold, device=device)
-        if start:  # its imports go on while we prepare
-            self.runner.start()
+        self.runner = runner or runner_for(chapter, level, cold=cold, device=device)
         self.infos = infos_by_notebook(self.row)
         self.only = with_used(self.row, only)
 
@@ -195,16 +192,6 @@ def kept_better(old: ExerciseResult, new: ExerciseResult) -> ExerciseResult:
     """Return an earlier result in the place of a new one that has fewer points, and say so."""
     note = f"{_KEPT}; judged again it would get {new.verdict}, {new.score:g} points"
     return replace(old, version=new.version, notes=(*(n for n in old.notes if not n.startswith(_KEPT)), note))
-
-
-def imports_of(row: Row) -> list[str]:
-    """Return the import statements of the lessons' own cells: every notebook brings them, a warm parent has them."""
-    texts = [cell.source for lesson in row.notebooks for cell in lesson.cells if cell.kind == "given"]
-    nodes: list[ast.stmt] = []
-    for text in texts:
-        with contextlib.suppress(SyntaxError):  # a cell with a magic: the job itself imports what it needs
-            nodes += ast.parse(text).body
-    return [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def infos_by_notebook(row: Row) -> dict[str, list[ExerciseInfo]]:

@@ -19,7 +19,7 @@ import torch
 
 from autograder.exercise import Exercise, Variant
 from dlcv_lab.checking import compare
-from dlcv_lab.checking.envelope import decode, encode, to_float64
+from dlcv_lab.checking.envelope import decode, encode, float64_of
 from dlcv_lab.checking.execute import load_namespace, load_probe, run_case, run_fresh
 from dlcv_lab.checking.model import Case, ExerciseInfo, MisconceptionAnswers, Outcome, Pack, Program
 
@@ -85,21 +85,21 @@ class Reference:
             self._namespaces[name] = namespace
         return self._namespaces[name]
 
-    def expected(self, case: Case) -> Outcome:
-        """Return what is right for a case, computed in float64."""
-        outcome = self._value(to_float64(case.data))
+    def expected(self, case: Case, raw: bytes) -> Outcome:
+        """Return what is right for a case, computed in float64; `raw` holds its data."""
+        outcome = self._value(float64_of(raw))
         if outcome.status == "value":
             return Outcome("value", value=outcome.value)
         if outcome.status == "raised":
             return Outcome("raised", error=outcome.error, error_bases=outcome.error_bases, message=outcome.message)
         raise HiddenError(f"{self.info.key}: the reference fails on the case {case.note!r}: {outcome.message}")
 
-    def tolerances(self, case: Case, expected: Outcome) -> tuple[float, ...]:
+    def tolerances(self, case: Case, raw: bytes, expected: Outcome) -> tuple[float, ...]:
         """Return the tolerance of each numeric leaf, measured on the reference in the case's own dtype and on every
-        alternative."""
+        alternative; `raw` holds the case's data."""
         if expected.status != "value":
             return ()
-        runs, raw = [], encode(case.data)
+        runs = []
         for variant in (None, *self.exercise.alternatives):
             outcome = self._value(decode(raw, max_bytes=2**40), variant)
             name = variant.name if variant else "the reference in its own dtype"
@@ -118,8 +118,9 @@ class Reference:
         Where one raises, its line is left out: students get packs, and a mistake's line may be the solution's.
         """
         kept = tuple(cases)
-        expected = tuple(self.expected(case) for case in kept)
-        tolerances = tuple(self.tolerances(case, right) for case, right in zip(kept, expected))
+        inputs = tuple(encode(case.data) for case in kept)
+        expected = tuple(self.expected(case, raw) for case, raw in zip(kept, inputs))
+        tolerances = tuple(self.tolerances(*each) for each in zip(kept, inputs, expected))
 
         @cache
         def misconceptions() -> tuple[MisconceptionAnswers, ...]:
@@ -130,7 +131,7 @@ class Reference:
                 for wrong in self.exercise.misconceptions
             )
 
-        return Pack(self.info, kept, expected, tolerances, misconceptions)
+        return Pack(self.info, kept, expected, tolerances, misconceptions, inputs)
 
 
 def draw(exercise: Exercise, seed: bytes) -> list[Case]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
-import multiprocessing
 import os
 import signal
 import threading
@@ -13,14 +13,19 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from autograder.grading import Marker, never_lower
 from autograder.journal import Entry, Journal
+from autograder.starting import runner_for, without_collections, workers_context
 from autograder.submissions import Submission, read_bytes
 
-_marker: Marker | None = None
+if TYPE_CHECKING:
+    from autograder.grading import Marker
+    from autograder.sandbox import SandboxRunner
+
+_marker: Marker | None = None  # of this worker
+_open = contextlib.ExitStack()  # its sandbox, from the moment it starts
 
 
 @dataclass(frozen=True)
@@ -58,32 +63,49 @@ def grade_class(
     """
     done = journal.done() if journal is not None and not force else {}
     before = journal.latest() if journal is not None and keep_better else {}
-
-    def kept(entry: Entry) -> Entry:
-        chosen = never_lower(entry, before.get(entry.student))
-        if journal is not None:
-            journal.append(chosen)
-        return chosen
-
+    left = len(submissions) - len(done)  # at least so many are to be judged
+    if elsewhere is None and min(workers, left) > 1:
+        workers_context()  # loads torch while we do
+    alone = elsewhere is None and min(workers, len(submissions)) <= 1
     waiting = []
-    here = elsewhere is None and min(workers, len(submissions)) == 1
-    with Marker(plan.chapter, plan.secret, plan.level, device=plan.device, only=plan.only, start=here) as marker:
+    with runner_for(plan.chapter, plan.level, device=plan.device) as runner:
+        if alone and left > 0:
+            runner.start()  # it loads torch, too
+        marker = _marker_with(plan, runner)
         for submission in submissions:
             held = done.get(marker.address(submission.student, digests_of(submission))) if done else None
             if held is not None and not submission.problems:
                 yield held
             else:
                 waiting.append(submission)
-        workers = max(1, min(workers, len(waiting)))
-        if workers == 1 and elsewhere is None:
-            if here and waiting:  # while the warm parent starts
-                marker.prepare()
-            for submission in waiting:
-                yield kept(marker.mark(submission))
-            return
-    running = elsewhere(plan, waiting, lost) if elsewhere else _in_processes(plan, waiting, workers, lost)
-    for entry in running:
-        yield kept(entry)
+        if alone and waiting:
+            runner.start()
+            marker.prepare()  # while the warm parent starts
+        alone = elsewhere is None and min(workers, len(waiting)) <= 1
+        for submission in waiting if alone else ():
+            yield _kept(marker.mark(submission), journal, before)
+    if not alone:
+        running = elsewhere(plan, waiting, lost) if elsewhere else _in_processes(plan, waiting, workers, lost)
+        for entry in running:
+            yield _kept(entry, journal, before)
+
+
+def _kept(entry: Entry, journal: Journal | None, before: dict[str, Entry]) -> Entry:
+    """Return what counts, the entry or a better one of the same files from `before`, once it is in the journal."""
+    from autograder.grading import never_lower
+
+    chosen = never_lower(entry, before.get(entry.student))
+    if journal is not None:
+        journal.append(chosen)
+    return chosen
+
+
+def _marker_with(plan: Plan, runner: SandboxRunner) -> Marker:
+    """Return what judges in this process, with a sandbox that may be starting."""
+    with without_collections():
+        from autograder.grading import Marker  # and torch, seconds
+
+        return Marker(plan.chapter, plan.secret, plan.level, device=plan.device, only=plan.only, runner=runner)
 
 
 def digests_of(submission: Submission) -> dict[str, str]:
@@ -131,22 +153,7 @@ def _together(plan: Plan, rest: list[Submission], workers: int, suspects: list[S
 
 
 def _pool(plan: Plan, workers: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-    if os.name == "posix":
-        # torch, and what its first gradient and optimizer load, once and not once per worker
-        context.set_forkserver_preload(["autograder.grading", "torch._dynamo"])
-        _start_deaf()
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(plan,))
-
-
-def _start_deaf() -> None:
-    """Start the process that forks the workers with Ctrl-C blocked, from its first import on."""
-    resource_tracker.ensure_running()  # by itself, because it unblocks Ctrl-C when it has started
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return ProcessPoolExecutor(workers, mp_context=workers_context(), initializer=_begin, initargs=(plan,))
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
@@ -164,7 +171,10 @@ def _begin(plan: Plan) -> None:
     threading.Thread(target=_end_with, args=(plan.master,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that writes the journal
     signal.signal(signal.SIGTERM, _end)
-    _marker = Marker(plan.chapter, plan.secret, plan.level, device=plan.device, only=plan.only, start=True)
+    gc.freeze()  # a collection would write to, and so copy, what all workers share
+    runner = _open.enter_context(runner_for(plan.chapter, plan.level, device=plan.device))
+    runner.start()
+    _marker = _marker_with(plan, runner)
 
 
 def _end_with(master: int) -> None:
@@ -176,9 +186,8 @@ def _end_with(master: int) -> None:
 
 
 def _end(*_: object) -> None:
-    if _marker is not None:
-        with contextlib.suppress(Exception):
-            _marker.close()
+    with contextlib.suppress(Exception):
+        _open.close()
     os._exit(0)
 
 

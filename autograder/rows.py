@@ -12,7 +12,7 @@ import importlib
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -186,23 +186,41 @@ def load_row(chapter: str) -> Row:
     Raises:
         RowError: the chapter is unknown, a column is missing, or a file of it cannot be read.
     """
+    return _load(*_place(chapter))
+
+
+def load_texts(chapter: str) -> Row:
+    """Load a chapter's lessons and the places of its files, as `load_row` does, but import nothing of the chapter: the
+    row has no exercises and no questions."""
+    return _load_texts(*_place(chapter))
+
+
+_Columns = tuple[Path, ...]
+
+
+def _place(chapter: str) -> tuple[Path, str, _Columns, _Columns, object]:
+    """Return the root, the slug and the files of a chapter, and a stamp that changes with them."""
     slug = resolve(chapter)
-    folder = paths.chapters() / slug
     solution_files = _column(paths.solutions(), slug, "solutions")
     exercise_files = _column(paths.exercises(), slug, "exercises")
-    stamp = tuple(
-        path.stat().st_mtime_ns for path in (*sorted(folder.glob("lesson*.md")), *solution_files, *exercise_files)
-    )
-    return _load(paths.root(), slug, solution_files, exercise_files, stamp)
+    texts = sorted((paths.chapters() / slug).glob("lesson*.md"))
+    stamp = tuple(path.stat().st_mtime_ns for path in (*texts, *solution_files, *exercise_files))
+    return paths.root(), slug, solution_files, exercise_files, stamp
 
 
 @functools.lru_cache(maxsize=64)
-def _load(root: Path, slug: str, solution_files: tuple[Path, ...], exercise_files: tuple[Path, ...], _: object) -> Row:
+def _load_texts(root: Path, slug: str, solution_files: _Columns, exercise_files: _Columns, _: object) -> Row:
     folder = paths.chapters() / slug
     try:
         notebooks = tuple(lessons.read(path) for path in sorted(folder.glob("lesson*.md")) if path.stem.count(".") == 0)
     except lessons.LessonError as error:
         raise RowError(str(error)) from None
+    return Row(slug, notebooks, (), (), solution_files, exercise_files, folder / "claims.py")
+
+
+@functools.lru_cache(maxsize=64)
+def _load(root: Path, slug: str, solution_files: _Columns, exercise_files: _Columns, stamp: object) -> Row:
+    texts = _load_texts(root, slug, solution_files, exercise_files, stamp)
     module = _import_exercises(slug)
     declared: list[Exercise] = list(getattr(module, "EXERCISES", ()))
     questions: list[Question] = list(getattr(module, "QUESTIONS", ()))
@@ -213,7 +231,7 @@ def _load(root: Path, slug: str, solution_files: tuple[Path, ...], exercise_file
         doubles = [name for name, count in Counter(names).items() if count > 1]
         if doubles:
             raise RowError(f"{where}: two {kind} are called {doubles[0]!r}; names are unique in a chapter: rename one")
-    row = Row(slug, notebooks, tuple(declared), tuple(questions), solution_files, exercise_files, folder / "claims.py")
+    row = replace(texts, exercises=tuple(declared), questions=tuple(questions))
     try:
         for exercise in declared:
             row.reference(exercise)
@@ -241,3 +259,4 @@ def forget(slug: str) -> None:
             del sys.modules[name]
     importlib.invalidate_caches()
     _load.cache_clear()
+    _load_texts.cache_clear()

@@ -71,7 +71,7 @@ def grade(
             fail("name the chapter, such as --chapter ch03")
         if place is None and found is None:
             fail("name the folder of submissions, or a course folder with --course")
-        row = rows.load_row(chapter)
+        row = rows.load_texts(chapter)  # its exercises need torch: while the sandbox starts
         minimum = min_isolation or (found.min_isolation if found else sandbox.DEFAULT_MINIMUM)
         reached = sandbox.require(minimum, level or None)
         if sandbox.require_device(device) != "cpu" and (scheduler or slurm):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -10,8 +11,6 @@ import sys
 import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
 
 import dlcv_lab
 from autograder.sandbox import reach, users
@@ -43,7 +42,10 @@ class Launch:
 
 def site_packages() -> list[Path]:
     """Return the folders that hold the installed packages, those with torch first; never a checkout."""
-    candidates = [Path(torch.__file__).parent.parent, Path(sysconfig.get_path("purelib")),
+    torch = importlib.util.find_spec("torch")  # importing it would take longer than all the rest
+    if torch is None or torch.origin is None:
+        raise ModuleNotFoundError("torch is not installed; install the workbook again (docs/install.md)", name="torch")
+    candidates = [Path(torch.origin).parent.parent, Path(sysconfig.get_path("purelib")),
                   Path(sysconfig.get_path("platlib")), *map(Path, site.getsitepackages())]  # fmt: skip
     return list(dict.fromkeys(path.resolve() for path in candidates if path.is_dir()))
 

@@ -20,7 +20,6 @@ from typing import Any
 from autograder.sandbox import command, cuda, levels
 from autograder.sandbox.inside import STRETCH, syscalls
 from dlcv_lab.checking.model import Job, Limits, Outcome
-from dlcv_lab.checking.wire import decode_outcome, encode_job
 from dlcv_lab.checking.worker import frames
 
 RUN, READ = "inside.entries:run_cases", "inside.entries:read_programs"
@@ -109,6 +108,8 @@ class SandboxRunner:
 
     def run(self, job: Job) -> list[Outcome]:
         """Run a job and return one outcome per case. Never raises for what the student's code does."""
+        from dlcv_lab.checking.wire import decode_outcome, encode_job  # they need torch; the warm parent starts without
+
         if self.device == "cuda":
             job = cuda.on_gpu(job)
         try:

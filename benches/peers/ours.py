@@ -22,7 +22,7 @@ def grade(place: Path, workers: int, only: tuple[str, ...]) -> dict[str, float]:
     from autograder.pool import Plan, grade_class
     from autograder.sandbox import require
 
-    row = rows.load_row("ch03")
+    row = rows.load_texts("ch03")  # as `dlcv grade` does
     handed_in = submissions.collect(place, row.slug, [lesson.stem for lesson in row.notebooks], place / "unpacked")
     plan = Plan(row.slug, b"the secret of the benchmark, 32 b", require("bubblewrap"), only=only)
     first, points, verdicts = 0.0, set(), set()

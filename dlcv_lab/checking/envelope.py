@@ -85,7 +85,12 @@ def leaves(obj: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def to_float64(obj: Any) -> Any:
     """Copy plain data with every floating tensor or array in float64 (complex in complex128), layout kept."""
-    return _map_storages(clone(obj), {})
+    return float64_of(encode(obj))
+
+
+def float64_of(raw: bytes) -> Any:
+    """Decode plain data as `to_float64` copies it."""
+    return _map_storages(decode(raw, max_bytes=2**62), {})
 
 
 def _map_storages(obj: Any, seen: dict[int, Any]) -> Any:

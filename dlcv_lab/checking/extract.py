@@ -9,11 +9,11 @@ id); where that cell does not define them, the last definition in the notebook.
 from __future__ import annotations
 
 import ast
-import copy
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from dlcv_lab.checking.magics import without_magics
 from dlcv_lab.checking.model import ExerciseInfo, Program
@@ -142,8 +142,8 @@ def _without_overruled(statements: Sequence[Statement], known: Mapping[str, Exer
             rivals.setdefault(str(name), []).append(statement)
     losers: set[int] = set()
     for name, several in rivals.items():
-        stubs = _stub_dumps(owners[name])
-        real = [s for s in several if _dump(s.node) not in stubs] or several
+        stubs = _stubs(owners[name].stub)
+        real = [s for s in several if not _is_one_of(s.node, stubs)] or several
         own = [s for s in real if s.solution_of == owners[name].name]
         winner = (own or real)[-1]
         losers |= {id(s) for s in several if s is not winner}
@@ -154,35 +154,44 @@ def _defined(node: ast.stmt) -> str | None:
     return node.name if isinstance(node, DEFINITIONS) else None
 
 
-def _stub_dumps(info: ExerciseInfo) -> frozenset[str]:
-    return _dumps_of(info.stub)
-
-
 @lru_cache(maxsize=256)
-def _dumps_of(stub: str) -> frozenset[str]:
-    return frozenset(_dump(node) for node in ast.parse(stub).body if isinstance(node, DEFINITIONS))
+def _stubs(source: str) -> tuple[ast.stmt, ...]:
+    """Return the definitions of a released solution cell."""
+    return tuple(node for node in ast.parse(source).body if isinstance(node, DEFINITIONS))
 
 
-def _dump(node: ast.stmt) -> str:
-    """Return a definition's ast without its docstrings, to tell whether it equals the released one."""
+def _is_one_of(node: ast.stmt, stubs: Iterable[ast.stmt]) -> bool:
+    """Tell whether a definition is as it was released, docstrings aside; one nested too deeply is nobody's stub."""
     try:
-        return ast.dump(_WithoutDocstrings().visit(copy.deepcopy(node)))
+        return any(_alike(node, stub) for stub in stubs)
     except RecursionError:
-        return f"line {node.lineno}: nested too deeply to be anybody's stub"
+        return False
 
 
-class _WithoutDocstrings(ast.NodeTransformer):
-    def visit(self, node: ast.AST) -> ast.AST:
-        if isinstance(node, DEFINITIONS) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        return self.generic_visit(node)
+def _alike(one: Any, two: Any) -> bool:
+    """Compare two parts of syntax trees up to their first difference."""
+    if type(one) is not type(two):
+        return False
+    if isinstance(one, ast.AST):
+        return all(map(_alike, _parts(one), _parts(two)))
+    if isinstance(one, list):
+        return len(one) == len(two) and all(map(_alike, one, two))
+    return bool(one == two)
+
+
+def _parts(node: ast.AST) -> Iterator[Any]:
+    """Yield the fields of a node; the body of a definition without its docstring."""
+    documented = isinstance(node, DEFINITIONS) and ast.get_docstring(node, clean=False) is not None
+    for name in node._fields:
+        part: Any = getattr(node, name, None)
+        yield (part[1:] or [ast.Pass()]) if documented and name == "body" else part
 
 
 def _is_attempted(statements: Sequence[Statement], info: ExerciseInfo) -> bool:
     """Tell whether anything that defines the exercise's names differs from the stub."""
-    stubs = _stub_dumps(info)
+    stubs = _stubs(info.stub)
     return any(
-        not isinstance(s.node, DEFINITIONS) or _dump(s.node) not in stubs
+        not isinstance(s.node, DEFINITIONS) or not _is_one_of(s.node, stubs)
         for s in statements
         if s.binds & set(info.defines)
     )

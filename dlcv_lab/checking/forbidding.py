@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -39,21 +40,27 @@ def forbidden_names(statements: Iterable[str], names: Iterable[str]) -> tuple[st
     through `import ... as`, or imported by itself.
     """
     wanted = {_resolve(name, _KNOWN): name for name in names}
-    found: dict[str, None] = {}
+    looked = [_look(statement) for statement in statements]
     aliases = dict(_KNOWN)
-    trees = [ast.parse(statement) for statement in statements]
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                aliases |= {alias.asname: alias.name for alias in node.names if alias.asname}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                aliases |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    for tree in trees:
-        for node in ast.walk(tree):
-            dotted = _dotted(node)
-            if dotted and _resolve(dotted, aliases) in wanted:
-                found[wanted[_resolve(dotted, aliases)]] = None
-    return tuple(found)
+    for imported, _ in looked:
+        aliases |= imported
+    resolved = (_resolve(dotted, aliases) for _, used in looked for dotted in used)
+    return tuple(dict.fromkeys(wanted[name] for name in resolved if name in wanted))
+
+
+@lru_cache(maxsize=512)  # the statements of an exercise are mostly those of the next exercise and of the next student
+def _look(statement: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Return what a statement imports as what, and the dotted names that it uses, each once."""
+    imported: dict[str, str] = {}
+    used: dict[str, None] = {}
+    for node in ast.walk(ast.parse(statement)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        elif dotted := _dotted(node):
+            used[dotted] = None
+    return tuple(imported.items()), tuple(used)
 
 
 _KNOWN = {"F": "torch.nn.functional", "nn": "torch.nn", "np": "numpy"}

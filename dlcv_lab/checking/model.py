@@ -143,6 +143,7 @@ class Pack:
     tolerances: tuple[tuple[float, ...], ...]  # per case, per numeric leaf of the expected value
     # called only after a mismatch: outcomes of every misconception on `cases`
     misconceptions: Callable[[], tuple[MisconceptionAnswers, ...]] = tuple
+    inputs: tuple[bytes, ...] = ()  # the data of `cases` as envelopes, where they are known already
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def _judge_one(
     if not program.attempted:
         return _dressed(_not_attempted(info), info, program, 0.0, 0)
     pack = packs(info, program)
-    inputs = tuple(encode(case.data) for case in pack.cases)
+    inputs = pack.inputs or tuple(encode(case.data) for case in pack.cases)
     job = Job(program, info.probe, inputs, "", info.forbid, info.limits)
     outcomes = _named(runner.run(job), program, info)
     seconds = sum(outcome.seconds for outcome in outcomes)

@@ -16,7 +16,7 @@ from nbgrader.api import Gradebook
 from typer.testing import CliRunner
 
 from autograder import course as courses
-from autograder import nbgrader_release, paths, pool, submissions
+from autograder import grading, nbgrader_release, paths, submissions
 from autograder.cli import grading as verbs
 from autograder.journal import Journal, JournalError
 from autograder.pool import Plan, grade_class
@@ -125,7 +125,7 @@ def test_a_course_is_graded_into_journal_gradebook_copies_and_feedback(
 def test_a_second_run_takes_everything_from_the_journal(
     course: courses.Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool.Marker, "mark", lambda *a: pytest.fail("a submission was judged twice"))
+    monkeypatch.setattr(grading.Marker, "mark", lambda *a: pytest.fail("a submission was judged twice"))
     code, said = run("grade", "--chapter", "ch99", "--course", str(course.root), "--workers", "1")
     assert code == 0, said
 
@@ -193,8 +193,8 @@ def test_a_stopped_run_goes_on_where_it_was(folder: Path, tmp_path: Path, monkey
     with path.open("ab") as sink:
         sink.write(b'{"format": 1, "student": "cut o')  # the power went here
     marked: list[str] = []
-    real = pool.Marker.mark
-    monkeypatch.setattr(pool.Marker, "mark", lambda self, s: marked.append(s.student) or real(self, s))
+    real = grading.Marker.mark
+    monkeypatch.setattr(grading.Marker, "mark", lambda self, s: marked.append(s.student) or real(self, s))
     with Journal(path) as journal:
         entries = list(grade_class(plan(), handed_in, journal=journal, workers=1))
     assert not set(marked) & {entry.student for entry in first}
@@ -215,8 +215,6 @@ def test_a_changed_submission_or_secret_is_judged_again(folder: Path, klass: Cla
 def test_a_fault_of_the_grader_is_no_score_and_is_tried_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autograder import grading
-
     def broken(*_: object) -> None:
         raise ZeroDivisionError("our own mistake")
 
@@ -264,7 +262,7 @@ def test_the_same_files_on_another_device_are_another_judgement(klass: Class, mo
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     names = []
     for device in ("cpu", "cuda"):
-        with pool.Marker(SLUG, SECRET, "none", device=device) as marker:
+        with grading.Marker(SLUG, SECRET, "none", device=device) as marker:
             names.append(marker.address("alice", {}))
     assert len(set(names)) == 2
 

@@ -19,7 +19,7 @@ from scale_helpers import EXPECTED
 from typer.testing import CliRunner
 
 from autograder import course as courses
-from autograder import gradebook, nbgrader_release, paths, pool
+from autograder import gradebook, grading, nbgrader_release, paths
 from autograder.cli import grading as verbs
 from autograder.journal import Journal
 from dlcv_lab.cli.frame import Trouble
@@ -121,7 +121,7 @@ def test_a_locked_server_is_named_and_the_next_run_completes(
     assert set(Journal(course.journal / f"{SLUG}.jsonl").latest()) == set(EXPECTED)
     assert not any(scores(course).values()), "nothing of a student is there before everything of that student is"
 
-    monkeypatch.setattr(pool.Marker, "mark", lambda *a: pytest.fail("a submission was judged twice"))
+    monkeypatch.setattr(grading.Marker, "mark", lambda *a: pytest.fail("a submission was judged twice"))
     code, said = grade(course)
     assert code == 0, said
     told = {item["student"]: item["score"] for item in json.loads((course.root / "grades.json").read_text())}

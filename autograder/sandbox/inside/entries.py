@@ -6,6 +6,7 @@ from __future__ import annotations
 import encodings.ascii
 import encodings.latin_1
 import encodings.utf_8_sig  # noqa: F401
+import gc
 import os
 
 from dlcv_lab.checking.envelope import decode, encode
@@ -24,6 +25,7 @@ def run_cases(job: int, answers: int) -> None:
 
 def read_programs(job: int, answers: int) -> None:
     """Read a notebook and extract the program of every exercise: one frame with {name: ...} or {"unreadable": why}."""
+    gc.disable()  # syntax trees are many objects, and this process ends with its answer
     asked = decode(_all(job), max_bytes=2**32)
     infos = [_info(**facts) for facts in asked["infos"]]
     try:
