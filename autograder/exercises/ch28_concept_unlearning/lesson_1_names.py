@@ -97,8 +97,9 @@ def names_with_mistake(mistake, unet, part):
     for name, module in unet.named_modules():
         path = name.split(".")
         cross = "attn2" in (name if mistake == "part of a name" else path)
-        if mistake == "self-attention too" or (mistake == "keys of all" and part == "kv"):
+        if mistake == "self-attention too" or (mistake == "keys of both" and part == "kv"):
             cross = cross or "attn1" in path
+        cross = cross or (mistake == "keys of all" and part == "kv")
         if not isinstance(module, kinds) or (cross if part == "esd-u" and mistake != "everything" else False):
             continue
         if (part != "esd-u" and not cross) or (
@@ -120,6 +121,10 @@ def trainable_names__self_attention_too(unet, part):
 
 def trainable_names__keys_of_all(unet, part):
     return names_with_mistake("keys of all", unet, part)
+
+
+def trainable_names__keys_of_both(unet, part):
+    return names_with_mistake("keys of both", unet, part)
 
 
 def trainable_names__queries(unet, part):
@@ -193,8 +198,15 @@ NAMES = Exercise(
         ),
         mistaken(
             trainable_names__keys_of_all,
-            "Your kv holds keys and values of attn1. That is self-attention: its keys come from the picture.",
+            "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, which are "
+            "made of the picture.",
             "student mistake: every to_k taken",
+        ),
+        mistaken(
+            trainable_names__keys_of_both,
+            "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, which are "
+            "made of the picture.",
+            "student mistake: both attentions of a block",
         ),
         mistaken(
             trainable_names__queries,

@@ -99,6 +99,15 @@ def make_pairs__copies_capitals(prompts, anchor, target):
     return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if word.search(prompt)]
 
 
+def make_pairs__capitalises(prompts, anchor, target):
+    word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.I)
+
+    def same_case(found):
+        return target.capitalize() if found[0][:1].isupper() else target
+
+    return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if word.search(prompt)]
+
+
 def make_pairs__word_boundary(prompts, anchor, target):
     word = re.compile(rf"\b{re.escape(anchor)}\b", re.I)
     return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]
@@ -161,6 +170,11 @@ PAIRS = Exercise(
             name="copies_capitals", code=(make_pairs__copies_capitals,),
             hint="You give the target the capitals of the word that it replaces. It goes in as it was given.",
             source_of="first reader: no case told it from the right answer",
+        ),
+        Misconception(
+            name="capitalises", code=(make_pairs__capitalises,),
+            hint="You give the target the capitals of the word that it replaces. It goes in as it was given.",
+            source_of="student mistake: a capital kept at the start of a sentence",
         ),
         Misconception(
             name="word_boundary", code=(make_pairs__word_boundary,),

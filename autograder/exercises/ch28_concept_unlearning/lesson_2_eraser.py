@@ -60,7 +60,7 @@ def eraser_probe(ns, data):
     if data["ask"] == "start":
         eraser = ns.Eraser(data["dim"], data["rank"]).to(h.dtype)
         shapes = {name: list(p.shape) for name, p in eraser.named_parameters()}
-        moving = [bool(p.abs().max() > 0) for p in (eraser.down.weight, eraser.down.bias)]
+        moving = [p is not None and bool(p.abs().max() > 0) for p in (eraser.down.weight, eraser.down.bias)]
         return {"parameters": shapes, "output": eraser(h), "down's weight and bias are not zero": moving}
     if data["ask"] == "output":
         eraser = ns.Eraser(data["dim"], data["rank"])
@@ -126,6 +126,12 @@ ERASER = Exercise(
             "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). Zero `up` "
             "only.",
             "student mistake: chapter 23's question, A and B both zero",
+        ),
+        mistaken(
+            variants.Eraser__both_weights_zero,
+            "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). Zero `up` "
+            "only.",
+            "student mistake: both weights in one loop",
         ),
         mistaken(
             variants.Eraser__relu,

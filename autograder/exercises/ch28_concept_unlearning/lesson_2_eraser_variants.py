@@ -80,6 +80,17 @@ class Eraser__both_zero(nn.Module):
         return self.up(F.gelu(self.down(h)))
 
 
+class Eraser__both_weights_zero(nn.Module):
+    def __init__(self, dim, rank):
+        super().__init__()
+        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
+        for p in (self.down.weight, self.up.weight, self.up.bias):
+            nn.init.zeros_(p)
+
+    def forward(self, h):
+        return self.up(F.gelu(self.down(h)))
+
+
 class Eraser__relu(nn.Module):
     def __init__(self, dim, rank):
         super().__init__()

@@ -10,9 +10,9 @@ from dlcv_lab.checking.model import Case
 def local_cases(rng: torch.Generator) -> list[Case]:
     """Draw outputs of several sizes and masks, one of them all ones."""
 
-    def case(group: str, note: str, sides: list[int], size: int, B: int, share: float, dtype=torch.float32) -> Case:
-        outputs = [torch.randn(B, s * s, 3 + k, generator=rng, dtype=dtype) for k, s in enumerate(sides)]
-        mask = (torch.rand(B, size, size, generator=rng) < share).to(dtype)
+    def case(group: str, note: str, sides: list[int], size: int, B: int, share: float) -> Case:
+        outputs = [torch.randn(B, s * s, 3 + k, generator=rng) for k, s in enumerate(sides)]
+        mask = (torch.rand(B, size, size, generator=rng) < share).float()
         mask[0, 0, 0], mask[-1, -1, -1] = 1, 0 if share < 1 else 1
         if B > 1 and share < 1:
             mask[0, :2] = 1  # more of the first picture is masked than of the others
@@ -20,7 +20,7 @@ def local_cases(rng: torch.Generator) -> list[Case]:
 
     return [
         case("one layer", "the mask's own size", [4], 4, 2, 0.4),
-        case("one layer", "one picture, float64", [3], 3, 1, 0.5, torch.float64),
+        case("one layer", "one picture", [3], 3, 1, 0.5),
         case("layers", "three layers, two of them smaller", [8, 4, 2], 8, 2, 0.5),
         case("layers", "a layer larger than the mask", [4, 8], 4, 3, 0.3),
         case("edge", "the mask covers everything", [4, 2], 4, 2, 1.0),
