@@ -73,7 +73,7 @@ def loss_with_mistake(mistake, img, txt, log_scale):
         u, v = img / img.norm(dim=1, keepdim=True), txt / txt.norm(dim=1, keepdim=True)
     factor = {"no exp": log_scale, "divides": (-log_scale).exp()}.get(mistake, log_scale.exp())
     if mistake == "cut off":
-        factor = math.exp(float(log_scale))
+        factor = math.exp(log_scale.item())
     Z = factor * u @ v.T
     own = torch.arange(len(Z))
     reduction = "sum" if mistake == "sums" else "mean"

@@ -35,14 +35,18 @@ def laion_cases(rng: torch.Generator) -> list[Case]:
     again = case("edge", "short texts that repeat, and a feature of zeros", 0.0)
     again.data["alts"][4], again.data["urls"][4] = "ring", "d.jpg"
     again.data["img"][0] = 0
+    empty = case("edge", "a feature of zeros, threshold .3", 0.3)
+    empty.data["img"][4], empty.data["txt"][1] = 0, 0  # 4 repeats 0, which is kept
     exact = case("edge", "a cosine that equals the threshold", 1.0)
     exact.data["txt"][1] = 2 * exact.data["img"][1]
     exact.data["img"][1], exact.data["txt"][1] = torch.tensor([2.0, 0.0]), torch.tensor([4.0, 0.0])
+    exact.data["img"][2], exact.data["txt"][2] = torch.tensor([0.5, 0.0]), torch.tensor([1.5, 0.0])  # product .75
     return [
         case("plain", "threshold .3", 0.3),
         case("plain", "threshold .9", 0.9),
         again,
         exact,
+        empty,
     ]
 
 
@@ -86,24 +90,34 @@ def laion_filter__counts(urls, alts, img, txt, *, threshold=0.3):
 
 def laion_with_mistake(mistake, urls, alts, img, txt, threshold):
     cosine = (img * txt).sum(1) if mistake == "dot" else F.cosine_similarity(img, txt, dim=1)
+    if mistake == "one side":
+        cosine = (F.normalize(img, dim=1) * txt).sum(1)
+    if mistake in ("zero by zero", "zero by zero, turned"):
+        cosine = (img * txt).sum(1) / img.norm(dim=1) / txt.norm(dim=1)
+    threshold = 0.3 if mistake == "always .3" else threshold
+    every = list(zip(urls, alts))
     seen, out = set(), []
     for url, alt, c in zip(urls, alts, cosine.tolist()):
         key = {"url only": url, "alt only": alt}.get(mistake, (url, alt))
         long = len(alt.encode()) if mistake == "bytes" else len(alt)
         fits = c > threshold if mistake == "strict" else c >= threshold
-        if long < 5 if mistake != "five is short" else long <= 5:
+        fits = not c < threshold if mistake == "zero by zero" else fits
+        words = mistake == "words" and len(alt.split()) < 5
+        again = url in seen or alt in seen if mistake == "either" else key in seen
+        again = every.count((url, alt)) > 1 if mistake == "first goes, too" else again
+        if mistake == "double first" and again:
+            out.append("double")
+        elif words or (long < 5 if mistake != "five is short" else long <= 5):
+            seen |= {key} if mistake == "double first" else set()
             out.append("short")
         elif mistake == "likeness first" and not fits:
             out.append("unlike")
-        elif key in seen:
+        elif again:
             out.append("double")
-        elif fits:
-            seen.add(key)
-            out.append("kept")
         else:
-            if mistake != "remembers kept":
-                seen.add(key)
-            out.append("unlike")
+            if fits or mistake != "remembers kept":
+                seen |= {url, alt} if mistake == "either" else {key}
+            out.append("kept" if fits else "unlike")
     return out
 
 
@@ -135,6 +149,48 @@ def laion_filter__remembers_kept(urls, alts, img, txt, *, threshold=0.3):
     return laion_with_mistake("remembers kept", urls, alts, img, txt, threshold)
 
 
+def laion_filter__one_side(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("one side", urls, alts, img, txt, threshold)
+
+
+def laion_filter__zero_by_zero(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("zero by zero", urls, alts, img, txt, threshold)
+
+
+def laion_filter__zero_by_zero_turned(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("zero by zero, turned", urls, alts, img, txt, threshold)
+
+
+def laion_filter__always_three_tenths(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("always .3", urls, alts, img, txt, threshold)
+
+
+def laion_filter__words(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("words", urls, alts, img, txt, threshold)
+
+
+def laion_filter__either(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("either", urls, alts, img, txt, threshold)
+
+
+def laion_filter__first_goes_too(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("first goes, too", urls, alts, img, txt, threshold)
+
+
+def laion_filter__double_first(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("double first", urls, alts, img, txt, threshold)
+
+
+def laion_filter__likeness_first(urls, alts, img, txt, *, threshold=0.3):
+    return laion_with_mistake("likeness first", urls, alts, img, txt, threshold)
+
+
+NOT_A_NUMBER = (
+    "A feature of zeros gives 0 / 0, which is NaN and neither below nor above a threshold. Its cosine counts as 0, as "
+    "in F.cosine_similarity."
+)
+
+
 def mistaken(variant, hint: str, source_of: str, helper, name: str = "") -> Misconception:
     """Name a misconception after its function."""
     return Misconception(
@@ -157,6 +213,60 @@ LAION = Exercise(
             laion_filter__dot,
             "You compare the dot product with the threshold. The features have lengths of their own; take the cosine.",
             "library difference: encode_image does not normalise unless asked",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__one_side,
+            "Only one of the two features has length one in your product. Divide by both lengths.",
+            "student mistake: one side forgotten",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__zero_by_zero,
+            NOT_A_NUMBER,
+            "library difference: x / x.norm() and F.normalize(x)",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__zero_by_zero_turned,
+            NOT_A_NUMBER,
+            "library difference: x / x.norm() and F.normalize(x)",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__always_three_tenths,
+            "You compare with .3 whatever the caller says. Compare with `threshold`.",
+            "student mistake: the paper's number in place of the argument",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__words,
+            "You count words. The first test counts characters.",
+            "student mistake: len(alt.split())",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__either,
+            "An equal url or an equal text is no double yet: both must be equal, in one earlier pair.",
+            "student mistake: two sets, or",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__first_goes_too,
+            "All copies of a pair are doubles in your list. The first one is none: no EARLIER pair equals it.",
+            "student mistake: counts above one",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__double_first,
+            "A short text is short each time that it comes: test the length before you look for doubles.",
+            "student mistake: order of the tests",
+            laion_with_mistake,
+        ),
+        mistaken(
+            laion_filter__likeness_first,
+            "You compare cosines before you look for doubles. The repetition of a pair is a double, not unlike.",
+            "student mistake: order of the tests",
             laion_with_mistake,
         ),
         mistaken(

@@ -1,6 +1,4 @@
-"""Chapter 16, notebook 2: cases, probes and variants of `pool_text` and `exclusive_split`."""
-
-import re
+"""Chapter 16, notebook 2: cases, probe and variants of `pool_text`."""
 
 import torch
 
@@ -19,9 +17,12 @@ def pool_cases(rng: torch.Generator) -> list[Case]:
         hidden = hidden + 5 * (~mask)[..., None]
         return Case(group, {"hidden": hidden, "mask": mask, "how": how}, note)
 
+    unsaid = case("last", "`how` is not given", "", "right")
+
     return [
         case("last", "padding at the right", "last", "right"),
         case("last", "padding at the left", "last", "left"),
+        unsaid,
         case("others", "the mean, padding at the right", "mean", "right"),
         case("others", "the mean, padding at the left", "mean", "left"),
         case("others", "the first, padding at the left", "first", "left"),
@@ -39,7 +40,8 @@ def pool_probe(ns, data):
         except ValueError:
             return {"raised": "ValueError"}
         return {"raised": "nothing"}
-    value, grads = probing.gradients(lambda hidden: ns.pool_text(hidden, data["mask"], data["how"]), [data["hidden"]])
+    how = [data["how"]] if data["how"] else []
+    value, grads = probing.gradients(lambda hidden: ns.pool_text(hidden, data["mask"], *how), [data["hidden"]])
     return {"feature": value, "gradient": grads[0]}
 
 
@@ -78,7 +80,7 @@ def pool_with_mistake(mistake, hidden, mask, how):
     if how == "mean":
         if mistake == "mean of pads":
             return hidden.mean(1)
-        kept = (hidden * mask[..., None]).sum(1)
+        kept = hidden.sum(1) if mistake == "sums pads" else (hidden * mask[..., None]).sum(1)
         if mistake == "divides by T":
             return kept / hidden.shape[1]
         return kept / lengths.clamp(min=1)[:, None]
@@ -86,6 +88,8 @@ def pool_with_mistake(mistake, hidden, mask, how):
         at = torch.zeros_like(lengths) if mistake == "first place" else mask.int().argmax(1)
     elif mistake == "last place":
         return hidden[:, -1]
+    elif mistake == "last place, zeros":
+        at = torch.full_like(lengths, hidden.shape[1] - 1)
     elif mistake == "counts":
         at = (lengths - 1).clamp(min=0)
     else:
@@ -122,6 +126,18 @@ def pool_text__anything_goes(hidden, mask, how="last"):
     return pool_with_mistake("anything goes", hidden, mask, how)
 
 
+def pool_text__last_place_zeros(hidden, mask, how="last"):
+    return pool_with_mistake("last place, zeros", hidden, mask, how)
+
+
+def pool_text__sums_pads(hidden, mask, how="last"):
+    return pool_with_mistake("sums pads", hidden, mask, how)
+
+
+def pool_text__mean_unsaid(hidden, mask, how="mean"):
+    return pool_with_mistake("", hidden, mask, how)
+
+
 def mistaken(variant, hint: str, source_of: str, helper) -> Misconception:
     """Name a misconception after its function."""
     return Misconception(name=variant.__name__.split("__")[1], code=(helper, variant), hint=hint, source_of=source_of)
@@ -143,6 +159,25 @@ POOL = Exercise(
             "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where mask "
             "is True.",
             "card: the classic bug; Llama's tokenizer is set to pad at the left for this reason",
+            pool_with_mistake,
+        ),
+        mistaken(
+            pool_text__last_place_zeros,
+            "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where mask "
+            "is True.",
+            "card: the classic bug, with zeros for texts without tokens",
+            pool_with_mistake,
+        ),
+        mistaken(
+            pool_text__sums_pads,
+            "You divide by the number of real tokens, but the sum still holds the states at padding.",
+            "student mistake: the mask in the denominator alone",
+            pool_with_mistake,
+        ),
+        mistaken(
+            pool_text__mean_unsaid,
+            "Where `how` is not given, the last token is wanted.",
+            "student mistake: another default",
             pool_with_mistake,
         ),
         mistaken(
@@ -192,191 +227,5 @@ POOL = Exercise(
     ),
     good_for="features of any language model, batched",
     minutes=12,
-    core=True,
-)
-
-SYNONYMS = {"ring": ["hoop", "hollow shape"], "star": ["five-pointed shape"], "arrow": []}
-TEXTS = [
-    "a red ring.",
-    "A Ring on sand",
-    "two rings!",
-    "a blue hoop",
-    "there is spring in the air",
-    "a string of stars",
-    "a hollow shape, red",
-    "a hollow, red shape",
-    "the five-pointed shape",
-    "a five pointed shape",
-    "a ring-road",
-    "starlight",
-    "an arrow",
-    "narrow arrows",
-    "a green circle",
-    "",
-    "STAR",
-    "a ring_2 file",
-    "ring",
-]
-
-
-def split_cases(rng: torch.Generator) -> list[Case]:
-    """Draw the order of the captions and what is held out."""
-
-    def case(group: str, note: str, held_out: list[str], synonyms: dict[str, list[str]]) -> Case:
-        order = torch.randperm(len(TEXTS), generator=rng).tolist()
-        return Case(group, {"captions": [TEXTS[k] for k in order], "held_out": held_out, "synonyms": synonyms}, note)
-
-    return [
-        case("plain", "ring is held out", ["ring"], SYNONYMS),
-        case("plain", "ring and star are held out", ["ring", "star"], SYNONYMS),
-        case("edge", "no synonyms are known", ["ring", "arrow"], {}),
-        case("edge", "a synonym belongs to another word", ["star"], SYNONYMS),
-        case("edge", "nothing is held out", [], SYNONYMS),
-    ]
-
-
-def split_probe(ns, data):
-    """Return both lists."""
-    train, test = ns.exclusive_split(list(data["captions"]), list(data["held_out"]), dict(data["synonyms"]))
-    return {"train": [int(i) for i in train], "test": [int(i) for i in test]}
-
-
-def exclusive_split__tokens(captions, held_out, synonyms):
-    names = set()
-    for word in held_out:
-        for name in [word] + list(synonyms.get(word, [])):
-            names.add(name.lower())
-            names.add(name.lower() + "s")
-    train, test = [], []
-    for i, text in enumerate(captions):
-        low, hit = text.lower(), False
-        for name in names:
-            start = low.find(name)
-            while start >= 0:
-                around = low[max(0, start - 1) : start] + low[start + len(name) : start + len(name) + 1]
-                if not any(c.isalnum() or c in "_-" for c in around):
-                    hit = True
-                start = low.find(name, start + 1)
-        (test if hit else train).append(i)
-    return train, test
-
-
-def exclusive_split__one_pattern(captions, held_out, synonyms):
-    names = [re.escape(n) for w in held_out for n in [w, *synonyms.get(w, [])]]
-    if not names:
-        return list(range(len(captions))), []
-    found = re.compile(r"(^|[^\w-])(" + "|".join(names) + r")s?($|[^\w-])", re.IGNORECASE)
-    sides = [found.search(text) is not None for text in captions]
-    return [i for i, s in enumerate(sides) if not s], [i for i, s in enumerate(sides) if s]
-
-
-def split_with_mistake(mistake, captions, held_out, synonyms):
-    more = {} if mistake == "no synonyms" else synonyms
-    names = [name for word in held_out for name in (word, *more.get(word, []))]
-    left, right = (r"\b", r"\b") if mistake == "hyphens" else (r"(?<![\w-])", r"(?![\w-])")
-    if mistake == "substring":
-        left, right = "", ""
-    plural = "" if mistake == "plural" else "s?"
-    flags = 0 if mistake == "case" else re.IGNORECASE
-    patterns = [re.compile(left + re.escape(name) + plural + right, flags) for name in names]
-    if mistake == "first":
-        test = [i for i, text in enumerate(captions) if patterns and patterns[0].search(text)]
-    else:
-        test = [i for i, text in enumerate(captions) if any(p.search(text) for p in patterns)]
-    train = [i for i in range(len(captions)) if i not in test]
-    return (test, train) if mistake == "exchanged" else (train, test)
-
-
-def exclusive_split__no_synonyms(captions, held_out, synonyms):
-    return split_with_mistake("no synonyms", captions, held_out, synonyms)
-
-
-def exclusive_split__hyphens(captions, held_out, synonyms):
-    return split_with_mistake("hyphens", captions, held_out, synonyms)
-
-
-def exclusive_split__substring(captions, held_out, synonyms):
-    return split_with_mistake("substring", captions, held_out, synonyms)
-
-
-def exclusive_split__plural(captions, held_out, synonyms):
-    return split_with_mistake("plural", captions, held_out, synonyms)
-
-
-def exclusive_split__case(captions, held_out, synonyms):
-    return split_with_mistake("case", captions, held_out, synonyms)
-
-
-def exclusive_split__first(captions, held_out, synonyms):
-    return split_with_mistake("first", captions, held_out, synonyms)
-
-
-def exclusive_split__exchanged(captions, held_out, synonyms):
-    return split_with_mistake("exchanged", captions, held_out, synonyms)
-
-
-SPLIT = Exercise(
-    name="exclusive_split",
-    methods=("ch16/exclusive_splits",),
-    groups={"plain": 2, "edge": 1},
-    cases=split_cases,
-    probe=split_probe,
-    alternatives=(
-        Alternative(name="tokens", code=(exclusive_split__tokens,)),
-        Alternative(name="one_pattern", code=(exclusive_split__one_pattern,)),
-    ),
-    misconceptions=(
-        mistaken(
-            exclusive_split__no_synonyms,
-            "Synonyms of held-out words stay in your training captions: the concept leaks in under another name.",
-            "card: hidden case synonym leak",
-            split_with_mistake,
-        ),
-        mistaken(
-            exclusive_split__hyphens,
-            r'\b ends a word at a hyphen, so "ring-road" counts as a ring. A hyphen belongs to the word.',
-            "library difference: \\b of re; MetaCLIP and CLIP count words by spaces",
-            split_with_mistake,
-        ),
-        mistaken(
-            exclusive_split__substring,
-            'You look for substrings: "spring" and "string" name no ring.',
-            "card: 'car' in 'scarf'",
-            split_with_mistake,
-        ),
-        mistaken(
-            exclusive_split__plural,
-            'The plural leaks: "rings" names the concept, too.',
-            "card: hidden case plural",
-            split_with_mistake,
-        ),
-        mistaken(
-            exclusive_split__case,
-            'Capitals leak: "Ring" names the concept, too.',
-            "card: hidden case of capitals",
-            split_with_mistake,
-        ),
-        mistaken(
-            exclusive_split__first,
-            "Only the first name is looked for. Every held-out word and every synonym counts.",
-            "student mistake: return inside the loop",
-            split_with_mistake,
-        ),
-        mistaken(
-            exclusive_split__exchanged,
-            "The two lists are exchanged: training first, and it names nothing that is held out.",
-            "student mistake: order of the result",
-            split_with_mistake,
-        ),
-    ),
-    hints=(
-        "In how many ways can a caption name a ring without containing the word 'ring' with spaces around?",
-        "All names: the words and their synonyms. One pattern each: no word character or hyphen before, the "
-        "name, s?, "
-        "none behind; ignore case. Test: captions where any pattern is found.",
-        're.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE)',
-    ),
-    good_for="any claim about concepts that a model has not seen",
-    minutes=15,
     core=True,
 )

@@ -1,4 +1,4 @@
-"""Chapter 16, notebook 2: cases, probes and variants of `siglip_loss` and `grad_cache_step`."""
+"""Chapter 16, notebook 2: cases, probe and variants of `siglip_loss`."""
 
 import math
 
@@ -27,7 +27,7 @@ def siglip_cases(rng: torch.Generator) -> list[Case]:
         case("loss", "6 pairs, SigLIP's initial numbers", 6, 4, math.log(10), -10.0),
         case("loss", "5 pairs in 3 dimensions", 5, 3, 0.8, -1.5),
         case("edge", "one pair", 1, 4, 1.0, 0.5),
-        case("edge", "a large negative bias", 4, 5, math.log(100), -60.0),
+        case("edge", "a large negative bias", 4, 5, math.log(100), -900.0),
     ]
 
 
@@ -53,16 +53,26 @@ def siglip_loss__softplus(img, txt, log_scale, bias):
 
 
 def siglip_with_mistake(mistake, img, txt, log_scale, bias):
-    if mistake != "no norm":
-        img, txt = F.normalize(img, dim=1), F.normalize(txt, dim=1)
-    factor = log_scale if mistake == "no exp" else log_scale.exp()
+    dim = 0 if mistake == "wrong axis" else 1
+    if mistake not in ("no norm", "raw images"):
+        img = F.normalize(img, dim=dim)
+    if mistake not in ("no norm", "raw texts"):
+        txt = F.normalize(txt, dim=dim)
+    factor = {"no exp": log_scale, "divides": (-log_scale).exp()}.get(mistake, log_scale.exp())
     z = factor * img @ txt.T + {"no bias": 0, "minus bias": -bias}.get(mistake, bias)
+    if mistake == "bias times factor":
+        z = factor * (img @ txt.T + bias)
     y = torch.eye(len(z), dtype=z.dtype)
     if mistake != "zeros":
         y = 2 * y - 1
     if mistake == "diagonal":
         return -F.logsigmoid(z.diagonal()).mean()
-    total = -F.logsigmoid(y * z).sum()
+    if mistake == "bias after y":
+        return -F.logsigmoid(y * (z - bias) + bias).sum() / len(z)
+    y = -y if mistake == "turned" else y
+    total = -(torch.sigmoid(y * z).log() if mistake == "underflows" else F.logsigmoid(y * z)).sum()
+    if mistake == "not divided":
+        return total
     return total / len(z) ** 2 if mistake == "squared" else total / len(z)
 
 
@@ -94,6 +104,42 @@ def siglip_loss__diagonal(img, txt, log_scale, bias):
     return siglip_with_mistake("diagonal", img, txt, log_scale, bias)
 
 
+def siglip_loss__not_divided(img, txt, log_scale, bias):
+    return siglip_with_mistake("not divided", img, txt, log_scale, bias)
+
+
+def siglip_loss__raw_images(img, txt, log_scale, bias):
+    return siglip_with_mistake("raw images", img, txt, log_scale, bias)
+
+
+def siglip_loss__raw_texts(img, txt, log_scale, bias):
+    return siglip_with_mistake("raw texts", img, txt, log_scale, bias)
+
+
+def siglip_loss__wrong_axis(img, txt, log_scale, bias):
+    return siglip_with_mistake("wrong axis", img, txt, log_scale, bias)
+
+
+def siglip_loss__divides(img, txt, log_scale, bias):
+    return siglip_with_mistake("divides", img, txt, log_scale, bias)
+
+
+def siglip_loss__bias_times_factor(img, txt, log_scale, bias):
+    return siglip_with_mistake("bias times factor", img, txt, log_scale, bias)
+
+
+def siglip_loss__bias_after_y(img, txt, log_scale, bias):
+    return siglip_with_mistake("bias after y", img, txt, log_scale, bias)
+
+
+def siglip_loss__turned(img, txt, log_scale, bias):
+    return siglip_with_mistake("turned", img, txt, log_scale, bias)
+
+
+def siglip_loss__underflows(img, txt, log_scale, bias):
+    return siglip_with_mistake("underflows", img, txt, log_scale, bias)
+
+
 def mistaken(variant, hint: str, source_of: str, *helpers) -> Misconception:
     """Name a misconception after its function."""
     return Misconception(name=variant.__name__.split("__")[1], code=(*helpers, variant), hint=hint, source_of=source_of)
@@ -120,6 +166,60 @@ SIGLIP = Exercise(
             siglip_loss__no_norm,
             "The features have lengths of their own. Bring every row of both to length one first.",
             "library difference: open_clip's SigLipLoss expects normalised features",
+            siglip_with_mistake,
+        ),
+        mistaken(
+            siglip_loss__raw_images,
+            "The texts have length one now, the images do not: normalise the rows of `img`, too.",
+            "student mistake: one side forgotten",
+            siglip_with_mistake,
+        ),
+        mistaken(
+            siglip_loss__raw_texts,
+            "The images have length one now, the texts do not: normalise the rows of `txt`, too.",
+            "student mistake: one side forgotten",
+            siglip_with_mistake,
+        ),
+        mistaken(
+            siglip_loss__wrong_axis,
+            "You normalise columns. A feature is a row: normalise along axis 1.",
+            "student mistake: F.normalize(x, dim=0)",
+            siglip_with_mistake,
+        ),
+        mistaken(
+            siglip_loss__not_divided,
+            "You add up all N * N answers. Divide the sum by N, the number of pairs.",
+            "student mistake: reduction='sum' alone",
+            siglip_with_mistake,
+        ),
+        mistaken(
+            siglip_loss__divides,
+            "You divide by exp(log_scale). SigLIP multiplies the cosine by it.",
+            "student mistake: a temperature that divides",
+            siglip_with_mistake,
+        ),
+        mistaken(
+            siglip_loss__bias_times_factor,
+            "The factor multiplies the cosine alone; you multiply the bias with it, too.",
+            "student mistake: a bracket",
+            siglip_with_mistake,
+        ),
+        mistaken(
+            siglip_loss__bias_after_y,
+            "The sign y turns the whole logit, bias included: y * (factor * cosine + bias).",
+            "student mistake: the bias added last",
+            siglip_with_mistake,
+        ),
+        mistaken(
+            siglip_loss__turned,
+            "The signs are exchanged: y is +1 for the right pairs and -1 for the wrong ones.",
+            "student mistake: 1 - 2 * eye",
+            siglip_with_mistake,
+        ),
+        mistaken(
+            siglip_loss__underflows,
+            "A sigmoid far below 0 rounds to 0, and its logarithm is minus infinity. Use F.logsigmoid.",
+            "library difference: torch.sigmoid(x).log() and F.logsigmoid(x)",
             siglip_with_mistake,
         ),
         mistaken(
@@ -162,196 +262,4 @@ SIGLIP = Exercise(
     good_for="training with small batches, and on many machines at once",
     minutes=10,
     core=True,
-)
-
-
-def cache_cases(rng: torch.Generator) -> list[Case]:
-    """Draw linear towers; sizes of chunks that divide the batch, do not, and are larger than it."""
-
-    def case(group: str, note: str, n: int, chunk: int, stale: bool = False) -> Case:
-        def numbers(*shape: int) -> torch.Tensor:
-            return torch.randn(*shape, generator=rng, dtype=torch.float64)
-
-        data = {"images": numbers(n, 4), "ids": torch.randint(7, (n,), generator=rng), "W": numbers(3, 4)}
-        return Case(group, data | {"words": numbers(7, 3), "chunk": chunk, "stale": stale}, note)
-
-    return [
-        case("plain", "6 pairs in chunks of 2", 6, 2),
-        case("plain", "one pair at a time", 4, 1),
-        case("edge", "7 pairs in chunks of 3", 7, 3),
-        case("edge", "one chunk is enough", 4, 9),
-        case("edge", "gradients are there already", 5, 2, stale=True),
-    ]
-
-
-def cache_probe(ns, data):
-    """Return the loss and the gradients that stand in .grad, and the largest number of examples in a graph."""
-    seen = []
-
-    class Watched(nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x):
-            if torch.is_grad_enabled():
-                seen.append(len(x))
-            return self.inner(x)
-
-    image_net = Watched(nn.Linear(4, 3, bias=False).double())
-    text_net = Watched(nn.Embedding(7, 3).double())
-    image_net.inner.weight.data, text_net.inner.weight.data = data["W"].clone(), data["words"].clone()
-    scale = nn.Parameter(torch.tensor(1.5, dtype=torch.float64))
-
-    def loss(img, txt):
-        Z = scale.exp() * F.normalize(img, dim=1) @ F.normalize(txt, dim=1).T
-        return F.cross_entropy(Z, torch.arange(len(Z)))
-
-    leaves = [image_net.inner.weight, text_net.inner.weight, scale]
-    if data["stale"]:
-        for leaf in leaves:
-            leaf.grad = torch.ones_like(leaf)
-    value = ns.grad_cache_step(image_net, text_net, data["images"], data["ids"], loss, chunk=data["chunk"])
-    names = ("image gradient", "text gradient", "gradient of the scale")
-    most = min(data["chunk"], len(data["images"]))
-    return {"loss": float(value), "a graph is small enough": max(seen, default=0) <= most} | {
-        name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in zip(names, leaves)
-    }
-
-
-def grad_cache_step__surrogate(image_net, text_net, images, ids, loss, *, chunk):
-    def features(net, inputs):
-        with torch.no_grad():
-            return torch.cat([net(inputs[k : k + chunk]) for k in range(0, len(inputs), chunk)]).requires_grad_(True)
-
-    img, txt = features(image_net, images), features(text_net, ids)
-    value = loss(img, txt)
-    value.backward()
-    for k in range(0, len(images), chunk):
-        part = slice(k, k + chunk)
-        ((image_net(images[part]) * img.grad[part]).sum() + (text_net(ids[part]) * txt.grad[part]).sum()).backward()
-    return float(value.detach())
-
-
-def grad_cache_step__detached(image_net, text_net, images, ids, loss, *, chunk):
-    kept = []
-    for net, inputs in ((image_net, images), (text_net, ids)):
-        rows = []
-        for part in torch.split(inputs, chunk):
-            with torch.no_grad():
-                rows.append(net(part))
-        kept.append(torch.cat(rows).detach().clone().requires_grad_())
-    value = loss(*kept)
-    value.backward()
-    for net, inputs, all_features in zip((image_net, text_net), (images, ids), kept):
-        start = 0
-        for part in torch.split(inputs, chunk):
-            out = net(part)
-            torch.autograd.backward(out, all_features.grad[start : start + len(part)])
-            start += len(part)
-    return value.item()
-
-
-def cache_with_mistake(mistake, image_net, text_net, images, ids, loss, chunk):
-    nets = ((image_net, images), (text_net, ids))
-    if mistake == "accumulates":
-        parts = list(zip(images.split(chunk), ids.split(chunk)))
-        total = 0.0
-        for x, y in parts:
-            value = loss(image_net(x), text_net(y)) / len(parts)
-            value.backward()
-            total += value.item()
-        return total
-    if mistake == "whole graph":
-        value = loss(image_net(images), text_net(ids))
-        value.backward()
-        return value.item()
-    with torch.no_grad():
-        img, txt = (torch.cat([net(part) for part in inputs.split(chunk)]) for net, inputs in nets)
-    img, txt = img.requires_grad_(), txt.requires_grad_()
-    value = loss(img, txt)
-    value.backward()
-    if mistake == "clears":
-        for net, _ in nets:
-            net.zero_grad()
-    for (net, inputs), gradient in zip(nets, (img.grad, txt.grad)):
-        if mistake == "text stays" and net is text_net:
-            continue
-        for part, share in zip(inputs.split(chunk), gradient.split(chunk)):
-            net(part).backward(share / len(inputs) if mistake == "divides" else share)
-    return value.item()
-
-
-def grad_cache_step__accumulates(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("accumulates", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__whole_graph(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("whole graph", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__clears(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("clears", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__text_stays(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("text stays", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__divides(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("divides", image_net, text_net, images, ids, loss, chunk)
-
-
-CACHE = Exercise(
-    name="grad_cache_step",
-    methods=("ch16/basic",),
-    groups={"plain": 2, "edge": 2},
-    cases=cache_cases,
-    probe=cache_probe,
-    alternatives=(
-        Alternative(name="surrogate", code=(grad_cache_step__surrogate,)),
-        Alternative(name="detached", code=(grad_cache_step__detached,)),
-    ),
-    misconceptions=(
-        mistaken(
-            grad_cache_step__accumulates,
-            "You add up the losses of the chunks. Each chunk then sees only its own negatives; that is another loss.",
-            "card trap: naive accumulation is not equal, it only contrasts within chunks",
-            cache_with_mistake,
-        ),
-        mistaken(
-            grad_cache_step__whole_graph,
-            "The gradients are right, but the whole batch is in one graph, which was to be avoided.",
-            "student mistake: the exact result without its point",
-            cache_with_mistake,
-        ),
-        mistaken(
-            grad_cache_step__clears,
-            "You clear gradients that were there before. Add to them; the caller decides when to clear.",
-            "card: hidden case, existing .grad accumulates",
-            cache_with_mistake,
-        ),
-        mistaken(
-            grad_cache_step__text_stays,
-            "The text tower gets no gradient: feed its chunks their share, too.",
-            "student mistake: the second tower forgotten",
-            cache_with_mistake,
-        ),
-        mistaken(
-            grad_cache_step__divides,
-            "The gradient of the features is already that of the mean loss. Do not divide it again.",
-            "student mistake: a mean within a mean",
-            cache_with_mistake,
-        ),
-    ),
-    hints=(
-        "The loss depends on the weights only through 2 N feature vectors. What does the chain rule need of each?",
-        "Features without a graph, joined; requires_grad_(); loss and backward fill their .grad; every chunk "
-        "again with "
-        "a graph, .backward(its share of the gradient).",
-        "for part, share in zip(images.split(chunk), img.grad.split(chunk)): image_net(part).backward(share)",
-    ),
-    good_for="a batch of 65 536 pairs on a machine that holds 500",
-    minutes=25,
-    difficulty="hard",
 )

@@ -1,14 +1,13 @@
 """Chapter 16, notebook 2: cases, probe and variants of `metaclip_balance`."""
 
-import re
-
 import torch
 
 from autograder.exercise import Alternative, Exercise
+from autograder.exercises.ch16_contrastive_language_image_pretraining import lesson_2_metaclip_mistakes as wrong
 from autograder.exercises.ch16_contrastive_language_image_pretraining.lesson_2_laion import mistaken
 from dlcv_lab.checking.model import Case
 
-ENTRIES = ["cat", "big cat", "a", "New York", "dog", "red", "cats"]
+ENTRIES = ["cat", "big cat", "a", "New York", "dog", "red", "cats", "!"]
 SENTENCES = [
     "a big cat",
     "cat.",
@@ -23,6 +22,7 @@ SENTENCES = [
     "",
     "cat-like (dog)",
     "is it red?yes:red;cat",
+    'a "cat" (red)',
 ]
 
 
@@ -46,13 +46,21 @@ def metaclip_cases(rng: torch.Generator) -> list[Case]:
         "t": 2,
         "u": [[0.5], [0.4], [0.9], [0.0], [0.99]],
     }
+    beside = {
+        "ask": "balance",
+        "matches": [[0, 1], [1], [1], [1], [1, 2]],
+        "n": 3,
+        "t": 1,
+        "u": [[0.5, 0.9], [0.3], [0.1], [0.9], [0.8, 0.5]],
+    }
     return [
-        Case("match", {"ask": "match", "texts": texts, "metadata": ENTRIES}, "thirteen texts"),
+        Case("match", {"ask": "match", "texts": texts, "metadata": ENTRIES}, "fourteen texts"),
         Case("match", {"ask": "match", "texts": texts[:5], "metadata": ENTRIES[::-1]}, "the metadata in another order"),
         case("balance", "60 texts, t = 4", 60, 4),
         case("balance", "40 texts, t = 1", 40, 1, 6),
         case("balance", "t is larger than every count", 20, 500),
         Case("balance", exact, "a random number that equals the probability"),
+        Case("balance", beside, "a rare entry before and behind a frequent one"),
     ]
 
 
@@ -112,84 +120,6 @@ def balance__loops(matches, n_entries, t, u):
     return out
 
 
-def match_with_mistake(mistake, text, metadata):
-    signs, blanks = r"([,.;:?!`])", r"[\t\n\r]"
-    spaced = text.lower() if mistake == "case" else text
-    if mistake != "signs stay":
-        spaced = re.sub(signs, r" \1 ", spaced)
-    if mistake != "tabs stay":
-        spaced = re.sub(blanks, " ", spaced)
-    if mistake != "no ends":
-        spaced = f" {spaced} "
-    if mistake == "substring":
-        return [i for i, entry in enumerate(metadata) if entry in text]
-    if mistake == "words":
-        return [i for i, entry in enumerate(metadata) if entry in spaced.split()]
-    lowered = [entry.lower() for entry in metadata] if mistake == "case" else metadata
-    return [i for i, entry in enumerate(lowered) if f" {entry} " in spaced]
-
-
-def match_entries__substring(text, metadata):
-    return match_with_mistake("substring", text, metadata)
-
-
-def match_entries__words(text, metadata):
-    return match_with_mistake("words", text, metadata)
-
-
-def match_entries__no_ends(text, metadata):
-    return match_with_mistake("no ends", text, metadata)
-
-
-def match_entries__case(text, metadata):
-    return match_with_mistake("case", text, metadata)
-
-
-def match_entries__signs_stay(text, metadata):
-    return match_with_mistake("signs stay", text, metadata)
-
-
-def match_entries__tabs_stay(text, metadata):
-    return match_with_mistake("tabs stay", text, metadata)
-
-
-def balance_with_mistake(mistake, matches, n_entries, t, u):
-    counts = [0] * n_entries
-    for entries in matches:
-        for entry in entries:
-            counts[entry] += 1
-
-    def p(entry):
-        return t / len(matches) if mistake == "of all texts" else t / max(counts[entry], t)
-
-    quantifier = all if mistake == "all entries" else any
-    kept = []
-    for entries, draws in zip(matches, u):
-        if mistake == "first entry":
-            entries, draws = entries[:1], draws[:1]
-        if mistake == "equal counts":
-            kept.append(any(draw <= p(entry) for entry, draw in zip(entries, draws)))
-        else:
-            kept.append(quantifier([draw < p(entry) for entry, draw in zip(entries, draws)]))
-    return kept
-
-
-def balance__all_entries(matches, n_entries, t, u):
-    return balance_with_mistake("all entries", matches, n_entries, t, u)
-
-
-def balance__of_all_texts(matches, n_entries, t, u):
-    return balance_with_mistake("of all texts", matches, n_entries, t, u)
-
-
-def balance__first_entry(matches, n_entries, t, u):
-    return balance_with_mistake("first entry", matches, n_entries, t, u)
-
-
-def balance__equal_counts(matches, n_entries, t, u):
-    return balance_with_mistake("equal counts", matches, n_entries, t, u)
-
-
 METACLIP = Exercise(
     name="metaclip_balance",
     defines=("match_entries", "balance"),
@@ -203,64 +133,136 @@ METACLIP = Exercise(
     ),
     misconceptions=(
         mistaken(
-            match_entries__substring,
+            wrong.match_entries__substring,
             '"cat" is not in "concatenate": an entry needs a space on both sides.',
             "card: matching with spaces around",
-            match_with_mistake,
+            wrong.match_with_mistake,
         ),
         mistaken(
-            match_entries__words,
+            wrong.match_entries__words,
             'You compare single words, so "big cat" and "New York" are never found.',
             "card: multiword entries",
-            match_with_mistake,
+            wrong.match_with_mistake,
         ),
         mistaken(
-            match_entries__no_ends,
+            wrong.match_entries__no_ends,
             "An entry at the very start or end of a text is missed: put a space at both ends.",
             "card: hidden case entry at the start or end",
-            match_with_mistake,
+            wrong.match_with_mistake,
         ),
         mistaken(
-            match_entries__case,
+            wrong.match_entries__case,
             'Case matters here: "new york" does not match "New York".',
             "card: case-sensitive [code]",
-            match_with_mistake,
+            wrong.match_with_mistake,
         ),
         mistaken(
-            match_entries__signs_stay,
+            wrong.match_entries__small_letters,
+            'Case matters: leave the text as it is, or "New York" is never found.',
+            "student mistake: text.lower()",
+            wrong.match_with_mistake,
+        ),
+        mistaken(
+            wrong.match_entries__more_signs,
+            "Only the seven signs get spaces. Quotes, brackets and hyphens stay where they are.",
+            "student mistake: string.punctuation",
+            wrong.match_with_mistake,
+        ),
+        mistaken(
+            wrong.match_entries__no_back_tick,
+            "The back-tick is one of the seven signs.",
+            "student mistake: six of seven signs",
+            wrong.match_with_mistake,
+        ),
+        mistaken(
+            wrong.match_entries__signs_go,
+            "The signs stay, with spaces around them: an entry may be such a sign, and words beside it must not join.",
+            "student mistake: replace(sign, '')",
+            wrong.match_with_mistake,
+        ),
+        mistaken(
+            wrong.match_entries__signs_to_spaces,
+            'The signs stay, with spaces around them: an entry may be such a sign, as "!" is here.',
+            "student mistake: replace(sign, ' ')",
+            wrong.match_with_mistake,
+        ),
+        mistaken(
+            wrong.match_entries__doubles,
+            "An entry that occurs several times is listed once.",
+            "student mistake: one index an occurrence",
+            wrong.match_with_mistake,
+        ),
+        mistaken(
+            wrong.match_entries__one_blank,
+            'Two blanks stay two: "big  cat" does not contain "big cat".',
+            "student mistake: ' '.join(text.split())",
+            wrong.match_with_mistake,
+        ),
+        mistaken(
+            wrong.match_entries__signs_stay,
             'In "cat." the full stop sticks to the word. Put spaces around the seven signs.',
             "card: 'cat.' matches 'cat'",
-            match_with_mistake,
+            wrong.match_with_mistake,
         ),
         mistaken(
-            match_entries__tabs_stay,
+            wrong.match_entries__tabs_stay,
             "Tabs and line ends part words, too: turn each into a space.",
             "card: hidden case tabs and newlines",
-            match_with_mistake,
+            wrong.match_with_mistake,
         ),
         mistaken(
-            balance__all_entries,
+            wrong.balance__all_entries,
             "You ask that all entries vote for a text (and keep texts without any). One is enough.",
             "paper: a text is kept if any of its entries is sampled",
-            balance_with_mistake,
+            wrong.balance_with_mistake,
         ),
         mistaken(
-            balance__of_all_texts,
+            wrong.balance__all_of_some,
+            "You ask that all entries vote for a text. One is enough.",
+            "paper: a text is kept if any of its entries is sampled",
+            wrong.balance_with_mistake,
+        ),
+        mistaken(
+            wrong.balance__empty_stays,
+            "A text without entries is dropped.",
+            "student mistake: an empty list counts as no objection",
+            wrong.balance_with_mistake,
+        ),
+        mistaken(
+            wrong.balance__turned,
+            "The comparison is turned: a text is kept where u < p.",
+            "student mistake: > for <",
+            wrong.balance_with_mistake,
+        ),
+        mistaken(
+            wrong.balance__running,
+            "You count while you decide, so early texts see small counts. Count all texts first.",
+            "student mistake: one loop in place of two",
+            wrong.balance_with_mistake,
+        ),
+        mistaken(
+            wrong.balance__one_number,
+            "Each entry of a text has a random number of its own, u[i][j].",
+            "student mistake: one draw a text",
+            wrong.balance_with_mistake,
+        ),
+        mistaken(
+            wrong.balance__of_all_texts,
             "The probability depends on the entry: t / max(n, t), with n the number of ITS texts.",
             "student mistake: one probability for all",
-            balance_with_mistake,
+            wrong.balance_with_mistake,
         ),
         mistaken(
-            balance__first_entry,
+            wrong.balance__first_entry,
             "Only the first entry of each text has a say. Rare entries further behind must save their text, too.",
             "student mistake: one class per text",
-            balance_with_mistake,
+            wrong.balance_with_mistake,
         ),
         mistaken(
-            balance__equal_counts,
+            wrong.balance__equal_counts,
             "A random number equal to p does not keep the text: u < p, strictly.",
             "card: u exactly equal p",
-            balance_with_mistake,
+            wrong.balance_with_mistake,
         ),
     ),
     hints=(

@@ -1,4 +1,4 @@
-"""Chapter 16, notebook 2: cases, probes and variants of `assign_images` and `effective_robustness`."""
+"""Chapter 16, notebook 2: cases, probe and variants of `assign_images`."""
 
 import math
 
@@ -19,6 +19,9 @@ def pages_cases(rng: torch.Generator) -> list[Case]:
             S[:2, 0] = S.max() + 1 + torch.rand(2, generator=rng, dtype=torch.float64)
         return Case(group, {"S": S}, note)
 
+    over = case("edge", "5 images, 2 sentences", 5, 2)
+    over.data["S"][4] = torch.tensor([-9.0, -8.0])  # never assigned, and its favourite is the second sentence
+    later = torch.tensor([[0.8, 0.7, 0.1], [0.9, 0.1, 0.2]], dtype=torch.float64)
     trap = torch.tensor([[0.9, 0.8, 0.1], [0.85, 0.1, 0.2]], dtype=torch.float64)
     return [
         case("plain", "3 images, 6 sentences", 3, 6),
@@ -26,7 +29,12 @@ def pages_cases(rng: torch.Generator) -> list[Case]:
         Case(
             "plain", {"S": trap + 0.01 * torch.rand(2, 3, generator=rng, dtype=torch.float64)}, "both want sentence 0"
         ),
-        case("edge", "5 images, 2 sentences", 5, 2),
+        Case(
+            "plain",
+            {"S": later + 0.01 * torch.rand(2, 3, generator=rng, dtype=torch.float64)},
+            "the second wants it more",
+        ),
+        over,
         case("edge", "3 images, 1 sentence", 3, 1),
         case("edge", "no image", 0, 4),
         Case("edge", {"S": -1 - torch.rand(3, 5, generator=rng, dtype=torch.float64)}, "all similarities are negative"),
@@ -82,11 +90,18 @@ def pages_with_mistake(mistake, S):
                 chosen[i] = max(free, key=lambda t: float(row[t]))
                 free.discard(chosen[i])
         return chosen
+    if mistake == "largest first":
+        left = S.clone()
+        for _ in range(min(S.shape)):
+            i, t = divmod(int(left.argmax()), S.shape[1])
+            chosen[i] = t
+            left[i], left[:, t] = -math.inf, -math.inf
+        return chosen
     rows, columns = linear_sum_assignment(S.numpy(), maximize=mistake != "smallest")
     if mistake == "drops":
         return columns[rows.argsort()].tolist()
-    if mistake == "last":
-        chosen = [S.shape[1] - 1] * len(S)
+    if mistake in ("nobody", "first"):
+        chosen = [-1 if mistake == "nobody" else 0] * len(S)
     for i, t in zip(rows.tolist(), columns.tolist()):
         chosen[i] = t
     return chosen
@@ -106,6 +121,21 @@ def assign_images__smallest(S):
 
 def assign_images__drops(S):
     return pages_with_mistake("drops", S)
+
+
+def assign_images__largest_first(S):
+    return pages_with_mistake("largest first", S)
+
+
+def assign_images__nobody(S):
+    return pages_with_mistake("nobody", S)
+
+
+def assign_images__first(S):
+    return pages_with_mistake("first", S)
+
+
+SURPLUS = "Images that the assignment leaves over go to their most similar sentence, taken or not."
 
 
 def mistaken(variant, hint: str, source_of: str, helper) -> Misconception:
@@ -137,6 +167,24 @@ PAGES = Exercise(
             pages_with_mistake,
         ),
         mistaken(
+            assign_images__largest_first,
+            "You take the largest similarity first. The sum may be larger without it: use linear_sum_assignment.",
+            "card: greedy is worse on a given matrix",
+            pages_with_mistake,
+        ),
+        mistaken(
+            assign_images__nobody,
+            SURPLUS,
+            "student mistake: -1 for the rest",
+            pages_with_mistake,
+        ),
+        mistaken(
+            assign_images__first,
+            SURPLUS,
+            "student mistake: zeros for the rest",
+            pages_with_mistake,
+        ),
+        mistaken(
             assign_images__smallest,
             "You minimise. linear_sum_assignment does so by default; ask for maximize=True.",
             "library difference: scipy's function minimises costs",
@@ -157,184 +205,4 @@ PAGES = Exercise(
     good_for="documents in which pictures and sentences take turns",
     minutes=10,
     difficulty="easy",
-)
-
-
-def robust_cases(rng: torch.Generator) -> list[Case]:
-    """Draw baselines near a line in logit space, with accuracies at both ends."""
-
-    def case(group: str, note: str, n: int, **more) -> Case:
-        base = torch.linspace(-1, 2.5, n, dtype=torch.float64) + 0.2 * torch.rand(n, generator=rng, dtype=torch.float64)
-        shifted = 0.7 * base - 1 + 0.3 * torch.randn(n, generator=rng, dtype=torch.float64)
-        data = {
-            "id": float(0.5 + 0.3 * torch.rand((), generator=rng)),
-            "ood": float(0.4 + 0.4 * torch.rand((), generator=rng)),
-            "base_id": base.sigmoid().tolist(),
-            "base_ood": shifted.sigmoid().tolist(),
-        }
-        return Case(group, data | more, note)
-
-    return [
-        case("line", "six baseline models", 6),
-        case("line", "two baseline models", 2),
-        case("edge", "an accuracy of 1", 4, id=1.0),
-        case("edge", "a baseline of 0 under the shift", 3, base_ood=[0.0, 0.3, 0.5]),
-        case("edge", "the model fails under the shift", 4, ood=0.0),
-        case("edge", "one baseline model", 1),
-    ]
-
-
-def robust_probe(ns, data):
-    """Return the effective robustness, or that a ValueError was raised."""
-    try:
-        value = ns.effective_robustness(data["id"], data["ood"], list(data["base_id"]), list(data["base_ood"]))
-    except ValueError:
-        return {"raised": "ValueError"}
-    return {"effective robustness": float(value)}
-
-
-def effective_robustness__lstsq(id_acc, ood_acc, base_id, base_ood):
-    if len(base_id) < 2:
-        raise ValueError("give two or more baseline models")
-    x = torch.tensor(base_id, dtype=torch.float64).clamp(0.001, 0.999).logit()
-    y = torch.tensor(base_ood, dtype=torch.float64).clamp(0.001, 0.999).logit()
-    A = torch.stack([torch.ones_like(x), x], 1)
-    a, b = torch.linalg.lstsq(A, y[:, None]).solution[:, 0]
-    at = torch.tensor(id_acc, dtype=torch.float64).clamp(0.001, 0.999).logit()
-    return ood_acc - float((a + b * at).sigmoid())
-
-
-def effective_robustness__normal_equations(id_acc, ood_acc, base_id, base_ood):
-    n = len(base_id)
-    if n <= 1:
-        raise ValueError("a line through one point")
-
-    def logit(p):
-        p = max(0.001, min(0.999, p))
-        return math.log(p) - math.log1p(-p)
-
-    xs, ys = [logit(p) for p in base_id], [logit(p) for p in base_ood]
-    sx, sy = sum(xs), sum(ys)
-    sxx, sxy = sum(x * x for x in xs), sum(x * y for x, y in zip(xs, ys))
-    b = (n * sxy - sx * sy) / (n * sxx - sx * sx)
-    a = (sy - b * sx) / n
-    return ood_acc - 1.0 / (1.0 + math.exp(-a - b * logit(id_acc)))
-
-
-def robust_with_mistake(mistake, id_acc, ood_acc, base_id, base_ood):
-    if len(base_id) < 2:
-        if mistake == "one model":
-            return ood_acc - base_ood[0]
-        raise ValueError("two models are needed")
-    low = 1e-6 if mistake == "barely clamped" else 0.001
-
-    def logit(p):
-        p = torch.as_tensor(p, dtype=torch.float64).clamp(low, 1 - low)
-        return p if mistake == "no logit" else p.logit()
-
-    x, y = logit(base_id), logit(base_ood)
-    if mistake == "exchanged":
-        x, y = y, x
-    b = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
-    at = y.mean() + b * (logit(id_acc) - x.mean())
-    if mistake == "through zero":
-        at = (x * y).sum() / (x * x).sum() * logit(id_acc)
-    if mistake == "stays in logits":
-        return float(logit(ood_acc) - at)
-    expected = at if mistake == "no logit" else at.sigmoid()
-    if mistake == "plain drop":
-        return ood_acc - id_acc
-    return float(expected - ood_acc if mistake == "sign" else ood_acc - expected)
-
-
-def effective_robustness__no_logit(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("no logit", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__barely_clamped(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("barely clamped", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__exchanged(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("exchanged", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__stays_in_logits(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("stays in logits", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__plain_drop(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("plain drop", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__sign(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("sign", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__one_model(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("one model", id_acc, ood_acc, base_id, base_ood)
-
-
-ROBUST = Exercise(
-    name="effective_robustness",
-    methods=("ch16/data_robustness",),
-    groups={"line": 1, "edge": 1},
-    cases=robust_cases,
-    probe=robust_probe,
-    alternatives=(
-        Alternative(name="lstsq", code=(effective_robustness__lstsq,)),
-        Alternative(name="normal_equations", code=(effective_robustness__normal_equations,)),
-    ),
-    misconceptions=(
-        mistaken(
-            effective_robustness__no_logit,
-            "Your line is fitted to the accuracies. Fit it to their logits, and bring the prediction back by a "
-            "sigmoid.",
-            "paper: Taori et al. fit in logit (or probit) space, where the relation is straight",
-            robust_with_mistake,
-        ),
-        mistaken(
-            effective_robustness__barely_clamped,
-            "An accuracy of 0 or 1 has no logit: bring it to 0.001 or 0.999, not nearer to the end.",
-            "card: clip accuracies to [1e-3, 1 - 1e-3]",
-            robust_with_mistake,
-        ),
-        mistaken(
-            effective_robustness__exchanged,
-            "You predict the ordinary accuracy from the shifted one. It is the other way round.",
-            "student mistake: x and y of the fit",
-            robust_with_mistake,
-        ),
-        mistaken(
-            effective_robustness__stays_in_logits,
-            "Your difference is one of logits. Take the sigmoid of the prediction, then subtract accuracies.",
-            "student mistake: sigmoid forgotten",
-            robust_with_mistake,
-        ),
-        mistaken(
-            effective_robustness__plain_drop,
-            "You return the plain drop of accuracy. Better models drop less anyway; compare with the line.",
-            "paper: effective robustness was defined to tell the two apart",
-            robust_with_mistake,
-        ),
-        mistaken(
-            effective_robustness__sign,
-            "The sign is turned: a model above the line is more robust, a positive number.",
-            "student mistake: expected minus measured",
-            robust_with_mistake,
-        ),
-        mistaken(
-            effective_robustness__one_model,
-            "Through one point goes no particular line: raise ValueError for fewer than two baseline models.",
-            "card: hidden case one base model",
-            robust_with_mistake,
-        ),
-    ),
-    hints=(
-        "Why is 'it loses less accuracy' a poor measure for a model that is better to begin with?",
-        "Clamp, logit, least squares y = a + b x through the baselines, at the logit of id_acc, sigmoid, subtract.",
-        "slope = sum((p - mx) * (q - my) for p, q in zip(x, y)) / sum((p - mx) ** 2 for p in x)",
-    ),
-    good_for="telling robust from merely good",
-    minutes=15,
 )
