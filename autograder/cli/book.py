@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
         chapters: Annotated[str, typer.Option(help="Which chapters: 3, 16-25 or 1,3,9-12. Default: all written.")] = "",
         solutions: Annotated[Solutions, typer.Option(help="Leave solutions out, or fold them away.")] = Solutions.none,
         course: Annotated[
-            Path | None, typer.Option(help="A course folder; its course.toml says where notebooks open.", file_okay=False)
+            Path | None, typer.Option(help="A course folder; course.toml says where notebooks open.", file_okay=False)
         ] = None,
         quick: Annotated[
             bool, typer.Option("--quick", help="Status from records alone: verify nothing again.")
