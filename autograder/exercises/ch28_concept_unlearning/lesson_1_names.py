@@ -49,7 +49,7 @@ def names_probe(ns, data):
             self.down = nn.ModuleList([Block() for _ in range(data["blocks"])])
             self.norm = nn.GroupNorm(2, 4)
             if data["alike"]:
-                self.attn2, self.to_k = Attention(6), nn.Linear(4, 4)
+                self.attn2, self.to_k = Attention(6), nn.Linear(4, 4, bias=False)
             self.conv_out = nn.Conv2d(4, 3, 1)
 
     return [str(name) for name in ns.trainable_names(Net(), data["part"])]
