@@ -170,7 +170,7 @@ def step_loss(method: str, seed: int) -> tuple[nn.Module, Callable[..., Tensor]]
     return unet, loss
 
 
-def receler(seed: int, *, mask: bool, attack: bool) -> tuple[nn.Module, Callable[..., Tensor]]:
+def receler(seed: int, *, mask: bool, attack: bool, weight: float = 0.1) -> tuple[nn.Module, Callable[..., Tensor]]:
     """Return a model with erasers and its loss, which makes a step of the attacker first."""
     torch.manual_seed(seed)
     unet, wrapped = insert_erasers(base(), 8)
@@ -189,16 +189,22 @@ def receler(seed: int, *, mask: bool, attack: bool) -> tuple[nn.Module, Callable
             return error
         each = [([q[k : k + 1] for q in p["attention"]], [WORD[k]]) for k in i.tolist()]
         found = torch.cat([concept_mask(q, word, size=16, threshold=0.3) for q, word in each])
-        return error + 0.1 * localisation_loss([layer.last for layer in wrapped.values()], found)
+        return error + weight * localisation_loss([layer.last for layer in wrapped.values()], found)
 
     return unet, loss
 
 
 def train(method: str, seed: int, steps: tuple[int, ...]) -> dict[int, nn.Module]:
-    """Train by Adam and return copies after some numbers of steps."""
-    unet, loss = step_loss(method, seed)
+    """Train a method at its rate and return copies after some numbers of steps."""
+    return fit(*step_loss(method, seed), RATES[method.split(" ")[0]], seed, steps)
+
+
+def fit(
+    unet: nn.Module, loss: Callable[..., Tensor], rate: float, seed: int, steps: tuple[int, ...]
+) -> dict[int, nn.Module]:
+    """Train by Adam what requires a gradient, and return copies after some numbers of steps."""
     learned = [p for p in unet.parameters() if p.requires_grad]
-    optimizer, g, kept = torch.optim.Adam(learned, lr=RATES[method.split(" ")[0]]), generator(seed), {}
+    optimizer, g, kept = torch.optim.Adam(learned, lr=rate), generator(seed), {}
     for step in range(1, max(steps) + 1):
         optimizer.zero_grad()
         loss(unet, g).backward()
