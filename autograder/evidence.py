@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from autograder import oracle, packing, rows, verify
 from autograder.methods import Evidence
 
 
-def gather(*, refresh: bool = True, progress: Callable[[str], None] = lambda text: None) -> Evidence:
-    """Return what is known to work. With `refresh`, run again what is missing or older than its chapter.
+def gather(
+    *,
+    refresh: bool = True,
+    only: Collection[str] | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Evidence:
+    """Return what is known to work. With `refresh`, run again what is missing or older than its chapter, in the
+    chapters `only` (slugs; default: in all).
 
-    Without it, records that are older than their chapter do not count.
+    Elsewhere records that are older than their chapter do not count.
     """
     slugs = rows.slugs()
-    if refresh:
-        stale = [slug for slug in slugs if not oracle.is_fresh(slug)]
+    again = {slug for slug in slugs if refresh and (only is None or slug in only)}
+    if again:
+        stale = [slug for slug in sorted(again) if not oracle.is_fresh(slug)]
         if stale:
             progress(f"oracle tests of {', '.join(slug[:4] for slug in stale)}")
             oracle.refresh(stale)
@@ -25,7 +32,7 @@ def gather(*, refresh: bool = True, progress: Callable[[str], None] = lambda tex
         infos = packing.infos_of(row)
         tried = verify.verified(tried=True)
         stale_names = [info.name for info in infos if tried.get(info.key) != info.version]
-        if refresh and stale_names:
+        if slug in again and stale_names:
             progress(f"verifying {len(stale_names)} exercises of {row.key}")
             with verify.sandbox(row) as runner:
                 verify.verify_row(row, runner, only=stale_names)

@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
         The book lies in build/book (a part of it in build/book-3, for example): plain files that need no network.
         """
         from autograder import book as books
-        from autograder import claims, evidence, methods, paths
+        from autograder import book_plan, claims, evidence, methods, paths, rows
         from autograder.book_launch import LaunchError
         from autograder.book_plan import PlanError
         from autograder.execute_lessons import LessonFailed
@@ -56,8 +56,9 @@ def register(app: typer.Typer) -> None:
                 console.print(f"  {line}", style="dim", highlight=False)
 
         def status() -> list[dict[str, Any]]:
+            only = book_plan.select(chapters, rows.slugs()) if chapters else None  # of the others, what is on record
             try:
-                return methods.report(evidence.gather(refresh=not quick, progress=say))
+                return methods.report(evidence.gather(refresh=not quick, only=only, progress=say))
             except IsolationError as error:
                 say(f"exercises are not verified again, only records that are up to date count: {error}")
                 return methods.report(evidence.gather(refresh=False))

@@ -53,6 +53,12 @@ def test_evidence_takes_verified_exercises_of_the_present_version_only(demo, edi
     assert set(verify.verified()) == {"ch99.box_blur", "ch99.unsharp"}
 
 
+def test_only_the_chapters_that_are_asked_for_are_looked_at_again(demo, monkeypatch):
+    monkeypatch.setattr(oracle, "refresh", lambda slugs: pytest.fail(f"ran the tests of {slugs}"))
+    monkeypatch.setattr(verify, "verify_row", lambda row, *_, **__: pytest.fail(f"verified {row.key}"))
+    assert evidence.gather(only=["ch03_convolutional_networks"]) == Evidence()
+
+
 @pytest.mark.parametrize("name", ["test_ch99_demo.py", "test_ch99_demo_lesson_1.py"])
 def test_a_test_file_belongs_to_its_chapter(demo, name):
     assert oracle.slug_of(f"tests/chapters/{name}") == "ch99_demo"
