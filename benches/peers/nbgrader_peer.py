@@ -69,7 +69,7 @@ def hand_in(root: Path, student: str, notebooks: dict[str, NotebookNode]) -> Non
         nbformat.write(notebook, folder / f"{stem}.ipynb")
 
 
-def autograde(lessons: Lessons, root: Path, limit: float = 460) -> Taken:
+def autograde(lessons: Lessons, root: Path, limit: float = 900) -> Taken:
     """Grade everything that was handed in, from nothing."""
     command = [sys.executable, "-m", "nbgrader", "autograde", TASK, "--force"]
     return take(command, cwd=root, env=environment(lessons), limit=limit)
