@@ -22,7 +22,7 @@ real lesson in both cases, because we run no other cell anyway. For the real les
 beside the graded cells alone we judge the ten that count, as the others do there.
 
 ```{{figure}} _static/grader_benchmark.svg
-:alt: Bars of wall clock and processor seconds per submission for each grader, on a logarithmic axis.
+:alt: Wall clock and processor seconds per submission for each grader, as points on a logarithmic axis.
 
 Seconds per submission, start-up of the grader included.
 ```
