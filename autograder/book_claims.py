@@ -84,7 +84,7 @@ def claim_block(key: str, claim: Claim, keys: Collection[str]) -> str:
         ("Result", f"**{verdict(claim)}**" + (f" {_one_line(claim['reason'])}" if claim.get("reason") else "")),
     ]
     versions = ", ".join(f"{package} {version}" for package, version in claim["versions"].items())
-    took = f"{claim['seconds']:g} s" if claim["seconds"] else "less than 0.1 s"
+    took = f"{claim['seconds']:g} s" if claim["seconds"] else "no time beyond runs that other claims made"
     foot = f"Measured on {claim['measured_on']} in {took} with {versions}."
     body = "\n\n".join(f"{term}\n: {text.lstrip()}" for term, text in entries)
     return f"({anchor(key, claim)})=\n### {name(claim)}: {verdict(claim)}\n\n:::{{div}} claim\n{body}\n\n{foot}\n:::\n"
