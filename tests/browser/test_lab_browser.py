@@ -39,7 +39,8 @@ def notebook(lab: tuple[Server, Path], open_page: Callable[..., Any], chapter3: 
     """Open a student's notebook and wait until the page is connected with its kernel."""
 
     def opened(student: str) -> Any:
-        page = open_page(lab[0].page(f"lab/tree/{student}/{chapter3.slug}/{LESSON}.ipynb"))
+        place = f"lab/workspaces/{student}/tree/{student}/{chapter3.slug}/{LESSON}.ipynb"  # no tabs of another test
+        page = open_page(lab[0].page(place))
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(state="attached")
         page.locator(".jp-CodeCell").nth(20).wait_for(state="attached")
         wait_for_kernel(page, lab[0], student)
