@@ -24,7 +24,7 @@ beside the graded cells alone we judge the ten that count, as the others do ther
 ```{{figure}} _static/grader_benchmark.svg
 :alt: Wall clock and processor seconds per submission for each grader, as points on a logarithmic axis.
 
-Seconds per submission, start-up of the grader included.
+Seconds per submission, start-up of the grader included. Each step of the axis is ten times the one before.
 ```
 
 Measured with {cores} cores, Python {python}. {note}
