@@ -101,6 +101,7 @@ def shoot() -> Callable[..., None]:
     def take(page: Any, name: str, **options: Any) -> None:
         folder = paths.build() / "screenshots"
         folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"{name.replace('/', '-')}.png", timeout=180_000, **options)
+        place = folder / f"{name.replace('/', '-')}.png"
+        page.screenshot(path=place, timeout=180_000, animations="disabled", **options)  # or a sidebar half slid in
 
     return take
