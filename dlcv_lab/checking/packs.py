@@ -96,9 +96,17 @@ def chapters(start: Path | None = None) -> dict[str, Chapter]:
     found: dict[str, Chapter] = {}
     for root in roots(start):
         for path in sorted(root.glob("ch*/chapter.json")):
+            if _taken_away(path.parent):
+                continue
             chapter = _contents(path)
             found.setdefault(chapter.key, chapter)
     return dict(sorted(found.items()))
+
+
+def _taken_away(folder: Path) -> bool:
+    """Tell whether these are left-over packs of a chapter that an author removed from the checkout."""
+    checkout = Path(dlcv_lab.__file__).parent.parent
+    return folder.parent == checkout / "build" / "packs" and not (checkout / "chapters" / folder.name).is_dir()
 
 
 def _contents(path: Path) -> Chapter:

@@ -7,6 +7,7 @@ import torch
 
 from dlcv_lab.checking import check as checking
 from dlcv_lab.checking import help as helping
+from dlcv_lab.checking import packs
 from dlcv_lab.checking.model import Verdict
 from dlcv_lab.checking.needs import NotSolvedYet, needs
 from dlcv_lab.checking.packs import PacksError, find_exercise, list_packs, load_pack
@@ -197,3 +198,11 @@ def test_predictions_are_noted_by_index_or_by_option():
     assert "Replace mine=..." in repr(predict("Where?", ["up", "down"], mine=...))
     with pytest.raises(ValueError, match="none of the options"):
         predict("Where?", ["up", "down"], mine=2)
+
+
+def test_left_over_packs_of_a_removed_chapter_do_not_count(monkeypatch, tmp_path):
+    monkeypatch.setattr(packs.dlcv_lab, "__file__", str(tmp_path / "dlcv_lab" / "__init__.py"))
+    (tmp_path / "chapters" / "ch03_kept").mkdir(parents=True)
+    held = tmp_path / "build" / "packs"
+    assert [packs._taken_away(held / slug) for slug in ("ch03_kept", "ch99_gone")] == [False, True]
+    assert not packs._taken_away(tmp_path / ".dlcv" / "packs" / "ch99_gone")
