@@ -51,6 +51,14 @@ class Misconception(Variant):
     source_of: str  # "card trap", "library difference: scipy.signal.convolve2d", "student mistake: ..."
 
 
+def mistaken(
+    variant: Callable[..., Any] | type, hint: str, source_of: str, *helpers: Callable[..., Any] | type, name: str = ""
+) -> Misconception:
+    """Return a misconception named after its function or class, `f__word` as "word"; `helpers` are code it uses."""
+    name = name or variant.__name__.split("__")[1]
+    return Misconception(name=name, code=(*helpers, variant), hint=hint, source_of=source_of)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exercise:
     """One exercise: one solution cell, one check, one line in the gradebook.

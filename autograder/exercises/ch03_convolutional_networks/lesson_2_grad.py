@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Misconception
+from autograder.exercise import Alternative, Misconception, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -120,58 +120,60 @@ def batch_norm_backward__no_eps(*args, **options):
     return backward_with_mistake("no eps", *args, **options)
 
 
-def mistaken_backward(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(backward_with_mistake, variant), hint=hint, source_of=source_of)
-
-
 BACKWARD_ALTERNATIVES = (
     Alternative(name="flattens", code=(batch_norm_backward__flattens,)),
     Alternative(name="step_by_step", code=(batch_norm_backward__step_by_step,)),
 )
 BACKWARD_MISCONCEPTIONS = (
-    mistaken_backward(
+    mistaken(
         batch_norm_backward__statistics_fixed,
         "Your dx treats mean and variance as constants: that is the gradient of the eval mode. In training both depend "
         "on every sample of the batch, which gives two more terms.",
         "card: eval mode has dx = dy gamma / sqrt(var + eps), without coupling",
+        backward_with_mistake,
     ),
-    mistaken_backward(
+    mistaken(
         batch_norm_backward__forgets_mean,
         "The path through the mean is missing: over a channel your dx does not sum to 0. Subtract dbeta inside the "
         "bracket.",
         "card: hidden case forgetting the path through the mean",
+        backward_with_mistake,
     ),
-    mistaken_backward(
+    mistaken(
         batch_norm_backward__forgets_variance,
         "The path through the variance is missing: subtract the normalized x times dgamma inside the bracket.",
         "student mistake: one of the two statistics left out of the chain rule",
+        backward_with_mistake,
     ),
-    mistaken_backward(
+    mistaken(
         batch_norm_backward__unbiased,
         "You normalize with the unbiased variance. The forward pass divides by m, so pass correction=0 to var.",
         "library difference: Tensor.var() divides by m - 1 unless told otherwise",
+        backward_with_mistake,
     ),
-    mistaken_backward(
+    mistaken(
         batch_norm_backward__counts_pictures,
         "Right for vectors, wrong for feature maps: m counts the values of a channel, N H W, not N.",
         "card: hidden case 4-D, m = N H W",
+        backward_with_mistake,
     ),
-    mistaken_backward(
+    mistaken(
         batch_norm_backward__no_gamma,
         "dgamma and dbeta are right, but dx lacks the factor gamma of its channel.",
         "student mistake: stopping at the gradient of the normalized x",
+        backward_with_mistake,
     ),
-    mistaken_backward(
+    mistaken(
         batch_norm_backward__raw_input,
         "Your dgamma multiplies dy by x. gamma scales the NORMALIZED x, so that is what stands in its gradient.",
         "student mistake: dgamma as in a linear layer",
+        backward_with_mistake,
     ),
-    mistaken_backward(
+    mistaken(
         batch_norm_backward__no_eps,
         "eps is missing under the root, as the case with a large eps shows.",
         "card trap: the slide's formula has no eps",
+        backward_with_mistake,
     ),
 )
 

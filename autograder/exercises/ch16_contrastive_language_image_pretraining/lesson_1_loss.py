@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -137,13 +137,6 @@ def clip_loss__sums(img, txt, log_scale):
     return loss_with_mistake("sums", img, txt, log_scale)
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(
-        name=variant.__name__.split("__")[1], code=(loss_with_mistake, variant), hint=hint, source_of=source_of
-    )
-
-
 LOSS = Exercise(
     name="clip_loss",
     methods=("ch16/clip_loss",),
@@ -160,67 +153,80 @@ LOSS = Exercise(
             "You multiply by `log_scale` itself. It is a logarithm: the factor is log_scale.exp().",
             "card trap: scale passed as log, not exp; open_clip's ClipLoss wants the factor, CLIP's model the "
             "logarithm",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__divides,
             "You divide by exp(log_scale). CLIP multiplies; ALIGN's temperature is the one that divides.",
             "paper: ALIGN divides by a learned temperature, CLIP multiplies by exp(t)",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__no_norm,
             "The features have lengths of their own. Bring every row of both to length one first.",
             "library difference: open_clip's ClipLoss expects normalised features, this function does not get them",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__raw_images,
             "The texts have length one now, the images do not: normalise the rows of `img`, too.",
             "student mistake: one side forgotten",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__raw_texts,
             "The images have length one now, the texts do not: normalise the rows of `txt`, too.",
             "student mistake: one side forgotten",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__no_floor,
             "A feature of zeros becomes 0 / 0, which is NaN. Divide by the length or by 1e-12, whichever is larger.",
             "library difference: F.normalize has eps, x / x.norm() has not",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__wrong_axis,
             "You normalise columns. A feature is a row: normalise along axis 1.",
             "student mistake: F.normalize(x, dim=0)",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__one_direction,
             "Images pick their texts, but texts do not pick their images: add the cross-entropy of the transposed Z.",
             "student mistake: one cross-entropy, as in a classifier",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__other_direction,
             "Texts pick their images, but images do not pick their texts: add the cross-entropy of Z itself.",
             "student mistake: one cross-entropy, along the columns",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__underflows,
             "The logarithm of a softmax is minus infinity where the probability rounds to 0. Use F.cross_entropy or "
             "F.log_softmax, which never form it.",
             "card: hidden case, logits stable at a large factor",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__cut_off,
             "`log_scale` gets no gradient: math.exp and .item() leave the graph. It is learned; use log_scale.exp().",
             "student mistake: math.exp(log_scale)",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__no_half,
             "You add the two directions. The loss is their mean: divide by 2.",
             "paper: figure 3 of CLIP has (loss_i + loss_t) / 2; ALIGN adds",
+            loss_with_mistake,
         ),
         mistaken(
             clip_loss__sums,
             "You sum over the pairs. Both cross-entropies are means over the N rows.",
             "student mistake: reduction='sum'",
+            loss_with_mistake,
         ),
     ),
     hints=(

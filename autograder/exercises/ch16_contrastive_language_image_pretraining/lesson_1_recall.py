@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -171,13 +171,6 @@ def recall_at_k__per_cent(sim, txt2img, ks=(1, 5, 10)):
     return recall_with_mistake("per cent", sim, txt2img, ks)
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(
-        name=variant.__name__.split("__")[1], code=(recall_with_mistake, variant), hint=hint, source_of=source_of
-    )
-
-
 RECALL = Exercise(
     name="recall_at_k",
     methods=("ch16/retrieval_recall",),
@@ -193,58 +186,69 @@ RECALL = Exercise(
             recall_at_k__ties_help,
             "Your count of rivals uses >. Ties count against you: use >=.",
             "card: hidden case ties -> pessimistic rank; a model that gives one score to all would else be perfect",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__ties_help_images,
             "From image to text your count of rivals uses >. Ties count against you: use >=.",
             "student mistake: one of two comparisons",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__ties_help_texts,
             "From text to image your count of rivals uses >. Ties count against you: use >=.",
             "student mistake: one of two comparisons",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__first_k,
             "topk and argsort break ties in some order of their own. Ties count against you: count the rivals that are "
             "as similar or more.",
             "student mistake: the first k of a sorted list",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__zeros_elsewhere,
             "You put 0 where a text is not the image's own, and 0 wins where all similarities are negative. Put minus "
             "infinity there.",
             "student mistake: (sim * own).amax(1)",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__own_texts_are_rivals,
             "An image's other texts are no rivals, not even in a tie. Count texts of OTHER images only.",
             "student mistake: (sim >= best).sum() - 1",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__one_too_many,
             "You allow k rivals ahead. A hit among the first k has fewer than k.",
             "student mistake: <= for <",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__one_text_each,
             "You take text t to belong to image t. Which image it belongs to stands in txt2img[t].",
             "library difference: open_clip_train's get_clip_metrics assumes one text per image",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__all_must_be_there,
             "One of the image's own texts among the first k is enough; you ask for all of them.",
             "student mistake: recall as in information retrieval, the share of relevant items found",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__counts_the_textless,
             "Images without a text cannot be hit. Leave them out of the mean, do not count them as misses.",
             "card: hidden case image without captions",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__off_by_one,
             "With k = 1 a hit has no rival ahead: fewer than k, that is 0. You ask for one less.",
             "student mistake: ranks counted from 1",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__precision,
@@ -252,16 +256,19 @@ RECALL = Exercise(
             "slide 'Text-image retrieval tasks/datasets': 'count number of correct captions given a number of "
             "retrieved "
             "instances'",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__exchanged,
             "The two directions are exchanged: i2t asks for texts with an image as the query, along a row of `sim`.",
             "student mistake: axes",
+            recall_with_mistake,
         ),
         mistaken(
             recall_at_k__per_cent,
             "Return shares from 0 to 1, not per cent.",
             "student mistake: the papers' tables print per cent",
+            recall_with_mistake,
         ),
     ),
     hints=(

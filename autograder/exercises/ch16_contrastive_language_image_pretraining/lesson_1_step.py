@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -179,13 +179,6 @@ def clip_train_step__tensor(model, images, ids, optimizer, *, max_scale=100.0):
     return step_with_mistake("tensor", model, images, ids, optimizer, max_scale)
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(
-        name=variant.__name__.split("__")[1], code=(step_with_mistake, variant), hint=hint, source_of=source_of
-    )
-
-
 STEP = Exercise(
     name="clip_train_step",
     methods=("ch16/clip_train",),
@@ -203,69 +196,82 @@ STEP = Exercise(
             clip_train_step__no_clamp,
             "After the step `logit_scale` may lie outside [0, ln max_scale]. Clamp it, in place, under no_grad.",
             "paper: CLIP clips the factor at 100, 'which we found necessary to prevent training instability'",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__too_early,
             "You clamp `logit_scale` before the step, so the step may push it out again. Clamp after it.",
             "card trap: clamped after the step [open_clip_train]",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__between,
             "You clamp `logit_scale` before the step, so the step may push it out again. Clamp after it.",
             "student mistake: the clamp stands between backward and step",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__always_100,
             "Your upper end is ln 100 whatever the caller says. It is ln(max_scale).",
             "student mistake: the paper's number in place of the argument",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__new_parameter,
             "You put a new parameter in the place of `logit_scale`; the optimizer still holds the old one, and the new "
             "one never learns. Change the old one in place, under no_grad.",
             "student mistake: model.logit_scale = nn.Parameter(...)",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__nothing_moves,
             "The weights do not move: there are no gradients when the optimizer steps (cleared after `backward`?), or "
             "it does not step.",
             "student mistake: zero_grad between backward and step",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__no_log,
             "The upper end is ln(max_scale), since `logit_scale` is a logarithm; e to the power 100 is no limit "
             "at all.",
             "student mistake: clamp(0, 100) on a logarithm",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__no_lower_end,
             "There is a lower end, too: `logit_scale` stays at 0 or above, the factor at 1 or above.",
             "library difference: open_clip_train clamps to [0, ln 100]",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__gradients_pile_up,
             "Gradients of earlier steps are still in `.grad` and are added to yours. Clear them before `backward`.",
             "student mistake: zero_grad forgotten",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__twice_exp,
             "You hand `clip_loss` the factor. It wants the logarithm, `model.logit_scale`, and takes exp itself.",
             "library difference: open_clip's ClipLoss wants logit_scale.exp()",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__after_the_step,
             "You return the loss of the changed model. Return the one that you called backward on.",
             "student mistake: a second forward pass for the report",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__after_everything,
             "You return the loss of the changed model. Return the one that you called backward on.",
             "student mistake: a second forward pass for the report",
+            step_with_mistake,
         ),
         mistaken(
             clip_train_step__tensor,
             "You return a tensor, which keeps the whole graph alive. Return a Python number: loss.item().",
             "student mistake: a list of losses that fills the memory",
+            step_with_mistake,
         ),
     ),
     hints=(

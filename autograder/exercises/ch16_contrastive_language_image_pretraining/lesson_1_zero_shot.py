@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -176,11 +176,6 @@ def ensemble_classifier__no_floor(encode, names, templates):
 
 def ensemble_classifier__columns(encode, names, templates):
     return ensemble_with_mistake("columns", encode, names, templates)
-
-
-def mistaken(variant, hint: str, source_of: str, *helpers) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(*helpers, variant), hint=hint, source_of=source_of)
 
 
 LOGITS = Exercise(

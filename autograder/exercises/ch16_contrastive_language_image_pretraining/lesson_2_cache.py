@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -204,11 +204,6 @@ GRAPHS = (
     "The gradients are right, but more than `chunk` examples are in graphs at a time. Compute the first features under "
     "torch.no_grad(), and call backward for one chunk before you run the next."
 )
-
-
-def mistaken(variant, hint: str, source_of: str, *helpers) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(*helpers, variant), hint=hint, source_of=source_of)
 
 
 CACHE = Exercise(

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -189,13 +189,6 @@ NOT_A_NUMBER = (
     "A feature of zeros gives 0 / 0, which is NaN and neither below nor above a threshold. Its cosine counts as 0, as "
     "in F.cosine_similarity."
 )
-
-
-def mistaken(variant, hint: str, source_of: str, helper, name: str = "") -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(
-        name=name or variant.__name__.split("__")[1], code=(helper, variant), hint=hint, source_of=source_of
-    )
 
 
 LAION = Exercise(

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -136,11 +136,6 @@ def pool_text__sums_pads(hidden, mask, how="last"):
 
 def pool_text__mean_unsaid(hidden, mask, how="mean"):
     return pool_with_mistake("", hidden, mask, how)
-
-
-def mistaken(variant, hint: str, source_of: str, helper) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(helper, variant), hint=hint, source_of=source_of)
 
 
 POOL = Exercise(

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -138,11 +138,6 @@ def siglip_loss__turned(img, txt, log_scale, bias):
 
 def siglip_loss__underflows(img, txt, log_scale, bias):
     return siglip_with_mistake("underflows", img, txt, log_scale, bias)
-
-
-def mistaken(variant, hint: str, source_of: str, *helpers) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(*helpers, variant), hint=hint, source_of=source_of)
 
 
 SIGLIP = Exercise(

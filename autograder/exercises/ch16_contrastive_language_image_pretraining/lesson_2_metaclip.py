@@ -2,9 +2,8 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise
+from autograder.exercise import Alternative, Exercise, mistaken
 from autograder.exercises.ch16_contrastive_language_image_pretraining import lesson_2_metaclip_mistakes as wrong
-from autograder.exercises.ch16_contrastive_language_image_pretraining.lesson_2_laion import mistaken
 from dlcv_lab.checking.model import Case
 
 ENTRIES = ["cat", "big cat", "a", "New York", "dog", "red", "cats", "!"]

@@ -5,7 +5,7 @@ import math
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -136,11 +136,6 @@ def assign_images__first(S):
 
 
 SURPLUS = "Images that the assignment leaves over go to their most similar sentence, taken or not."
-
-
-def mistaken(variant, hint: str, source_of: str, helper) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(helper, variant), hint=hint, source_of=source_of)
 
 
 PAGES = Exercise(

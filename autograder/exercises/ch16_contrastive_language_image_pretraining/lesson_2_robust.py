@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -142,11 +142,6 @@ def effective_robustness__per_cent(id_acc, ood_acc, base_id, base_ood):
 
 def effective_robustness__through_zero(id_acc, ood_acc, base_id, base_ood):
     return robust_with_mistake("through zero", id_acc, ood_acc, base_id, base_ood)
-
-
-def mistaken(variant, hint: str, source_of: str, helper) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(helper, variant), hint=hint, source_of=source_of)
 
 
 ROBUST = Exercise(

@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 SYNONYMS = {"ring": ["hoop", "hollow shape"], "star": ["five-pointed shape"], "arrow": []}
@@ -174,11 +174,6 @@ def exclusive_split__patterns(captions, held_out, synonyms):
 
 
 WORDS = "You compare the words between blanks: a name may have several words, and a sign may stand beside it."
-
-
-def mistaken(variant, hint: str, source_of: str, helper) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(helper, variant), hint=hint, source_of=source_of)
 
 
 SPLIT = Exercise(

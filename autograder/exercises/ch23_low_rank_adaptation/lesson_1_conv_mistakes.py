@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.exercise import Misconception
+from autograder.exercise import mistaken
 
 
 class Mistaken(nn.Module):
@@ -177,155 +177,177 @@ class LoRAConv2d__new_frozen_parameter(Mistaken):
     mistake = "new frozen parameter"
 
 
-def mistaken(variant: type, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its class."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(Mistaken, variant), hint=hint, source_of=source_of)
-
-
 MISTAKES = (
     mistaken(
         LoRAConv2d__stride,
         "With stride 2 your branch has another size than the base layer: A needs the stride of base, B stride 1.",
         "student mistake: a new nn.Conv2d has stride 1",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__padding,
         "With padding your branch has another size than the base layer: A needs the padding of base.",
         "student mistake: a new nn.Conv2d does not pad",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__dilation,
         "With dilation your branch reads other pixels than the base layer: A needs the dilation of base.",
         "library difference: peft 0.21 hands stride and padding on to its branch, not the dilation",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__padding_mode,
         "At the border your branch sees zeros where the base layer sees the picture reflected: A needs the "
         "padding_mode of base.",
         "library difference: peft 0.21 ignores padding_mode in its branch",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__no_path,
         "A does not walk over the picture as base does: give it the stride, padding, dilation and "
         "padding_mode of base.",
         "student mistake: the kernel size alone is copied",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__stride_twice,
         "With stride 2 your branch has another size than the base layer: A needs the stride of base, B stride 1.",
         "student mistake: both convolutions made by the same line",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__bias,
         "B has a bias. Then the branch is not zero at the start, and it cannot be merged into a kernel: bias=False.",
         "student mistake: nn.Conv2d has a bias unless told otherwise",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__no_scaling,
         "The factor alpha / r, `self.scaling`, is missing in the branch or in delta.",
         "card trap: the slide writes W0 + B A, without alpha / r",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__turned,
         "In your delta the two axes of the kernel are exchanged: it is B[o, r] A[r, c, u, v] with u before v.",
         "card trap: reshaping a kernel mixes axes, it is not a permutation",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__again,
         "Merging a second time adds the update once more. Ask `self.merged` first.",
         "card: hidden case merge twice",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__groups,
         "A convolution in groups must be refused: a dense B mixes what the groups keep apart. Raise a ValueError.",
         "card: hidden case groups > 1; peft cannot merge it either",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__square,
         "Your kernel has the height of base's for both sides. Hand the whole base.kernel_size on: kernels "
         "need not be square.",
         "student mistake: kernel_size[0]",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__small_rank,
         "You cut the rank to the number of channels. A has r channels, whatever the layer has.",
         "student mistake: a rank above the number of channels taken for an error",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__drawn_otherwise,
         "A.weight keeps the values that nn.Conv2d gives it; you draw it again.",
         "student mistake: LoRALinear's line carried over, or another rule",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__always_float32,
         "A and B are float32 whatever `base` is. Give them the dtype of base.weight, or a layer in float64 or"
         " bfloat16 cannot be adapted.",
         "student mistake: nn.Conv2d without dtype; models are stored in 16 bits",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__random_start,
         "B is not zero at the start, so your layer begins with a random disturbance of the pretrained one.",
         "student mistake: PyTorch's default initialization for both",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__base_trains,
         "The weights of `base` are still trainable. Freeze them: base.requires_grad_(False).",
         "student mistake: 'the branch is trained' does not stop the optimizer from training the rest",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__bias_trains,
         "The bias of `base` is still trainable: you froze its weight alone. Freeze the whole layer: "
         "base.requires_grad_(False).",
         "student mistake: base.weight.requires_grad_(False)",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__bias_in_a,
         "A has a bias. It is no part of a kernel, so it cannot be merged: bias=False.",
         "student mistake: nn.Conv2d has a bias unless told otherwise",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__forward_unscaled,
         "In `forward` the branch lacks the factor alpha / r, `self.scaling`; your `delta` has it.",
         "card trap: the slide writes W0 + B A, without alpha / r",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__delta_unscaled,
         "`delta` lacks the factor alpha / r, `self.scaling`; your `forward` has it.",
         "student mistake: the scaling stands in `forward` only",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__adds_twice,
         "After `merge` the update is counted twice: it is in the weight, and `forward` still adds the branch.",
         "library difference: peft's forward asks `if self.merged` first",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__flipped,
         "In your delta the kernel is turned by 180 degrees. PyTorch's convolutions do not flip their kernels:"
         " take A's as it is.",
         "library difference: scipy.signal.convolve2d flips the kernel",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__no_no_grad,
         "`merge` changes a parameter while autograd watches. Do it under torch.no_grad(), or change "
         "base.weight.data by a detached update.",
         "student mistake: base.weight += delta() without torch.no_grad()",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__assigns_a_tensor,
         "`merge` assigns a tensor to base.weight, and only a parameter may stand there. Change its values in "
         "place: base.weight.data += ..., or += under torch.no_grad().",
         "student mistake: base.weight = base.weight + delta()",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__new_parameter,
         "`merge` puts a new parameter in place of base.weight, and a new nn.Parameter is trainable. Change "
         "the values of the old one in place.",
         "student mistake: nn.Parameter(...) to silence PyTorch's error message",
+        Mistaken,
     ),
     mistaken(
         LoRAConv2d__new_frozen_parameter,
         "`merge` puts a new parameter in place of base.weight; who holds the old one (a tied layer, an "
         "optimizer) does not see the update. Change its values in place.",
         "student mistake: nn.Parameter(...) to silence PyTorch's error message",
+        Mistaken,
     ),
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, Misconception, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -111,10 +111,9 @@ def bitfit_params__no_pooler(L, d, f, *, pooler=False):
     return L * (7 * d + f) + d
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.replace("_params__", "_")
-    return Misconception(name=name, code=(variant,), hint=hint, source_of=source_of)
+def miscounted(variant, hint: str, source_of: str) -> Misconception:
+    """Name a misconception after what is counted, too: the three functions have mistakes of the same names."""
+    return mistaken(variant, hint, source_of, name=variant.__name__.replace("_params__", "_"))
 
 
 COUNTS = Exercise(
@@ -129,52 +128,52 @@ COUNTS = Exercise(
         Alternative(name="factored", code=(lora_params__loop, adapter_params__factored, bitfit_params__factored)),
     ),
     misconceptions=(
-        mistaken(
+        miscounted(
             lora_params__square,
             "Your LoRA count is right for square weights only: A has r * in numbers, B has out * r.",
             "student mistake: attention layers are square, MLP layers are not",
         ),
-        mistaken(
+        miscounted(
             lora_params__one_matrix,
             "You count A alone. LoRA trains B, too; only LoRA-FA freezes one of them.",
             "paper: LoRA-FA trains one of the two matrices",
         ),
-        mistaken(
+        miscounted(
             lora_params__product,
             "You count the product B A, which is never stored. Count the two factors.",
             "student mistake: the size of the update for the size of its factors",
         ),
-        mistaken(
+        miscounted(
             adapter_params__no_biases,
             "Your adapters have no biases. Each of the two linear layers has one: r and d numbers.",
             "paper: the rows '3.0M' and '6.0M' of table 2 in Hu et al. are 24 and 48 times 2 d r, weights alone",
         ),
-        mistaken(
+        miscounted(
             adapter_params__one_bias,
             "The second layer of an adapter, back to width d, has a bias, too.",
             "student mistake: the bias of the narrow layer only",
         ),
-        mistaken(
+        miscounted(
             adapter_params__half_norm,
             "A layer norm trains a scale AND a shift: 2 d numbers.",
             "student mistake: one vector per norm",
         ),
-        mistaken(
+        miscounted(
             bitfit_params__no_norms,
             "Layer norms have biases, too: two in each block, and one behind the embeddings.",
             "paper: BitFit trains all biases, those of the norms included",
         ),
-        mistaken(
+        miscounted(
             bitfit_params__no_embedding,
             "The layer norm behind the embeddings is missing: d biases that belong to no block.",
             "card: 12 * 11 * 768 + 768",
         ),
-        mistaken(
+        miscounted(
             bitfit_params__no_hidden,
             "The first layer of the MLP ends in the hidden width f, so it has f biases.",
             "student mistake: all biases taken as d long",
         ),
-        mistaken(
+        miscounted(
             bitfit_params__no_pooler,
             "`pooler=True` adds one more linear layer d -> d, and with it d biases.",
             "card: 102,144 without, 102,912 with a pooler",

@@ -6,7 +6,7 @@ import re
 import torch
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -207,12 +207,6 @@ def inject_lora__new_layers(*args):
     return inject_with_mistake("new layers", *args)
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(inject_with_mistake, variant), hint=hint, source_of=source_of)
-
-
 INJECT = Exercise(
     name="inject_lora",
     methods=("ch23/lora",),
@@ -230,65 +224,77 @@ INJECT = Exercise(
             inject_lora__searches,
             "A part of a name is enough for you. The expression must match the whole name: re.fullmatch.",
             "card: hidden case 'q' and 'qkv'",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__from_the_start,
             're.match accepts a name that only begins as the expression says, so ".*\\.q" takes qkv, too. '
             "Use re.fullmatch.",
             "student mistake: re.match for re.fullmatch",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__rest_trains,
             "Everything outside the target layers is still trainable. Freeze the whole model first.",
             "student mistake: each LoRALinear freezes its own base only",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__freezes_at_the_end,
             "Nothing is trainable: you freeze the model after the new A's and B's are in it. Freeze before.",
             "student mistake: the order of freezing and injecting",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__silent,
             "An expression that matches no nn.Linear passes without a word. Raise a ValueError that names it.",
             "library difference: peft raises for target modules that it does not find",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__top_level,
             "You look at the children of the model only. model.named_modules() goes through all levels.",
             "student mistake: named_children for named_modules",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__counts_layers,
             "You return how many layers were replaced. Asked for is how many numbers are trainable.",
             "student mistake: layers for parameters",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__ends_of_names,
             'The end of a name is enough for you, so "q" takes every layer whose name ends in q. The expression '
             "must match the whole name.",
             "library difference: peft takes a list of names as ends of names",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__no_expression,
             "Your ValueError comes at the right time, but its message does not contain the expression that matches "
             "nothing.",
             "student mistake: a constant message; who reads it has to guess which expression was meant",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__twice,
             "A layer that two expressions match is wrapped twice, a LoRALinear around a LoRALinear. Go through the "
             "layers and ask whether ANY expression matches.",
             "student mistake: the loop over expressions outside, the one over layers inside",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__own_alpha,
             "You do not hand `alpha` on to LoRALinear.",
             "student mistake: alpha = 2 r, as in the experiments of the notebook",
+            inject_with_mistake,
         ),
         mistaken(
             inject_lora__new_layers,
             "You wrap new layers, so the pretrained weights are lost. Hand the old layer to LoRALinear.",
             "student mistake: nn.Linear(in_features, out_features) made again",
+            inject_with_mistake,
         ),
     ),
     hints=(

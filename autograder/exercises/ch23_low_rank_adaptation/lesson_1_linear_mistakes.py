@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.exercise import Misconception
+from autograder.exercise import mistaken
 
 
 class Mistaken(nn.Module):
@@ -183,154 +183,176 @@ class LoRALinear__flag_stays(Mistaken):
     mistake = "flag stays"
 
 
-def mistaken(variant: type, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its class."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(Mistaken, variant), hint=hint, source_of=source_of)
-
-
 MISTAKES = (
     mistaken(
         LoRALinear__no_scaling,
         "Your branch is right up to the factor alpha / r, `self.scaling`, which is missing.",
         "card trap: the slide writes h = W0 x + B A x, without alpha / r",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__forward_unscaled,
         "In `forward` the branch lacks the factor alpha / r, `self.scaling`; your `merge` has it.",
         "card trap: the slide writes h = W0 x + B A x, without alpha / r",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__alpha_alone,
         "Your branch is too large by the factor r: scale by alpha / r, not by alpha.",
         "paper: section 4.1 divides alpha by r, so that r can change without a new learning rate",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__base_trains,
         "The weights of `base` are still trainable. Freeze them: base.requires_grad_(False).",
         "student mistake: 'the branch is trained' does not stop the optimizer from training the rest",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__bias_trains,
         "The bias of `base` is still trainable: you froze its weight alone. Freeze the whole layer: "
         "base.requires_grad_(False).",
         "student mistake: base.weight.requires_grad_(False)",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__plain_tensors,
         "A and B are plain tensors, so no optimizer finds them and no gradient reaches them. Wrap each in "
         "nn.Parameter.",
         "student mistake: torch.empty for nn.Parameter(torch.empty)",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__always_float32,
         "A and B are float32 whatever `base` is. Give them the dtype of base.weight, or a layer in float64 or"
         " bfloat16 cannot be adapted.",
         "student mistake: torch.empty without dtype; models are stored in 16 bits",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__small_rank,
         "You cut the rank to the smaller side of the layer. Any r >= 1 is allowed: A is (r, in), B is (out, r).",
         "student mistake: a rank above min(in, out) taken for an error",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__drawn_otherwise,
         "A is not drawn as the text says: nn.init.kaiming_uniform_(A, a=math.sqrt(5)), which is uniform "
         "between -1 and +1 over the root of `in`.",
         "library difference: kaiming_uniform_ without `a` draws from a range that is 2.4 times as wide",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__both_zero,
         "A and B are both zero. Then both gradients are zero, for ever: draw A at random, leave B at zero.",
         "student mistake: zero everywhere, 'so that nothing changes at the start'",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__both_random,
         "B is not zero at the start, so your layer begins with a random disturbance of the pretrained one.",
         "student mistake: PyTorch's default initialization for both",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__a_not_b,
         "You made A zero and B nonzero. It would train, too, but the text (and peft) has A random and B zero.",
         "card trap: slides write both 'BA' and 'AB'",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__adds_twice,
         "After `merge` the update is counted twice: it is in the weight, and `forward` still adds the branch.",
         "library difference: peft's forward asks `if self.merged` first",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__adds_while_training,
         "In training mode a merged layer counts the update twice: `forward` must ask `self.merged` alone.",
         "student mistake: `if self.merged and not self.training`",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__no_dropout,
         "Dropout is missing: in training, the branch must see self.dropout(x).",
         "student mistake: the attribute is made and not used",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__dropout_always,
         "Your dropout acts in evaluation, too. `self.dropout`, an nn.Dropout, is silent after layer.eval(); "
         "F.dropout is not unless you hand it `self.training`.",
         "library difference: F.dropout has training=True by default",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__dropout_between,
         "You drop numbers behind A, or behind B. Dropout belongs to the input of the branch, before A.",
         "student mistake: dropout behind the first matrix, as in an MLP",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__dropout_behind,
         "You drop numbers behind A, or behind B. Dropout belongs to the input of the branch, before A.",
         "student mistake: dropout as the last operation, as in a transformer block",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__dropout_everywhere,
         "You drop inputs of the frozen layer, too. Dropout belongs to the input of the branch only.",
         "card trap: dropout only on the LoRA branch input",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__merges_again,
         "Merging a second time adds the update once more. Ask `self.merged` first, and set it.",
         "card: hidden case merge twice",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__merge_unscaled,
         "What you merge lacks the factor alpha / r: merged and unmerged layer disagree.",
         "student mistake: the scaling stands in `forward` only",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__no_no_grad,
         "`merge` changes a parameter while autograd watches. Do it under torch.no_grad(), or change "
         "base.weight.data by a detached update.",
         "student mistake: base.weight += B @ A without torch.no_grad()",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__assigns_a_tensor,
         "`merge` assigns a tensor to base.weight, and only a parameter may stand there. Change its values in "
         "place: base.weight.data += ..., or += under torch.no_grad().",
         "student mistake: base.weight = base.weight + B @ A",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__new_parameter,
         "`merge` puts a new parameter in place of base.weight, and a new nn.Parameter is trainable. Change "
         "the values of the old one in place.",
         "student mistake: nn.Parameter(...) to silence PyTorch's error message",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__new_frozen_parameter,
         "`merge` puts a new parameter in place of base.weight; who holds the old one (a tied layer, an "
         "optimizer) does not see the update. Change its values in place.",
         "student mistake: nn.Parameter(...) to silence PyTorch's error message",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__unmerges_again,
         "Unmerging a second time subtracts the update once more. Without a merge before, do nothing.",
         "card: hidden case unmerge twice",
+        Mistaken,
     ),
     mistaken(
         LoRALinear__flag_stays,
         "After `unmerge` your layer still believes that it is merged: set `self.merged = False`.",
         "student mistake: the flag is set in one direction only",
+        Mistaken,
     ),
 )

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -139,12 +139,6 @@ def merge_loras__keeps_float32(W0, loras):
     return merge_with_mistake("keeps float32", W0, loras)
 
 
-def mistaken(helper, variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(helper, variant), hint=hint, source_of=source_of)
-
-
 MERGE = Exercise(
     name="merge_loras",
     methods=("ch23/lora_merging",),
@@ -157,67 +151,67 @@ MERGE = Exercise(
     ),
     misconceptions=(
         mistaken(
-            merge_with_mistake, merge_loras__adds_factors,
+            merge_loras__adds_factors,
             "You add the A's and the B's and multiply then. That gives cross terms B1 A2, and it needs equal ranks: "
             "multiply each pair first, then add the products.",
-            "library difference: combination_type='linear' of peft's add_weighted_adapter",
+            "library difference: combination_type='linear' of peft's add_weighted_adapter", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__short_sums,
+            merge_loras__short_sums,
             "In bfloat16 each small update is rounded away. Accumulate in float32, round once at the end.",
-            "card: hidden case bf16 W0",
+            "card: hidden case bf16 W0", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__first_rank,
+            merge_loras__first_rank,
             "You divide by the rank of the first update everywhere. Each has its own r_i, the rows of its A.",
-            "student mistake: r taken outside the loop",
+            "student mistake: r taken outside the loop", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__no_scaling,
+            merge_loras__no_scaling,
             "The factor alpha_i / r_i is missing.",
-            "card trap: the slide writes W0 + B A, without alpha / r",
+            "card trap: the slide writes W0 + B A, without alpha / r", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__no_weight,
+            merge_loras__no_weight,
             "You ignore the weights w_i.",
-            "student mistake: the fourth entry unused",
+            "student mistake: the fourth entry unused", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__in_place,
+            merge_loras__in_place,
             "You changed W0 itself. Work on a copy: the next task needs the old weight.",
-            "student mistake: += on an argument",
+            "student mistake: += on an argument", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__short_sums_in_place,
+            merge_loras__short_sums_in_place,
             "You add to W0 itself, in its own type. Work on a copy, in float32 where W0 is shorter: the next task "
             "needs the old weight, and a short type rounds small updates away.",
-            "student mistake: total = W0",
+            "student mistake: total = W0", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__only_bfloat16,
+            merge_loras__only_bfloat16,
             "In float16 you accumulate in float16. Both short types need float32: "
             "torch.promote_types(W0.dtype, torch.float32) covers them.",
-            "student mistake: one of the two short types named",
+            "student mistake: one of the two short types named", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__always_float32,
+            merge_loras__always_float32,
             "You compute in float32 always, so a float64 W0 loses digits. Only a SHORTER type is widened.",
-            "student mistake: W0.float()",
+            "student mistake: W0.float()", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__returns_w0,
+            merge_loras__returns_w0,
             "Without an update you return W0 itself. Return a copy: whoever changes the result would change W0.",
-            "library difference: Tensor.to copies only where the type changes",
+            "library difference: Tensor.to copies only where the type changes", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__transposed,
+            merge_loras__transposed,
             "You multiply A^T B^T, which has the shape (in, out). The update is B A, of the shape of W0.",
-            "card trap: slides write both 'BA' and 'AB'",
+            "card trap: slides write both 'BA' and 'AB'", merge_with_mistake,
         ),
         mistaken(
-            merge_with_mistake, merge_loras__keeps_float32,
+            merge_loras__keeps_float32,
             "You return float32 for a shorter W0. Round once at the end: the result has the dtype of W0.",
-            "student mistake: the conversion back forgotten",
+            "student mistake: the conversion back forgotten", merge_with_mistake,
         ),
     ),
     hints=(

@@ -3,14 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
-
-
-def mistaken(helper, variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(helper, variant), hint=hint, source_of=source_of)
 
 
 def extract_cases(rng: torch.Generator) -> list[Case]:
@@ -101,34 +95,34 @@ EXTRACT = Exercise(
     ),
     misconceptions=(
         mistaken(
-            extract_with_mistake, extract_lora__sign,
+            extract_lora__sign,
             "Your update points backwards: decompose W1 - W0.",
-            "student mistake: the order of a difference",
+            "student mistake: the order of a difference", extract_with_mistake,
         ),
         mistaken(
-            extract_with_mistake, extract_lora__of_the_weight,
+            extract_lora__of_the_weight,
             "You decompose the new weight. Of low rank is the CHANGE, W1 - W0.",
-            "card trap: low rank is claimed of the update, not of the weight",
+            "card trap: low rank is claimed of the update, not of the weight", extract_with_mistake,
         ),
         mistaken(
-            extract_with_mistake, extract_lora__smallest,
+            extract_lora__smallest,
             "You keep the smallest singular values. torch.linalg.svd sorts them from large to small.",
-            "library difference: torch.linalg.eigh sorts ascending, svd descending",
+            "library difference: torch.linalg.eigh sorts ascending, svd descending", extract_with_mistake,
         ),
         mistaken(
-            extract_with_mistake, extract_lora__no_root,
+            extract_lora__no_root,
             "The singular values are in A and in B, so the product has them squared. Put the root into each.",
-            "student mistake: the same factor on both sides",
+            "student mistake: the same factor on both sides", extract_with_mistake,
         ),
         mistaken(
-            extract_with_mistake, extract_lora__one_side,
+            extract_lora__one_side,
             "The product is right, but all of its size is in B. The text asks for the root in each.",
-            "library difference: truncated SVDs are often returned as (U S, Vh)",
+            "library difference: truncated SVDs are often returned as (U S, Vh)", extract_with_mistake,
         ),
         mistaken(
-            extract_with_mistake, extract_lora__swapped,
+            extract_lora__swapped,
             "You return (B, A). The text asks for (A, B): first the one of shape (r, in).",
-            "student mistake: the order of the product B A for the order of the answer",
+            "student mistake: the order of the product B A for the order of the answer", extract_with_mistake,
         ),
     ),
     hints=(
@@ -224,24 +218,24 @@ QKV = Exercise(
     ),
     misconceptions=(
         mistaken(
-            qkv_with_mistake, merged_qkv_delta__same_a,
+            merged_qkv_delta__same_a,
             "You use the first A for every part. A stacks one A_i of r rows for each enabled part.",
-            "library difference: LoRA on the fused layer as a whole has one A for q, k and v",
+            "library difference: LoRA on the fused layer as a whole has one A for q, k and v", qkv_with_mistake,
         ),
         mistaken(
-            qkv_with_mistake, merged_qkv_delta__interleaved,
+            merged_qkv_delta__interleaved,
             "You take every n-th row of A. The matrices are stacked: A_i is a block of r neighbouring rows.",
-            "student mistake: stacked read as interleaved",
+            "student mistake: stacked read as interleaved", qkv_with_mistake,
         ),
         mistaken(
-            qkv_with_mistake, merged_qkv_delta__at_the_top,
+            merged_qkv_delta__at_the_top,
             "Your updates fill the rows from the top. They belong to the rows of the enabled parts.",
-            "card: hidden case enable = [True, False, True]",
+            "card: hidden case enable = [True, False, True]", qkv_with_mistake,
         ),
         mistaken(
-            qkv_with_mistake, merged_qkv_delta__no_zeros,
+            merged_qkv_delta__no_zeros,
             "The rows of the parts that are not enabled are missing: the fused weight always has 3 d rows.",
-            "student mistake: zeros left out",
+            "student mistake: zeros left out", qkv_with_mistake,
         ),
     ),
     hints=(

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -65,12 +65,6 @@ def dylora_forward__no_base(x, W0, A, B, *, alpha, b):
     return dylora_with_mistake("no base", x, W0, A, B, alpha=alpha, b=b)
 
 
-def mistaken(helper, variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(helper, variant), hint=hint, source_of=source_of)
-
-
 DYLORA = Exercise(
     name="dylora_forward",
     methods=("ch23/dylora",),
@@ -83,24 +77,24 @@ DYLORA = Exercise(
     ),
     misconceptions=(
         mistaken(
-            dylora_with_mistake, dylora_forward__by_r,
+            dylora_forward__by_r,
             "You scale by alpha / r. With b components in use the factor is alpha / b.",
-            "paper: Valipour et al. scale by alpha / b",
+            "paper: Valipour et al. scale by alpha / b", dylora_with_mistake,
         ),
         mistaken(
-            dylora_with_mistake, dylora_forward__last,
+            dylora_forward__last,
             "You use the last b components. The first ones are shared by all ranks.",
-            "student mistake: a negative slice",
+            "student mistake: a negative slice", dylora_with_mistake,
         ),
         mistaken(
-            dylora_with_mistake, dylora_forward__one,
+            dylora_forward__one,
             "You use component b alone. Used are all up to b; in the 'frozen' variant only b is UPDATED.",
-            "paper: the frozen variant trains component b alone",
+            "paper: the frozen variant trains component b alone", dylora_with_mistake,
         ),
         mistaken(
-            dylora_with_mistake, dylora_forward__no_base,
+            dylora_forward__no_base,
             "The output of the pretrained weight is missing.",
-            "student mistake: the branch for the layer",
+            "student mistake: the branch for the layer", dylora_with_mistake,
         ),
     ),
     hints=(
@@ -223,49 +217,49 @@ PRUNE = Exercise(
     ),
     misconceptions=(
         mistaken(
-            prune_with_mistake, prune_lambdas__per_layer,
+            prune_lambdas__per_layer,
             "You give every layer the same share. The layers compete: rank all components together.",
-            "paper: AdaLoRA's budget is global; a fixed share per layer is plain LoRA",
+            "paper: AdaLoRA's budget is global; a fixed share per layer is plain LoRA", prune_with_mistake,
         ),
         mistaken(
-            prune_with_mistake, prune_lambdas__lowest,
+            prune_lambdas__lowest,
             "You keep the components with the lowest scores.",
-            "library difference: torch.sort sorts ascending, torch.topk takes the largest",
+            "library difference: torch.sort sorts ascending, torch.topk takes the largest", prune_with_mistake,
         ),
         mistaken(
-            prune_with_mistake, prune_lambdas__one_short,
+            prune_lambdas__one_short,
             "You keep one component too few: the one at the threshold belongs to the budget.",
-            "student mistake: > for >=",
+            "student mistake: > for >=", prune_with_mistake,
         ),
         mistaken(
-            prune_with_mistake, prune_lambdas__pruned_ones,
+            prune_lambdas__pruned_ones,
             "True marks the components to KEEP; yours marks those to prune.",
-            "library difference: masked_fill takes a mask of what is overwritten",
+            "library difference: masked_fill takes a mask of what is overwritten", prune_with_mistake,
         ),
         mistaken(
-            prune_with_mistake, prune_lambdas__absolute,
+            prune_lambdas__absolute,
             "You rank by absolute values. The scores are ranked as they are; a negative one is a low one.",
-            "student mistake: scores taken for lambdas",
+            "student mistake: scores taken for lambdas", prune_with_mistake,
         ),
         mistaken(
-            prune_with_mistake, prune_lambdas__masked_scores,
+            prune_lambdas__masked_scores,
             "You return numbers. Asked for are truth values, one boolean tensor per layer.",
-            "student mistake: the masked scores, or a mask of 0.0 and 1.0",
+            "student mistake: the masked scores, or a mask of 0.0 and 1.0", prune_with_mistake,
         ),
         mistaken(
-            prune_with_mistake, prune_lambdas__masked_scores_alone,
+            prune_lambdas__masked_scores_alone,
             "You return numbers. Asked for are truth values, one boolean tensor per layer.",
-            "student mistake: the masked scores, or a mask of 0.0 and 1.0",
+            "student mistake: the masked scores, or a mask of 0.0 and 1.0", prune_with_mistake,
         ),
         mistaken(
-            prune_with_mistake, prune_lambdas__too_many_for_topk,
+            prune_lambdas__too_many_for_topk,
             "With a budget above the number of components your selection runs past the end: min(budget, that number).",
-            "library difference: torch.topk refuses a k above the length",
+            "library difference: torch.topk refuses a k above the length", prune_with_mistake,
         ),
         mistaken(
-            prune_with_mistake, prune_lambdas__beyond_the_end,
+            prune_lambdas__beyond_the_end,
             "With a budget above the number of components your selection runs past the end: min(budget, that number).",
-            "student mistake: the index budget - 1 without a limit",
+            "student mistake: the index budget - 1 without a limit", prune_with_mistake,
         ),
     ),
     hints=(

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -228,12 +228,6 @@ class DoRALinear__m_at_one(Mistaken):
         self.m = nn.Parameter(torch.ones(base.out_features))
 
 
-def mistaken(variant: type, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its class."""
-    code = (DoraLayer, Mistaken, variant)
-    return Misconception(name=variant.__name__.split("__")[1], code=code, hint=hint, source_of=source_of)
-
-
 DORA = Exercise(
     name="DoRALinear",
     methods=("ch23/dora",),
@@ -249,79 +243,109 @@ DORA = Exercise(
             DoRALinear__no_scaling,
             "The update inside V lacks the factor alpha / r, `self.scaling`.",
             "card trap: the slide and equation 5 write W0 + B A",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__old_norm,
             "You divide by the norm of W0. Divide by that of V = W0 + scaling * B A, so that the rows get length m.",
             "student mistake: the norm from the constructor",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__columns,
             "You take the norms of the columns. In the (out, in) layout it is one norm per ROW, dim=1.",
             "card trap: the paper says column-wise, of the transposed matrix; its code takes dim=1",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__whole,
             "You divide by one norm for the whole matrix. Every row has its own.",
             "student mistake: Tensor.norm() without dim",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__no_floor,
             "A row of zeros gives 0 / 0. Keep the norm at 1e-12 or more: .clamp(min=1e-12).",
             "card: hidden case zero row in W0",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__always_detached,
             "With detach_norm=False the norm must be differentiated; yours is always a constant.",
             "card: hidden case gradient with detached and attached norm",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__never_detached,
             "Your outputs are right, but the gradient goes through the norm. With detach_norm it is a constant: "
             ".detach().",
             "paper: section 4.3; peft and the official code detach",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__update_only,
             "You rescale the update alone. The whole of V = W0 + update is brought to length m.",
             "student mistake: W0 + m * update / norm",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__bias_scaled,
             "You multiply the bias by m. Only the weight is decomposed; the bias stays.",
             "card: hidden case bias not rescaled",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__no_bias,
             "The bias of the base layer is missing in the output.",
             "student mistake: x @ W.T alone",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__in_place,
             "Your merge overwrites `base`. Return a new nn.Linear.",
             "library difference: peft merges into the base layer",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__merge_drops_bias,
             "The merged layer has lost the bias.",
             "card: hidden case merge keeps bias",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__shares_the_bias,
             "The bias of the merged layer is the memory of base's bias: who changes one changes both. Clone it.",
             "student mistake: .data for .detach().clone()",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__adds_a_little,
             "You add a small number to every norm, which shortens rows that are small themselves. The norm is at LEAST "
             "1e-12: .clamp(min=1e-12).",
             "student mistake: the usual + eps",
+            DoraLayer,
+            Mistaken,
         ),
         mistaken(
             DoRALinear__m_at_one,
             "m starts at the lengths of W0's rows, as the given constructor has it. Otherwise the layer does not begin "
             "as the old one.",
             "student mistake: the given constructor edited",
+            DoraLayer,
+            Mistaken,
         ),
     ),
     hints=(

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -96,12 +96,6 @@ def double_quantize__truncates(absmax, *, block=256):
     return double_with_mistake("truncates", absmax, block=block)
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(double_with_mistake, variant), hint=hint, source_of=source_of)
-
-
 DOUBLE = Exercise(
     name="double_quantize",
     methods=("ch23/qlora",),
@@ -117,31 +111,37 @@ DOUBLE = Exercise(
             double_quantize__no_mean,
             "Subtract the mean first. The constants are all positive, so half of the 256 codes would stay unused.",
             "paper: section 3 subtracts the mean of the constants",
+            double_with_mistake,
         ),
         mistaken(
             double_quantize__one_block,
             "You use one scale for all constants. Every block of them has its own.",
             "student mistake: the second level of blocks forgotten",
+            double_with_mistake,
         ),
         mistaken(
             double_quantize__by_128,
             "Divide by 127: int8 ends at +127, and the largest constant would become 128.",
             "student mistake: 2 to the power 7",
+            double_with_mistake,
         ),
         mistaken(
             double_quantize__no_guard,
             "A block whose constants all equal the mean has the scale 0. Use 1 there.",
             "card: hidden case of a block of zeros, one level up",
+            double_with_mistake,
         ),
         mistaken(
             double_quantize__mean_per_block,
             "You subtract the mean of each block. There is ONE mean, of all constants.",
             "student mistake: mean and scale taken in the same loop",
+            double_with_mistake,
         ),
         mistaken(
             double_quantize__truncates,
             "Converting to int8 cuts decimals off. Round first.",
             "library difference: Tensor.to(torch.int8) truncates towards zero",
+            double_with_mistake,
         ),
     ),
     hints=(

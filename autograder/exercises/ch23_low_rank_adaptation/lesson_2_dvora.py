@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -128,12 +128,6 @@ class DVoRALinear__no_bias(MistakenVector):
     mistake = "no bias"
 
 
-def mistaken_vector(variant: type, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its class."""
-    code = (VectorLayer, MistakenVector, variant)
-    return Misconception(name=variant.__name__.split("__")[1], code=code, hint=hint, source_of=source_of)
-
-
 DVORA = Exercise(
     name="DVoRALinear",
     methods=("ch23/dora",),
@@ -145,40 +139,54 @@ DVORA = Exercise(
         Alternative(name="branches", code=(VectorLayer, DVoRALinear__branches)),
     ),
     misconceptions=(
-        mistaken_vector(
+        mistaken(
             DVoRALinear__divides_by_r,
             "You divide the update by r. VeRA has no alpha / r.",
             "library difference: LoRA's scaling carried over",
+            VectorLayer,
+            MistakenVector,
         ),
-        mistaken_vector(
+        mistaken(
             DVoRALinear__vectors_missing,
             "Your update is B A without d and b: nothing of it can learn.",
             "card trap: the slide writes A d B b, in the order for row vectors",
+            VectorLayer,
+            MistakenVector,
         ),
-        mistaken_vector(
+        mistaken(
             DVoRALinear__old_norm,
             "You divide by the norm of W0. Divide by that of V, so that the rows get length m.",
             "student mistake: the norm from the constructor",
+            VectorLayer,
+            MistakenVector,
         ),
-        mistaken_vector(
+        mistaken(
             DVoRALinear__never_detached,
             "Your outputs are right, but the gradient goes through the norm: .detach() it.",
             "paper: section 4.3 of Liu et al. treats the norm as a constant",
+            VectorLayer,
+            MistakenVector,
         ),
-        mistaken_vector(
+        mistaken(
             DVoRALinear__no_magnitude,
             "The magnitude m is not used: without m / norm this is plain VeRA.",
             "student mistake: the last step of the decomposition forgotten",
+            VectorLayer,
+            MistakenVector,
         ),
-        mistaken_vector(
+        mistaken(
             DVoRALinear__no_floor,
             "A row of zeros gives 0 / 0. Keep the norm at 1e-12 or more: .clamp(min=1e-12).",
             "student mistake: the floor of DoRALinear not carried over",
+            VectorLayer,
+            MistakenVector,
         ),
-        mistaken_vector(
+        mistaken(
             DVoRALinear__no_bias,
             "The bias of the base layer is missing in the output.",
             "student mistake: x @ W.T alone",
+            VectorLayer,
+            MistakenVector,
         ),
     ),
     hints=(

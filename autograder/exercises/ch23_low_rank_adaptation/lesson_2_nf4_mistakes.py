@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Misconception
+from autograder.exercise import Misconception, mistaken
 
 
 def levels_with_mistake(mistake):
@@ -160,134 +160,129 @@ def dequantize_nf4__always_float32(packed, absmax, code, shape):
     return dequantize_with_mistake("always float32", packed, absmax, code, shape)
 
 
-def mistaken(helper, variant, hint: str, source_of: str, name: str = "") -> Misconception:
-    """Name a misconception after its function."""
-    name = name or variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(helper, variant), hint=hint, source_of=source_of)
-
-
 MISTAKES = (
     mistaken(
-        levels_with_mistake, nf4_code__uniform,
+        nf4_code__uniform,
         "Your levels are equally spaced. In NF4 the PROBABILITIES are, and the levels are their quantiles.",
-        "library difference: INT4 has equally spaced levels",
+        "library difference: INT4 has equally spaced levels", levels_with_mistake,
     ),
     mistaken(
-        levels_with_mistake, nf4_code__sides_exchanged,
+        nf4_code__sides_exchanged,
         "You have 8 negative and 7 positive levels. It is the other way round: 8 positive, 7 negative, and zero.",
-        "card: linspace(offset, .5, 9) for the positive side, 8 for the negative one",
+        "card: linspace(offset, .5, 9) for the positive side, 8 for the negative one", levels_with_mistake,
     ),
     mistaken(
-        levels_with_mistake, nf4_code__unsorted,
+        nf4_code__unsorted,
         "The levels are right, but not in ascending order: index 0 is -1 and index 15 is +1.",
-        "student mistake: the sides joined without sorting",
+        "student mistake: the sides joined without sorting", levels_with_mistake,
     ),
     mistaken(
-        levels_with_mistake, nf4_code__sides_unsorted,
+        nf4_code__sides_unsorted,
         "The levels are right, but not in ascending order: index 0 is -1 and index 15 is +1.",
-        "student mistake: the sides joined without sorting",
+        "student mistake: the sides joined without sorting", levels_with_mistake,
     ),
     mistaken(
-        levels_with_mistake, nf4_code__one_probability_short,
+        nf4_code__one_probability_short,
         "Your positive side ends at the probability 0.5, so 0 is there twice. Take the first 8 of NINE probabilities, "
         "linspace(offset, 0.5, 9)[:-1].",
-        "student mistake: 8 probabilities for 8 levels",
+        "student mistake: 8 probabilities for 8 levels", levels_with_mistake,
     ),
     mistaken(
-        levels_with_mistake, nf4_code__float64,
+        nf4_code__float64,
         "Your levels are float64. Compute in float64, then round to float32 at the end.",
-        "student mistake: the last conversion forgotten",
-        "float64_levels",
+        "student mistake: the last conversion forgotten", levels_with_mistake,
+        name="float64_levels",
     ),
     mistaken(
-        levels_with_mistake, nf4_code__not_divided,
+        nf4_code__not_divided,
         "Divide by the largest level, so that they run from -1 to 1.",
-        "student mistake: the last step forgotten",
+        "student mistake: the last step forgotten", levels_with_mistake,
     ),
     mistaken(
-        quantize_with_mistake, quantize_nf4__whole_tensor,
+        quantize_nf4__whole_tensor,
         "You divide by one absmax for the whole tensor. Every block has its own.",
-        "student mistake: abs().max() without an axis",
+        "student mistake: abs().max() without an axis", quantize_with_mistake,
     ),
     mistaken(
-        quantize_with_mistake, quantize_nf4__signed_max,
+        quantize_nf4__signed_max,
         "You take the largest value of a block; the largest ABSOLUTE value is needed, or negative numbers leave "
         "the range.",
-        "student mistake: amax without abs",
+        "student mistake: amax without abs", quantize_with_mistake,
     ),
     mistaken(
-        quantize_with_mistake, quantize_nf4__no_guard,
+        quantize_nf4__no_guard,
         "In a block of zeros you divide 0 by 0. Divide such a block by 1: its indices are those of the level 0.",
-        "card: hidden case all-zero block",
+        "card: hidden case all-zero block", quantize_with_mistake,
     ),
     mistaken(
-        quantize_with_mistake, quantize_nf4__rounds_down,
+        quantize_nf4__rounds_down,
         "You take the level below. Take the nearest one.",
         "library difference: torch.bucketize with the levels, where bitsandbytes uses their middles",
+        quantize_with_mistake,
     ),
     mistaken(
-        quantize_with_mistake, quantize_nf4__low_first,
+        quantize_nf4__low_first,
         "In each byte your two numbers are exchanged: the first one takes the HIGH four bits.",
-        "card: bitsandbytes packs the first element into the high nibble",
-        "packs_low_first",
+        "card: bitsandbytes packs the first element into the high nibble", quantize_with_mistake,
+        name="packs_low_first",
     ),
     mistaken(
-        quantize_with_mistake, quantize_nf4__own_levels,
+        quantize_nf4__own_levels,
         "quantize_nf4 does not use `code`: with another table of levels it still takes those of NF4.",
-        "student mistake: nf4_code() called inside, so that INT4 is compared with itself",
-        "quantizes_to_own_levels",
+        "student mistake: nf4_code() called inside, so that INT4 is compared with itself", quantize_with_mistake,
+        name="quantizes_to_own_levels",
     ),
     mistaken(
-        quantize_with_mistake, quantize_nf4__not_divided,
+        quantize_nf4__not_divided,
         "You look for the nearest level of the weight itself. Divide each block by its absmax first: the levels run "
         "from -1 to 1.",
-        "student mistake: absmax computed and not used",
-        "weights_not_divided",
+        "student mistake: absmax computed and not used", quantize_with_mistake,
+        name="weights_not_divided",
     ),
     mistaken(
-        quantize_with_mistake, quantize_nf4__absmax_one,
+        quantize_nf4__absmax_one,
         "A block of zeros is divided by 1, but its absmax is 0: keep the divisor apart from what you return.",
-        "student mistake: the guard written into absmax",
+        "student mistake: the guard written into absmax", quantize_with_mistake,
     ),
     mistaken(
-        quantize_with_mistake, quantize_nf4__always_float32,
+        quantize_nf4__always_float32,
         "Your absmax is float32 whatever `w` is. It has the dtype of `w`.",
-        "student mistake: .float() on the way",
-        "absmax_always_float32",
+        "student mistake: .float() on the way", quantize_with_mistake,
+        name="absmax_always_float32",
     ),
     mistaken(
-        dequantize_with_mistake, dequantize_nf4__own_levels,
+        dequantize_nf4__own_levels,
         "dequantize_nf4 does not use `code`: with another table of levels it still returns those of NF4.",
-        "student mistake: nf4_code() called inside, so that INT4 is compared with itself",
-        "dequantizes_to_own_levels",
+        "student mistake: nf4_code() called inside, so that INT4 is compared with itself", dequantize_with_mistake,
+        name="dequantizes_to_own_levels",
     ),
     mistaken(
-        dequantize_with_mistake, dequantize_nf4__always_float32,
+        dequantize_nf4__always_float32,
         "What you return is float32 whatever the dtype of `absmax` is. It has the dtype of `absmax`.",
-        "student mistake: .float() on the way",
-        "values_always_float32",
+        "student mistake: .float() on the way", dequantize_with_mistake,
+        name="values_always_float32",
     ),
     mistaken(
-        dequantize_with_mistake, dequantize_nf4__low_first,
+        dequantize_nf4__low_first,
         "When you unpack, the two numbers of each byte are exchanged: the high four bits hold the first.",
-        "card: bitsandbytes packs the first element into the high nibble",
-        "unpacks_low_first",
+        "card: bitsandbytes packs the first element into the high nibble", dequantize_with_mistake,
+        name="unpacks_low_first",
     ),
     mistaken(
-        dequantize_with_mistake, dequantize_nf4__halves,
+        dequantize_nf4__halves,
         "You return all high halves, then all low halves. They alternate: stack them in a new last axis, then "
         "flatten.",
-        "student mistake: cat for stack",
+        "student mistake: cat for stack", dequantize_with_mistake,
     ),
     mistaken(
-        dequantize_with_mistake, dequantize_nf4__levels_alone,
+        dequantize_nf4__levels_alone,
         "You return the levels. Multiply those of each block by its absmax.",
-        "student mistake: the scales forgotten",
+        "student mistake: the scales forgotten", dequantize_with_mistake,
     ),
     mistaken(
-        dequantize_with_mistake, dequantize_nf4__always_64,
+        dequantize_nf4__always_64,
         "You assume blocks of 64. The block size is twice the number of bytes divided by the number of blocks.",
-        "student mistake: the default block size hard-coded",
+        "student mistake: the default block size hard-coded", dequantize_with_mistake,
     ),
     Misconception(
         name="own_levels_twice",

@@ -4,14 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise
+from autograder.exercise import Alternative, Exercise, mistaken
 from autograder.exercises.ch23_low_rank_adaptation.lesson_2_nf4 import (
     CODE,
     dequantize_nf4__flat,
     quantize_nf4__bucketize,
     storable,
 )
-from autograder.exercises.ch23_low_rank_adaptation.lesson_2_nf4_mistakes import mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -206,49 +205,49 @@ QLORA = Exercise(
     ),
     misconceptions=(
         mistaken(
-            QuantLayer, QLoRALinear__no_scaling,
+            QLoRALinear__no_scaling,
             "The branch lacks the factor alpha / r, `self.scaling`.",
-            "card trap: slides write W0 + B A",
+            "card trap: slides write W0 + B A", QuantLayer,
         ),
         mistaken(
-            QuantLayer, QLoRALinear__no_gradient,
+            QLoRALinear__no_gradient,
             "No gradient goes to x through the 4-bit weight. The layers below need it; only the weight itself gets "
             "none.",
-            "paper: section 3 back-propagates through the frozen 4-bit weights into the adapters",
+            "paper: section 3 back-propagates through the frozen 4-bit weights into the adapters", QuantLayer,
         ),
         mistaken(
-            QuantLayer, QLoRALinear__no_bias,
+            QLoRALinear__no_bias,
             "The bias is missing. It stays in full precision.",
-            "student mistake: x @ W.T alone",
+            "student mistake: x @ W.T alone", QuantLayer,
         ),
         mistaken(
-            QuantLayer, QLoRALinear__rounds_the_sum,
+            QLoRALinear__rounds_the_sum,
             "You round the sum of weight and update to 4 bits. Only the pretrained weight is in 4 bits; the branch "
             "is exact.",
-            "student mistake: quantisation after the update instead of before",
+            "student mistake: quantisation after the update instead of before", QuantLayer,
         ),
         mistaken(
-            QuantLayer, QLoRALinear__keeps_it,
+            QLoRALinear__keeps_it,
             "Your forward stores the dense weight in the layer. Let it go when forward ends: that is what saves "
             "the memory.",
-            "card: dequantise in forward, never store the dense weight",
+            "card: dequantise in forward, never store the dense weight", QuantLayer,
         ),
         mistaken(
-            QuantLayer, QLoRALinear__kept_from_the_start,
+            QLoRALinear__kept_from_the_start,
             "Your layer holds a dense weight from the start. Keep the packed one alone and rebuild it in forward: that "
             "is what saves the memory.",
-            "student mistake: dequantised once, in the constructor, because it is faster",
+            "student mistake: dequantised once, in the constructor, because it is faster", QuantLayer,
         ),
         mistaken(
-            QuantLayer, QLoRALinear__keeps_base,
+            QLoRALinear__keeps_base,
             "Your layer keeps `base`, and with it the dense weight, trainable besides. Keep what the given constructor "
             "keeps.",
-            "student mistake: self.base = base, as in LoRALinear",
+            "student mistake: self.base = base, as in LoRALinear", QuantLayer,
         ),
         mistaken(
-            QuantLayer, QLoRALinear__bias_trains,
+            QLoRALinear__bias_trains,
             "The bias is a trainable parameter. Trained are A and B alone; the bias is a buffer.",
-            "student mistake: nn.Parameter for whatever is floating",
+            "student mistake: nn.Parameter for whatever is floating", QuantLayer,
         ),
     ),
     hints=(

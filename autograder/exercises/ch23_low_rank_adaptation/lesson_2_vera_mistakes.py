@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from autograder.exercise import Misconception
+from autograder.exercise import mistaken
 
 
 class Mistaken(nn.Module):
@@ -164,17 +164,12 @@ def shared_projections__global_seed(shapes, r, *, seed):
     return projections_with_mistake("global seed", shapes, r, seed=seed)
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function or class."""
-    helper = Mistaken if isinstance(variant, type) else projections_with_mistake
-    return Misconception(name=variant.__name__.split("__")[1], code=(helper, variant), hint=hint, source_of=source_of)
-
-
 MISTAKES = (
     mistaken(
         VeRALinear__base_trains,
         "The weights of `base` are still trainable. Freeze them.",
         "student mistake: freezing forgotten where nothing of the base is used as a parameter",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__copies,
@@ -182,103 +177,123 @@ MISTAKES = (
         "them, so "
         "that all layers share one memory.",
         "card: hidden case same storage (data_ptr) in all layers",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__projections_train,
         "Your A and B are parameters, so they would be trained. Fixed tensors are buffers.",
         "card trap: A and B are frozen, only d and b learn",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__saves_all,
         "A and B are in the state_dict. With persistent=False they are not: the seed brings them back.",
         "library difference: register_buffer saves unless told otherwise",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__starts_at_one,
         "d starts at 1. It starts at `d_initial`, 0.1 by default.",
         "library difference: peft creates d by torch.randn and b by torch.ones before it resets them",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__last_rows,
         "You take the last columns of A and rows of B. This layer uses the first ones.",
         "student mistake: a negative slice",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__last_columns_of_a,
         "You take the last columns of A. This layer uses the first ones.",
         "student mistake: a negative slice",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__last_rows_of_b,
         "You take the last rows of B. This layer uses the first ones.",
         "student mistake: a negative slice",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__sliced,
         "Your buffers hold the part that this layer needs. Register A and B whole, and slice in the methods.",
         "student mistake: the slice taken once, in the constructor",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__whole_copies,
         "Your layer keeps its own copy of A and B. Register the matrices as they are, so that all layers share one "
         "memory.",
         "card: hidden case same storage (data_ptr) in all layers",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__ignores_d_initial,
         "d starts at 0.1 whatever `d_initial` is.",
         "student mistake: the default written into the code",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__b_and_d_exchanged,
         "The starts of b and d are exchanged: d starts at d_initial, b at zero.",
         "student mistake: two vectors with short names",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__no_b_in_delta,
         "Your delta lacks the factor b of its row: diag(b) B diag(d) A.",
         "student mistake: one of the two vectors forgotten in the merge",
+        Mistaken,
     ),
     mistaken(
         VeRALinear__divides_by_r,
         "You divide the branch by r. VeRA has no alpha / r: its vectors set the scale.",
         "library difference: LoRA's scaling carried over",
+        Mistaken,
     ),
     mistaken(
         shared_projections__first_shape,
         "Your matrices fit the first layer. They must be as large as the largest: max over all `in`, max over all "
         "`out`, which may come from different layers.",
         "card trap: layers of different shapes slice one pair",
+        projections_with_mistake,
     ),
     mistaken(
         shared_projections__bound_of_linear,
         "Your bound is that of nn.Linear, sqrt(1 / columns). Kaiming's for a ReLU is sqrt(6 / columns).",
         "library difference: nn.Linear initializes with a = sqrt(5)",
+        projections_with_mistake,
     ),
     mistaken(
         shared_projections__same_bound,
         "B has r columns, so its bound is sqrt(6 / r), another one than that of A.",
         "student mistake: one bound for both",
+        projections_with_mistake,
     ),
     mistaken(
         shared_projections__bound_of_rows,
         "Your bounds come from the rows. They come from the COLUMNS of each matrix: that many numbers are summed.",
         "student mistake: fan-out for fan-in",
+        projections_with_mistake,
     ),
     mistaken(
         shared_projections__global_seed,
         "You seed the generator of the whole program. Make your own, torch.Generator().manual_seed(seed), and hand "
         "it to uniform_: a layer must not change what others draw.",
         "student mistake: torch.manual_seed(seed)",
+        projections_with_mistake,
     ),
     mistaken(
         shared_projections__b_first,
         "You draw B before A. The order matters: the same generator fills A first.",
         "card: peft draws A first, then B",
+        projections_with_mistake,
     ),
     mistaken(
         shared_projections__seeds_twice,
         "You reset the generator before the second matrix, so that B begins with the numbers of A.",
         "student mistake: a new generator for each matrix",
+        projections_with_mistake,
     ),
 )

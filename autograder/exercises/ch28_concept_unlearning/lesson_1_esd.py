@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from autograder.exercises.ch28_concept_unlearning.lesson_1_losses import network_case
 from dlcv_lab.checking.model import Case
 
@@ -164,11 +164,6 @@ def esd_loss__always_one(unet, frozen, x_t, t, concept, null, *, eta=1.0):
     return F.mse_loss(unet(x_t, t, concept).sample, goal)
 
 
-def esd_mistake(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(variant,), hint=hint, source_of=source_of)
-
-
 ESD = Exercise(
     name="esd_loss",
     defines=("esd_target", "esd_loss"),
@@ -181,91 +176,91 @@ ESD = Exercise(
         Alternative(name="student_first", code=(esd_target__difference, esd_loss__student_first)),
     ),
     misconceptions=(
-        esd_mistake(
+        mistaken(
             esd_target__towards,
             "Your target is ordinary guidance TOWARDS the concept. ESD reverses the sign of eta.",
             "student mistake: the formula of classifier-free guidance taken over",
         ),
-        esd_mistake(
+        mistaken(
             esd_target__around_the_concept,
             "You start from e_cond. Start from e_null: e_null - eta (e_cond - e_null). (The authors' newer code does "
             "start from e_cond; its eta is larger by one.)",
             "library difference: eps_from = eps_c in the new official code",
         ),
-        esd_mistake(
+        mistaken(
             esd_target__null_alone,
             "Your formula lacks eta * e_null: the two factors (1 + eta) and -eta must sum to 1.",
             "student mistake: brackets lost",
         ),
-        esd_mistake(
+        mistaken(
             esd_target__sum_is_not_one,
             "Your factors are 1 - eta and -eta. Without the brackets e_null has the factor 1 + eta, so that the two "
             "sum to 1.",
             "student mistake: minus times minus",
         ),
-        esd_mistake(
+        mistaken(
             esd_target__only_the_step,
             "Your target is the step alone. It starts from e_null: e_null - eta (e_cond - e_null).",
             "student mistake: the first term forgotten",
         ),
-        esd_mistake(
+        mistaken(
             esd_target__no_eta,
             "Your target is the same for every eta. Multiply the difference by it.",
             "student mistake: an argument that is not used",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__exchanged,
             "You hand the two predictions to esd_target in the wrong order: first that of the empty prompt.",
             "student mistake: two arguments exchanged",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__own_null,
             "The prediction for the empty prompt comes from `unet`, which changes. Both labels come from `frozen`.",
             "student mistake: only one of the two taken from the copy",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__own_concept,
             "The label's prediction for the concept comes from `unet`, which changes. Both come from `frozen`.",
             "student mistake: only one of the two taken from the copy",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__own_labels_learn,
             "Your labels come from `unet`, and the gradient flows through them. Both come from `frozen`, under "
             "torch.no_grad().",
             "student mistake: the loss of self-training",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__trains_the_teacher,
             "You compare a prediction of `frozen` with the target, so `unet` is never asked and learns nothing.",
             "student mistake: the two networks exchanged",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__absolute,
             "You take absolute differences. The loss is a mean of squares.",
             "student mistake: L1 for L2",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__own_labels,
             "You take the labels from the network that is being trained. Both come from `frozen`: else the target "
             "runs away from the network that chases it.",
             "card trap: theta* is the frozen copy",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__teacher_learns,
             "The value is right, but a gradient reaches the frozen network. Put its calls under torch.no_grad().",
             "card: the teacher gets no gradient",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__empty_prompt,
             "You train the prediction for the empty prompt. The one for the CONCEPT shall change.",
             "student mistake: esd-u ('unconditional') misread",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__sums,
             "Your loss is too large: take the mean over all elements.",
             "student mistake: sum for mean",
         ),
-        esd_mistake(
+        mistaken(
             esd_loss__always_one,
             "Your loss has the same value for every eta. Hand eta on to esd_target.",
             "student mistake: an argument that is not used",

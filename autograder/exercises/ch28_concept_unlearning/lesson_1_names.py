@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, Misconception, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -168,12 +168,6 @@ def trainable_names__silent(unet, part):
     return names_with_mistake("silent", unet, part)
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(names_with_mistake, variant), hint=hint, source_of=source_of)
-
-
 NAMES = Exercise(
     name="trainable_names",
     methods=("ch28/esd", "ch28/ablating_concepts"),
@@ -190,33 +184,39 @@ NAMES = Exercise(
             "You look for the letters 'attn2' anywhere in the name, so attn20 is one for you, too. Split the name at "
             "its dots and compare the parts.",
             'card trap: "attn2" must not match "attn20"',
+            names_with_mistake,
         ),
         mistaken(
             trainable_names__self_attention_too,
             "You count attn1 as a cross-attention. attn1 is self-attention: its keys come from the picture.",
             "student mistake: every attention reads the prompt",
+            names_with_mistake,
         ),
         mistaken(
             trainable_names__keys_of_all,
             "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, which are "
             "made of the picture.",
             "student mistake: every to_k taken",
+            names_with_mistake,
         ),
         mistaken(
             trainable_names__keys_of_both,
             "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, which are "
             "made of the picture.",
             "student mistake: both attentions of a block",
+            names_with_mistake,
         ),
         mistaken(
             trainable_names__queries,
             "Your kv holds to_q. Queries come from the picture; only keys and values are made of words.",
             "student mistake: all three projections",
+            names_with_mistake,
         ),
         mistaken(
             trainable_names__exchanged,
             "Your esd-x and esd-u are exchanged: x is the cross-attention, u everything outside.",
             "student mistake: the two letters",
+            names_with_mistake,
         ),
         Misconception(
             name="names_alone",
@@ -229,31 +229,37 @@ NAMES = Exercise(
             trainable_names__norms,
             "There are norms in your list. Only nn.Linear and nn.Conv2d are trained.",
             "card: norms are excluded everywhere",
+            names_with_mistake,
         ),
         mistaken(
             trainable_names__no_biases,
             "Biases are missing: to_out.0 has one, convolutions have. Both belong to esd-x and esd-u.",
             "card: biases of to_out included",
+            names_with_mistake,
         ),
         mistaken(
             trainable_names__everything,
             "Your esd-u contains the cross-attentions. It is everything OUTSIDE of them (u as in unconditional).",
             "student mistake: esd-u read as the whole U-Net",
+            names_with_mistake,
         ),
         mistaken(
             trainable_names__strict,
             "Your esd-x holds to_k and to_v only; that is kv. esd-x takes to_q and to_out.0 besides.",
             "library difference: esd-x-strict of the official code",
+            names_with_mistake,
         ),
         mistaken(
             trainable_names__no_convolutions,
             "Your esd-u has no convolutions. Most of a U-Net's parameters outside attention are in nn.Conv2d.",
             "student mistake: linear layers only",
+            names_with_mistake,
         ),
         mistaken(
             trainable_names__silent,
             "An unknown part passes without a word. Raise a ValueError.",
             "student mistake: no check of an argument",
+            names_with_mistake,
         ),
     ),
     hints=(

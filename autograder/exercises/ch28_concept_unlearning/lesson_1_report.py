@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -191,13 +191,6 @@ def erase_report__erased_shares(*labels, target):
     return report_with_mistake("erased shares", *labels, target)
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    function, name = variant.__name__.split("__")
-    code = (variant,) if function == "wilson_interval" else (report_with_mistake, variant)
-    return Misconception(name=name, code=code, hint=hint, source_of=source_of)
-
-
 REPORT = Exercise(
     name="erase_report",
     defines=("wilson_interval", "erase_report"),
@@ -227,18 +220,21 @@ REPORT = Exercise(
             "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture shows no "
             "target, and is no success for locality either.",
             "card: hidden case, a judge that is confident of neither class",
+            report_with_mistake,
         ),
         mistaken(
             erase_report__drops_unsure_others,
             "You leave out the pictures of other concepts on which the judge is unsure (-1). They count, as wrong: "
             "a blurred circle is a circle lost.",
             "first reader: no case told it from the right answer",
+            report_with_mistake,
         ),
         mistaken(
             erase_report__drops_all_unsure,
             "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture shows no "
             "target, and is no success for locality either.",
             "student mistake: a filter in front of everything",
+            report_with_mistake,
         ),
         mistaken(
             wilson_interval__always_95,
@@ -249,39 +245,46 @@ REPORT = Exercise(
             erase_report__geometric,
             "Your score is the geometric mean, a root of a product. The harmonic mean is 3 / (1/a + 1/b + 1/c).",
             "student mistake: one mean for another",
+            report_with_mistake,
         ),
         mistaken(
             erase_report__agreement,
             "You compare the pictures after erasing with those before. Compare both with what the prompt `asked` for, "
             "and divide.",
             "student mistake: agreement taken for accuracy",
+            report_with_mistake,
         ),
         mistaken(
             erase_report__absolute,
             "Your locality is the accuracy after erasing. Divide it by the accuracy before: a model that was never "
             "right about arrows has not forgotten them.",
             "card: acc_other / acc_other_orig",
+            report_with_mistake,
         ),
         mistaken(
             erase_report__no_guard,
             "Where the model was wrong about everything before, you divide by (nearly) nothing. Locality is 1.0 then.",
             "card: hidden case, a count of 0 in the denominator",
+            report_with_mistake,
         ),
         mistaken(
             erase_report__above_one,
             "A locality above 1 raises your score. In the score it counts as 1: being better elsewhere by luck does "
             "not make up for rings.",
             "student mistake: the clamp forgotten",
+            report_with_mistake,
         ),
         mistaken(
             erase_report__arithmetic,
             "Your score is the ordinary mean. The harmonic mean is 0 as soon as one of the three is 0.",
             "student mistake: mean for harmonic mean",
+            report_with_mistake,
         ),
         mistaken(
             erase_report__erased_shares,
             "`direct` and `paraphrase` are the shares of pictures that still SHOW the target; you return the others.",
             "student mistake: efficacy counted the other way round",
+            report_with_mistake,
         ),
     ),
     hints=(

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -201,12 +201,6 @@ def attack_step__sum(*args):
     return attack_with_mistake("sum", *args)
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(attack_with_mistake, variant), hint=hint, source_of=source_of)
-
-
 ATTACK = Exercise(
     name="attack_step",
     methods=("ch28/receler_adversarial",),
@@ -222,93 +216,111 @@ ATTACK = Exercise(
             attack_step__in_place,
             "You write the learned vectors into `states` itself. Work on a copy.",
             "card: positions outside the slots, and the caller's tensor, stay as they are",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__shifted,
             "Your vectors stand one position too far right. They begin at `first`.",
             "student mistake: the start token counted twice",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__added,
             "You add the vectors to the states. They take their place.",
             "student mistake: += for =",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__first_example,
             "Only the first example is attacked. The prompt is the same for the whole batch.",
             "card: adv is shared across the batch",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__away,
             "Your prompt moves away from `wanted`. The attack makes the loss SMALLER.",
             "student mistake: gradient ascent, as in attacks on classifiers",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__network_too,
             "The prompt is right, but a gradient is left at the network, where the eraser's next step would find it. "
             "Ask for the gradient at `prompt` alone.",
             "card trap: the gradient of L_Adv must not reach the eraser",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__piles_up,
             "An older gradient of `prompt` is added to the new one. Replace it, or clear it first.",
             "student mistake: zero_grad forgotten",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__sum,
             "Your loss is a sum. Take the mean.",
             "student mistake: reduction",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__freezes,
             "You freeze the network and leave it so. The eraser could not learn afterwards: ask autograd for the "
             "gradient at `prompt` alone, and leave requires_grad as it is.",
             "first reader: no case told it from the right answer",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__frees,
             "You set requires_grad of the whole network back to True, and so free what was frozen. Leave it as it is.",
             "first reader: no case told it from the right answer",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__tensor,
             "You return a tensor. loss.item() gives the number, and lets the graph go.",
             "first reader: no case told it from the right answer",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__loss_afterwards,
             "You return the loss after the step. Return the one before, from which the step was computed.",
             "student mistake: a second pass for the report",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__negated,
             "Your loss is negative, so the prompt moves away from `wanted`. The attack makes the error SMALLER.",
             "student mistake: gradient ascent, as in attacks on classifiers",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__inserted,
             "You insert the vectors and move the rest to the right. They take the PLACE of K states.",
             "student mistake: insertion for replacement",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__appended,
             "Your vectors stand at the end. They begin at position `first`.",
             "student mistake: an argument that is not used",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__absolute,
             "You take absolute differences. The loss is a mean of squares.",
             "student mistake: L1 for L2",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__silent,
             "Vectors that reach beyond the last position must raise a ValueError, before anything else happens.",
             "student mistake: no check of an argument",
+            attack_with_mistake,
         ),
         mistaken(
             attack_step__too_strict,
             "You refuse a prompt that ends at the last position. first + K may be as large as the number of positions.",
             "student mistake: one off",
+            attack_with_mistake,
         ),
     ),
     hints=(

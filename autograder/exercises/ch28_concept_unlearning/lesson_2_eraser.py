@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from autograder.exercises.ch28_concept_unlearning import lesson_2_eraser_variants as variants
 from dlcv_lab.checking.model import Case
 
@@ -90,14 +90,6 @@ def eraser_probe(ns, data):
     }  # fmt: skip
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its class."""
-    owner, name = variant.__name__.split("__")
-    return Misconception(
-        name=name, code=(variant,) if owner == "Eraser" else (variants.Wrapper, variant), hint=hint, source_of=source_of
-    )
-
-
 ERASER = Exercise(
     name="Eraser",
     defines=("Eraser", "AttnWithEraser"),
@@ -162,72 +154,86 @@ ERASER = Exercise(
             variants.AttnWithEraser__input,
             "Your eraser reads the attention's input. It reads its OUTPUT, which holds what the words brought in.",
             "student mistake: an adapter beside the layer instead of behind it",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__replaces,
             "You return the eraser's output alone. Add it to the attention's.",
             "student mistake: addition forgotten",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__never_off,
             "With `enabled = False` your eraser still speaks. The attention's output must come out untouched.",
             "card: enabled=False is the old model, also after training",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__detached,
             "`last` has no gradient history. The regularisation of the next exercise needs it: do not detach.",
             "student mistake: detach for everything that is stored",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__keywords_lost,
             "A keyword argument gets lost on its way to the attention. Hand on *args and **kwargs.",
             "card: hidden case, attn2 called with attention_mask and other keywords",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__clears_last,
             "`last` is lost when the eraser is switched off. It stays that of the latest pass with `enabled` True.",
             "first reader: no case told it from the right answer",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__speaks_unheard,
             "Switched off, your eraser still computes and changes `last`. Return before that.",
             "first reader: no case told it from the right answer",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__cut,
             "No gradient flows back through what your eraser reads. Hand it the attention's output, not a detached "
             "one: erasers of earlier layers and attacked prompts learn through it.",
             "first reader: no case told it from the right answer",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__no_gradient,
             "You call the attention under torch.no_grad(), so nothing before it can learn, an attacked prompt neither.",
             "first reader: no case told it from the right answer",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__freezes,
             "You freeze the attention. The wrapper changes nothing about it; who trains what is decided elsewhere.",
             "first reader: no case told it from the right answer",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__copies,
             "You keep a copy of the attention. Keep the module that was given.",
             "first reader: no case told it from the right answer",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__input_width,
             "Your eraser is as wide as the attention's input. It reads the output: to_q.out_features.",
             "first reader: no case told it from the right answer",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__no_last,
             "`last` stays None. Keep the eraser's output in self.last at every pass with `enabled` True.",
             "student mistake: an attribute forgotten",
+            variants.Wrapper,
         ),
         mistaken(
             variants.AttnWithEraser__sum,
             "`last` holds the sum. It is what the eraser adds, alone.",
             "student mistake: the result kept in place of the part",
+            variants.Wrapper,
         ),
     ),
     hints=(

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -128,12 +128,6 @@ def localisation_loss__not_divided(outputs, mask):
     return local_with_mistake("not divided", outputs, mask)
 
 
-def local_mistake(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(local_with_mistake, variant), hint=hint, source_of=source_of)
-
-
 LOCAL = Exercise(
     name="localisation_loss",
     methods=("ch28/receler_localised",),
@@ -145,60 +139,71 @@ LOCAL = Exercise(
         Alternative(name="select", code=(localisation_loss__select,)),
     ),
     misconceptions=(
-        local_mistake(
+        mistaken(
             localisation_loss__inside,
             "You silence the erasers INSIDE the mask, where they are needed. Multiply by 1 - mask.",
             "student mistake: M for 1 - M",
+            local_with_mistake,
         ),
-        local_mistake(
+        mistaken(
             localisation_loss__bilinear,
             "Your resized mask has values between 0 and 1. Resize by 'nearest', so that it stays 0 or 1.",
             "card trap: F.interpolate by nearest",
+            local_with_mistake,
         ),
-        local_mistake(
+        mistaken(
             localisation_loss__absolute,
             "You take absolute values. The loss is a mean of squares.",
             "student mistake: L1 for L2",
+            local_with_mistake,
         ),
-        local_mistake(
+        mistaken(
             localisation_loss__sum_over_dim,
             "You sum over the features of a place. Take their mean, so that wide layers do not count more.",
             "card trap: the slide's norm is unnormalised, the code takes the mean over channels",
+            local_with_mistake,
         ),
-        local_mistake(
+        mistaken(
             localisation_loss__all_places,
             "You divide by the number of all places. Divide by the number of places where the mask is 0.",
             "student mistake: mean over everything",
+            local_with_mistake,
         ),
-        local_mistake(
+        mistaken(
             localisation_loss__per_picture,
             "You average picture by picture. Count sum and places over the whole batch, then divide once.",
             "student mistake: mean of means",
+            local_with_mistake,
         ),
-        local_mistake(
+        mistaken(
             localisation_loss__no_guard,
             "Where the mask covers everything you divide 0 by 0. Divide by 1 then: the loss is 0.",
             "card: hidden case, mask all ones",
+            local_with_mistake,
         ),
-        local_mistake(
+        mistaken(
             localisation_loss__sum_over_layers,
             "You sum over the layers. Average over them (1 / L in the paper).",
             "student mistake: 1 / L forgotten",
+            local_with_mistake,
         ),
-        local_mistake(
+        mistaken(
             localisation_loss__root,
             "You take the length of a place's output, a root. Take the mean of its squares.",
             "student mistake: the norm without its square",
+            local_with_mistake,
         ),
-        local_mistake(
+        mistaken(
             localisation_loss__transposed,
             "Rows and columns of your mask are exchanged. Places run in rows from the top.",
             "student mistake: which axis is flattened first",
+            local_with_mistake,
         ),
-        local_mistake(
+        mistaken(
             localisation_loss__not_divided,
             "You add up all places and never divide by how many are outside of the mask.",
             "student mistake: the slide's norm taken as it stands",
+            local_with_mistake,
         ),
     ),
     hints=(

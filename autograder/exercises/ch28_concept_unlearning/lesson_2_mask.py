@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -152,12 +152,6 @@ def concept_mask__float32(probabilities, words, *, size, threshold=0.1):
     return mask_with_mistake("float32", probabilities, words, size, threshold)
 
 
-def mask_mistake(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(enlarge, mask_with_mistake, variant), hint=hint, source_of=source_of)
-
-
 MASK = Exercise(
     name="concept_mask",
     methods=("ch28/receler_localised",),
@@ -169,82 +163,112 @@ MASK = Exercise(
         Alternative(name="one_stack", code=(concept_mask__one_stack,)),
     ),
     misconceptions=(
-        mask_mistake(
+        mistaken(
             concept_mask__one_layer,
             "You use the first layer of the right size. Average over all of them.",
             "student mistake: the first match taken",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__first_word,
             "You use the concept's first word. Average over all positions in `words`.",
             "card: hidden case, several concept tokens",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__shifted,
             "You read one position too far. `words` are positions in the sequence; the start token is counted already.",
             "card trap: token indices and the start token",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__one_head,
             "You use the first head. Average over the heads.",
             "student mistake: the head axis indexed",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__batch,
             "You stretch the batch as a whole, so a faint picture loses its mask. Take minimum and maximum of each "
             "picture on its own.",
             "card trap: min-max over the image, not the batch",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__not_stretched,
             "You compare the probabilities themselves with the threshold. Stretch them to 0..1 first.",
             "student mistake: normalisation forgotten",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__by_the_largest,
             "You divide by the largest value only. Subtract the smallest first.",
             "library difference: max normalisation, as in many attention viewers",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__inverted,
             "Your mask is 1 where the word is NOT attended to. It is the other way round.",
             "student mistake: M and 1 - M exchanged",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__soft,
             "Your mask has values between 0 and 1. Compare with the threshold: the mask is 0.0 or 1.0.",
             "student mistake: the last step forgotten",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__every_size,
             "You enlarge the maps of smaller layers and average them as well. Only layers with size * size places "
             "count.",
             "library difference: other attention viewers mix all sizes",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__strongest_head,
             "You take the strongest head of each place. Average over the heads.",
             "student mistake: maximum for mean",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__always,
             "Your threshold is always 0.1. Use the argument.",
             "student mistake: a default written into the code",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__strict,
             "A place exactly at the threshold belongs to the mask: at least, >=.",
             "first reader: no case told it from the right answer",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__truth_values,
             "Your mask holds True and False. Make numbers of them, in the dtype of the probabilities.",
             "student mistake: the comparison returned as it is",
+            enlarge,
+            mask_with_mistake,
         ),
-        mask_mistake(
+        mistaken(
             concept_mask__float32,
             "Your mask is always float32. It has the dtype of the probabilities: .to(a.dtype), not .float().",
             "first reader: the stub did not say it",
+            enlarge,
+            mask_with_mistake,
         ),
     ),
     hints=(

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -86,11 +86,6 @@ def resteer_loss__no_floor(probabilities, positions):
     return sum((p * positions[:, None, None, :]).square().sum() for p in probabilities).sqrt()
 
 
-def resteer_mistake(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    return Misconception(name=variant.__name__.split("__")[1], code=(variant,), hint=hint, source_of=source_of)
-
-
 RESTEER = Exercise(
     name="resteer_loss",
     methods=("ch28/fmn",),
@@ -102,42 +97,42 @@ RESTEER = Exercise(
         Alternative(name="loops", code=(resteer_loss__loops,)),
     ),
     misconceptions=(
-        resteer_mistake(
+        mistaken(
             resteer_loss__squared,
             "Your loss is squared. The official code takes the norm: the root of the sum of squares.",
             "card trap: cat(...).norm(), not squared",
         ),
-        resteer_mistake(
+        mistaken(
             resteer_loss__mean,
             "You take means. The norm is a root of a SUM, over layers, heads, places and words.",
             "student mistake: mean for sum",
         ),
-        resteer_mistake(
+        mistaken(
             resteer_loss__sum_of_norms,
             "You add one norm per layer. All probabilities go into one norm.",
             "student mistake: the root taken too early",
         ),
-        resteer_mistake(
+        mistaken(
             resteer_loss__first_example,
             "You use the positions of the first example for all. Every row of `positions` belongs to its own example.",
             "card trap: the official mask is right for a batch of one only",
         ),
-        resteer_mistake(
+        mistaken(
             resteer_loss__others,
             "You punish attention to the other words. Punish attention to the concept's.",
             "student mistake: the mask inverted",
         ),
-        resteer_mistake(
+        mistaken(
             resteer_loss__all_words,
             "You punish attention to all words. Multiply by `positions`.",
             "student mistake: an argument that is not used",
         ),
-        resteer_mistake(
+        mistaken(
             resteer_loss__mean_head,
             "You average the heads first. Every head's probabilities go into the norm.",
             "student mistake: the mean of concept_mask taken over",
         ),
-        resteer_mistake(
+        mistaken(
             resteer_loss__no_floor,
             "Where nothing attends, the gradient of your root is not a number. Add 1e-12 UNDER the root.",
             "student mistake: the small number forgotten, or added outside",

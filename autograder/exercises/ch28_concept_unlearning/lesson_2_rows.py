@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -135,12 +135,6 @@ def sld_guidance__one_step_late(e_null, e_prompt, e_safe, momentum, step, **k):
     return sld_with_mistake("one step late", e_null, e_prompt, e_safe, momentum, step, k)
 
 
-def sld_mistake(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(sld_with_mistake, variant), hint=hint, source_of=source_of)
-
-
 SLD = Exercise(
     name="sld_guidance",
     methods=("ch28/sld",),
@@ -152,70 +146,83 @@ SLD = Exercise(
         Alternative(name="in_place", code=(sld_guidance__in_place,)),
     ),
     misconceptions=(
-        sld_mistake(
+        mistaken(
             sld_guidance__larger,
             "Your factor is at least 1, as the paper prints it. It is at most 1: min(1, scale * |difference|).",
             "card trap: the paper prints max(1, .), the code clamps at 1",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__unsigned,
             "You compare the size of the difference with the threshold. Compare e_prompt - e_safe with its sign.",
             "card trap: the comparison is signed and element-wise",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__everywhere,
             "The threshold makes no difference to your result. The factor is 0 where e_prompt - e_safe >= threshold.",
             "student mistake: the condition forgotten",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__from_the_prompt,
             "Your direction is e_safe - e_prompt. It is e_safe - e_null, the guidance towards the unsafe concept.",
             "student mistake: which difference is guidance",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__new_momentum,
             "g uses the momentum that came in, not the one that goes out.",
             "card trap: g uses the old nu",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__no_warmup,
             "You subtract g from the first step on. While step < warmup the noise is that of ordinary guidance.",
             "student mistake: warm-up forgotten",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__momentum_waits,
             "The momentum is updated during the warm-up as well.",
             "card trap: nu is updated during warm-up",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__unscaled,
             "g stands inside the bracket and is multiplied by the guidance.",
             "student mistake: the bracket lost",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__strict,
             "Where the difference is exactly the threshold, the factor is 0 as well: >=.",
             "first reader: no case told it from the right answer",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__signed,
             "Your factor lacks the bars: it is min(1, scale * |e_prompt - e_safe|), never negative.",
             "student mistake: the absolute value forgotten",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__no_momentum,
             "momentum_scale * momentum is missing in g.",
             "student mistake: the second term forgotten",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__beta_exchanged,
             "beta weighs the old momentum, 1 - beta the new g.",
             "student mistake: the two factors exchanged",
+            sld_with_mistake,
         ),
-        sld_mistake(
+        mistaken(
             sld_guidance__one_step_late,
             "You leave g out at step == warmup, too. It is left out while step < warmup.",
             "student mistake: one off",
+            sld_with_mistake,
         ),
     ),
     hints=(

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 
@@ -122,12 +122,6 @@ def uce_weight__change_alone(W0, erase, guide, keep, *, lam=0.5):
     return uce_with_mistake("", W0, erase, guide, keep, lam) - W0
 
 
-def mistaken(variant, hint: str, source_of: str) -> Misconception:
-    """Name a misconception after its function."""
-    name = variant.__name__.split("__")[1]
-    return Misconception(name=name, code=(uce_with_mistake, variant), hint=hint, source_of=source_of)
-
-
 UCE = Exercise(
     name="uce_weight",
     methods=("ch28/uce",),
@@ -144,51 +138,61 @@ UCE = Exercise(
             "The rows of `keep` make no difference to your result. They stand in both factors: W0 k k^T in the one, "
             "k k^T in the other.",
             "student mistake: the second sum forgotten",
+            uce_with_mistake,
         ),
         mistaken(
             uce_weight__exchanged,
             "You send the guides to the erased words. W shall give for an erased c what W0 gives for its guide g.",
             "student mistake: erase and guide exchanged",
+            uce_with_mistake,
         ),
         mistaken(
             uce_weight__states_as_values,
             "Your new weight gives the erased words what W0 gave them: nothing changes. The wanted value is W0 g.",
             "student mistake: v* = W0 c",
+            uce_with_mistake,
         ),
         mistaken(
             uce_weight__no_weight,
             "lam W0 is missing in the right-hand side. It is what holds the weight where no concept asks anything.",
             "student mistake: ridge regression towards zero",
+            uce_with_mistake,
         ),
         mistaken(
             uce_weight__erases_to_zero,
             "Your erased words get the value 0. They get that of their guide, W0 g.",
             "student mistake: deletion for replacement",
+            uce_with_mistake,
         ),
         mistaken(
             uce_weight__wrong_outer_product,
             "Your outer products are turned round: it is (W0 g) c^T, value times key.",
             "student mistake: G and C exchanged in one product",
+            uce_with_mistake,
         ),
         mistaken(
             uce_weight__lam_ignored,
             "The lam on the diagonal is 1 in your system. Both places need the same lam.",
             "student mistake: torch.eye without its factor",
+            uce_with_mistake,
         ),
         mistaken(
             uce_weight__keeps_on_one_side,
             "`keep` is missing in the right-hand side: W0 k k^T. On the left alone it pulls those words to zero.",
             "student mistake: the second sum in one of the two places",
+            uce_with_mistake,
         ),
         mistaken(
             uce_weight__means,
             "You take means over the words. Both sums are sums, so that many words weigh more than lam.",
             "student mistake: mean for sum",
+            uce_with_mistake,
         ),
         mistaken(
             uce_weight__change_alone,
             "You return the change. Return the new weight.",
             "student mistake: an update for a weight",
+            uce_with_mistake,
         ),
     ),
     hints=(
