@@ -20,20 +20,18 @@ def extras_of(row: Row) -> list[str]:
     modules = set(_imported(row))
     if any(module == ZOO or module.startswith(ZOO + ".") for module in modules):
         return sorted(EXTRAS)
-    wanted = {module.partition(".")[0] for module in modules}
-    needed = {extra for extra, held in EXTRAS.items() if wanted & set(held)}
-    fewest = {extra for extra in needed if not any(_covers(wanted, other, extra) for other in needed - {extra})}
-    return sorted(fewest)
-
-
-def _covers(wanted: set[str], other: str, extra: str) -> bool:
-    """Tell whether of what is wanted `other` brings all that `extra` does, and more."""
-    return wanted & set(EXTRAS[extra]) < wanted & set(EXTRAS[other])
+    left = {module.partition(".")[0] for module in modules}
+    found = []
+    for extra in sorted(EXTRAS, key=lambda extra: -len(left & set(EXTRAS[extra]))):  # several bring peft: one is enough
+        if left & set(EXTRAS[extra]):
+            found.append(extra)
+            left -= set(EXTRAS[extra])
+    return sorted(found)
 
 
 def _imported(row: Row) -> Iterator[str]:
     """Yield the full names of the modules that the row's cells and files import; names from `dlcv_lab` with it."""
-    texts = [cell.source for lesson in row.notebooks for cell in lesson.cells if cell.kind != "text"]
+    texts = [cell.source for lesson in row.notebooks for cell in lesson.cells if cell.kind != "prose"]
     texts += [path.read_text(encoding="utf-8") for path in (*row.solution_files, *row.exercise_files)]
     for text in texts:
         with contextlib.suppress(SyntaxError):  # a cell with a magic

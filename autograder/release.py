@@ -75,13 +75,15 @@ def release(
         progress: called with a few words before each slow step.
 
     Raises:
-        ReleaseError: the release would leak, or `to` lies inside the checkout's own folders.
+        ReleaseError: there is no chapter, the release would leak, or `to` lies inside the checkout's own folders.
         nbgrader_release.FrozenError: graded cells differ from those of existing submissions.
     """
     to = to.resolve()
     _refuse_checkout(to)
     edition = edition or (course.edition if course else "course")
     wanted = list(chapters) or (list(course.chapters) if course else []) or slugs()
+    if not wanted:
+        raise ReleaseError("there is no chapter to release: write one with `dlcv new-chapter`")
     rows = [load_row(chapter) for chapter in wanted]
     with tempfile.TemporaryDirectory(prefix="dlcv-release-") as temporary:
         stage = Path(temporary) / "repository"

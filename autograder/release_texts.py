@@ -74,7 +74,7 @@ def texts(contents: Sequence[Mapping[str, Any]], edition: str, version: str) -> 
         lines.append("")
     return {
         "README.md": _README.format(
-            edition=_EDITIONS[edition], first=contents[0]["chapter"] if contents else "ch03", chapters="\n".join(lines)
+            edition=_EDITIONS[edition], first=contents[0]["chapter"], chapters="\n".join(lines)
         ).rstrip()
         + "\n",
         "requirements.txt": f"--find-links wheels\ndlcv-lab{extras_in(contents)}=={version}\n",

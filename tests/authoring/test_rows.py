@@ -21,7 +21,7 @@ def test_the_skeleton_has_no_findings(demo):
 
 @pytest.mark.parametrize(
     ("line", "extras"),
-    [("", []), ("import timm", ["vl"]), ("import peft", ["diffusion", "vl"]), ("import open_clip, peft", ["vl"]),
+    [("", []), ("import timm", ["vl"]), ("import peft", ["vl"]), ("import open_clip, peft", ["vl"]),
      ("from diffusers import DDIMScheduler", ["diffusion"]), ("from dlcv_lab import show, zoo", ["diffusion", "vl"]),
      ("import timm\nfrom diffusers import DDIMScheduler", ["diffusion", "vl"])],
 )  # fmt: skip

@@ -98,7 +98,8 @@ def test_every_step_with_shell_lines_has_an_id(path):
 def test_a_released_repository_gets_the_check_and_never_the_grading():
     from autograder import release_texts
 
-    written = release_texts.texts([], "course", "0.0")
+    chapter = {"chapter": "ch03", "slug": "ch03_demo", "title": "Demo", "notebooks": []}
+    written = release_texts.texts([chapter], "course", "0.0")
     assert written[".github/workflows/check.yml"] == (ROOT / "autograder" / "workflows" / "check.yml").read_text()
     assert not [name for name, text in written.items() if "DLCV_SECRET" in text or name.endswith("grade.yml")]
 

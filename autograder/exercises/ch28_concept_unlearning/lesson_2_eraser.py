@@ -107,48 +107,57 @@ ERASER = Exercise(
             "A new eraser already says something. Weight AND bias of `up` start at zero, so that nothing changes "
             "before training.",
             "card: zero-initialised, the model is bitwise equal at the start",
+            variants.Plain,
         ),
         mistaken(
             variants.Eraser__bias_left,
             "The weight of `up` is zero, its bias is not: nn.Linear draws biases at random. Zero both.",
             "card trap: up zero-init including the bias",
+            variants.Plain,
         ),
         mistaken(
             variants.Eraser__both_zero,
             "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). Zero `up` "
             "only.",
             "student mistake: chapter 23's question, A and B both zero",
+            variants.Plain,
         ),
         mistaken(
             variants.Eraser__both_weights_zero,
             "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). Zero `up` "
             "only.",
             "student mistake: both weights in one loop",
+            variants.Plain,
         ),
         mistaken(
             variants.Eraser__relu,
             "The nonlinearity is GELU, not ReLU.",
             "student mistake: another adapter's nonlinearity",
+            variants.Plain,
         ),
         mistaken(
             variants.Eraser__linear,
             "Nothing stands between your two layers, so they are one matrix. Put a GELU there.",
             "student mistake: LoRA taken over",
+            variants.Plain,
         ),
         mistaken(
             variants.Eraser__rough,
             "Your GELU is the approximation by tanh. Here it is the exact one, F.gelu without options.",
             "library difference: approximate='tanh' of other models",
+            variants.Plain,
         ),
         mistaken(
             variants.Eraser__no_down_bias,
             "You zeroed the bias of `down`. It starts as nn.Linear starts it; only `up` begins at zero.",
             "first reader: no case told it from the right answer",
+            variants.Plain,
         ),
         mistaken(
             variants.Eraser__residual,
             "Your eraser returns h plus the change. It returns the change alone; the wrapper adds it.",
             "student mistake: the residual connection written twice",
+            variants.Plain,
         ),
         mistaken(
             variants.AttnWithEraser__input,

@@ -50,98 +50,55 @@ class Eraser__by_hand(nn.Module):
         return torch.einsum("bnr,dr->bnd", z, self.up.weight) + self.up.bias
 
 
-class Eraser__small_start(nn.Module):
+class Plain(nn.Module):
+    zeroed = ("up.weight", "up.bias")
+
     def __init__(self, dim, rank):
         super().__init__()
         self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
+        for name in self.zeroed:
+            nn.init.zeros_(self.get_parameter(name))
 
     def forward(self, h):
         return self.up(F.gelu(self.down(h)))
 
 
-class Eraser__bias_left(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        nn.init.zeros_(self.up.weight)
-
-    def forward(self, h):
-        return self.up(F.gelu(self.down(h)))
+class Eraser__small_start(Plain):
+    zeroed = ()
 
 
-class Eraser__both_zero(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        for p in self.parameters():
-            nn.init.zeros_(p)
-
-    def forward(self, h):
-        return self.up(F.gelu(self.down(h)))
+class Eraser__bias_left(Plain):
+    zeroed = ("up.weight",)
 
 
-class Eraser__both_weights_zero(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        for p in (self.down.weight, self.up.weight, self.up.bias):
-            nn.init.zeros_(p)
-
-    def forward(self, h):
-        return self.up(F.gelu(self.down(h)))
+class Eraser__both_zero(Plain):
+    zeroed = ("down.weight", "down.bias", "up.weight", "up.bias")
 
 
-class Eraser__relu(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+class Eraser__both_weights_zero(Plain):
+    zeroed = ("down.weight", "up.weight", "up.bias")
 
+
+class Eraser__no_down_bias(Plain):
+    zeroed = ("down.bias", "up.weight", "up.bias")
+
+
+class Eraser__relu(Plain):
     def forward(self, h):
         return self.up(F.relu(self.down(h)))
 
 
-class Eraser__linear(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
-
+class Eraser__linear(Plain):
     def forward(self, h):
         return self.up(self.down(h))
 
 
-class Eraser__rough(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
-
+class Eraser__rough(Plain):
     def forward(self, h):
         return self.up(F.gelu(self.down(h), approximate="tanh"))
 
 
-class Eraser__no_down_bias(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        for p in (self.down.bias, self.up.weight, self.up.bias):
-            nn.init.zeros_(p)
-
-    def forward(self, h):
-        return self.up(F.gelu(self.down(h)))
-
-
-class Eraser__residual(nn.Module):
-    def __init__(self, dim, rank):
-        super().__init__()
-        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
-
+class Eraser__residual(Plain):
     def forward(self, h):
         return h + self.up(F.gelu(self.down(h)))
 
