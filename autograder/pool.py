@@ -63,13 +63,12 @@ def grade_class(
     """
     done = journal.done() if journal is not None and not force else {}
     before = journal.latest() if journal is not None and keep_better else {}
-    left = len(submissions) - len(done)  # at least so many are to be judged
-    if elsewhere is None and min(workers, left) > 1:
+    at_least = 0 if elsewhere else min(workers, len(submissions) - len(done))  # so many will judge at once
+    if at_least > 1:
         workers_context()  # loads torch while we do
-    alone = elsewhere is None and min(workers, len(submissions)) <= 1
     waiting = []
     with runner_for(plan.chapter, plan.level, device=plan.device) as runner:
-        if alone and left > 0:
+        if at_least == 1:
             runner.start()  # it loads torch, too
         marker = _marker_with(plan, runner)
         for submission in submissions:
@@ -78,10 +77,10 @@ def grade_class(
                 yield held
             else:
                 waiting.append(submission)
+        alone = elsewhere is None and min(workers, len(waiting)) <= 1
         if alone and waiting:
             runner.start()
             marker.prepare()  # while the warm parent starts
-        alone = elsewhere is None and min(workers, len(waiting)) <= 1
         for submission in waiting if alone else ():
             yield _kept(marker.mark(submission), journal, before)
     if not alone:
