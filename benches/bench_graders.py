@@ -183,6 +183,7 @@ def parts(lessons: Lessons) -> dict[str, Callable[[], Any]]:
         "ours_10": lambda: ours(lessons, 10),
         "ours_core_10": lambda: ours(lessons, 10, core),
         "ours_core_100": lambda: ours(lessons, 100, core),
+        "ours_core_1000": lambda: ours(lessons, 1000, core),
         "ours_100": lambda: ours(lessons, 100),
         "ours_small_100": lambda: ours(lessons, 100, SMALL),
         "ours_small_1000": lambda: ours(lessons, 1000, SMALL),
@@ -241,7 +242,7 @@ def main() -> None:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
         summary.draw(figures, ROOT / "book" / "_static" / "grader_benchmark.svg")
-        (ROOT / "book" / "grader_benchmark.md").write_text(wrapped(page.text(figures)))
+        (ROOT / "book" / "grader_benchmark.md").write_text(wrapped(page.text(figures, RESULTS.parent)))
     print(json.dumps(figures))
 
 

@@ -1,7 +1,9 @@
 """Run every benchmark of this folder and collect their figures: `make bench`, or `python benches/run.py world grading`.
 
 Each `bench_NAME.py` prints one JSON object on its last line of standard output. The figures are ratios of things
-measured side by side in one run, with the plain numbers beside them; they are written to build/bench/NAME.json.
+measured side by side in one run, with the plain numbers beside them; they are written to build/bench/NAME.json. With
+`--publish` also to benches/results/NAME.json, from which `python benches/bench_graders.py --publish` writes the book's
+page.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "build" / "bench"
+RESULTS = HERE / "results"
 
 
-def run(script: Path) -> int:
-    """Run one benchmark in a fresh process, keep its figures, and return its exit code."""
+def run(script: Path, folders: list[Path]) -> int:
+    """Run one benchmark in a fresh process, keep its figures in the folders, and return its exit code."""
     name = script.stem.removeprefix("bench_")
     print(f"== {name}", flush=True)
     started = time.time()
@@ -35,19 +38,23 @@ def run(script: Path) -> int:
             "seconds": round(time.time() - started, 1),
             "figures": json.loads(lines[-1]),
         }
-        OUT.mkdir(parents=True, exist_ok=True)
-        (OUT / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     return done.returncode
 
 
 def main() -> None:
-    wanted = sys.argv[1:]
+    wanted = [name for name in sys.argv[1:] if name != "--publish"]
+    folders = [OUT, RESULTS] if "--publish" in sys.argv else [OUT]
+    if folders[1:] and "graders" in wanted:
+        sys.exit("the comparison of graders publishes itself: python benches/bench_graders.py --publish")
     scripts = [path for path in sorted(HERE.glob("bench_*.py")) if not wanted or path.stem[6:] in wanted]
     if not scripts:
         known = ", ".join(path.stem[6:] for path in sorted(HERE.glob("bench_*.py")))
         sys.exit(f"no such benchmark; there are: {known}")
-    codes = [run(script) for script in scripts]
-    print(f"figures: {OUT}")
+    codes = [run(script, folders) for script in scripts]
+    print(f"figures: {folders[-1]}")
     sys.exit(max(codes))
 
 

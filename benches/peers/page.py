@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from peers import others
 from peers.attacks import ATTACKS
 from peers.summary import TARGETS
 
@@ -41,6 +43,7 @@ ROWS = (
     ("ours, real lesson", "ours_100"),
     ("ours, exercises that count", "ours_core_10"),
     ("ours, exercises that count", "ours_core_100"),
+    ("ours, exercises that count", "ours_core_1000"),
     ("ours, two exercises", "ours_small_100"),
     ("ours, two exercises", "ours_small_1000"),
 )
@@ -76,8 +79,8 @@ LESS = (
 )
 
 
-def text(figures: dict[str, Any]) -> str:
-    """Return the page."""
+def text(figures: dict[str, Any], results: Path) -> str:
+    """Return the page; the folder `results` holds the figures of the other benchmarks."""
     parts = figures["parts"]
     lines = [HEAD.format(**figures["machine"])]
     for label, name in ROWS:
@@ -101,7 +104,7 @@ def text(figures: dict[str, Any]) -> str:
     for attack in ATTACKS:
         told = [_told(parts.get(f"attacks_{grader}"), attack.name) for grader in ("nbgrader", "otter", "ours")]
         lines.append(f"| {attack.what} | {' | '.join(told)} |\n")
-    return "".join([*lines, TAIL])
+    return "".join([*lines, TAIL, others.section(results)])
 
 
 def _why(parts: dict[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 TARGETS = {
     "nbgrader, graded cells alone": (20, "x throughput"),
+    "nbgrader, graded cells alone, class of 1000": (20, "x throughput"),
     "nbgrader, real lesson": (50, "x throughput"),
     "otter, graded cells alone": (10, "x throughput"),
     "1000 submissions / 100": (10.5, "x the time at most"),
@@ -39,6 +40,7 @@ def _ratios(parts: dict[str, Any]) -> dict[str, float]:
         ("nbgrader, real lesson", "nbgrader_real", "ours_100"),
         ("otter, graded cells alone", "otter_core", "ours_core_100"),
         ("nbgrader, graded cells alone, class of 10", "nbgrader_core", "ours_core_10"),
+        ("nbgrader, graded cells alone, class of 1000", "nbgrader_core", "ours_core_1000"),
         ("nbgrader, real lesson, class of 10", "nbgrader_real", "ours_10"),
         ("otter, graded cells alone, class of 10", "otter_core", "ours_core_10"),
     ):
