@@ -154,6 +154,7 @@ MODELS: dict[str, Model] = {
                 "mark obeyed": "24 prompts that name an identity mark: it is read",
                 "picture error": "mean squared error of pictures after the autoencoder",
             },
+            least={"prompt obeyed": 0.90},
         ),
         Model(
             name="video",
@@ -168,6 +169,7 @@ MODELS: dict[str, Model] = {
                 "object obeyed": "frames in which the prompt's shape and colour are read",
                 "motion read": "how often the motions of real clips are read right",
             },
+            least={"motion obeyed": 0.80},
         ),
         Model(
             name="uncond",

@@ -282,4 +282,5 @@ LLAMA = LanguageModel(
         "num_key_value_heads": 4, "intermediate_size": 192,
     },
     seed=26_000,
+    steps=2400,
 )  # fmt: skip

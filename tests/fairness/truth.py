@@ -35,8 +35,12 @@ class Facts:
         """Return (yours, expected, allowed) of the tensors of a case, those named by the sentence's path alone."""
         mine, right = tensors(self.outcomes[index].value), tensors(self.pack.expected[index].value)
         allowed = self.pack.tolerances[index]
-        slack = max(allowed, default=0.0)
-        return [(m, r, slack + 1e-5 * float(r.double().abs().max() if r.numel() else 0)) for m, r in zip(mine, right)]
+        if len(allowed) != len(right):  # numbers that are no tensors have tolerances, too
+            allowed = (max(allowed, default=0.0),) * len(right)
+        return [
+            (m, r, slack + 1e-5 * float(r.double().abs().max() if r.numel() else 0))
+            for m, r, slack in zip(mine, right, allowed)
+        ]
 
     def all_become_right(self, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> bool:
         return all(
