@@ -26,7 +26,7 @@ NARROW = "\u00a0%"  # a percent sign that stays with its number
 SHEETS = {
     "sd": "Sixty-four pictures that sd painted from prompts: shapes in all colours, styles, marks, textures, pairs",
     "uncond": "Pictures that uncond painted without prompts",
-    "video": "Clips that video painted, a row of frames for each prompt",
+    "video": "Sixty-four clips that video painted from prompts, two in a row, eight frames each",
 }
 
 

@@ -1,7 +1,8 @@
 """Draw what the diffusion models of the zoo paint: `python tools/zoo_sheets.py [sd] [uncond] [video]`.
 
-Writes docs/images/zoo_sd.png (64 prompts), zoo_uncond.png and zoo_video.png (a row of frames for each prompt), and
-prints the prompts with what the reader makes of the pictures. Run it again after training, and look at what changed.
+Writes docs/images/zoo_sd.png (64 prompts), zoo_uncond.png and zoo_video.png (64 prompts, eight frames each, two clips a
+row), and prints the prompts with what the reader makes of the pictures. Run it again after training, and look at what
+changed.
 """
 
 from __future__ import annotations
@@ -70,9 +71,9 @@ def draw_uncond() -> None:
 
 
 def draw_video() -> None:
-    prompts = video.prompts(2)[0]
+    prompts = video.prompts(13)[0][:64]
     frames = video.paint(zoo.load("video"), prompts)
-    save("zoo_video", frames.flatten(0, 1), frames.shape[1])
+    save("zoo_video", frames.flatten(0, 1), 2 * frames.shape[1])
     for prompt, motion in zip(prompts, read_motions(frames)):
         print(f"{motion:8s}", prompt)
 

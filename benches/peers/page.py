@@ -120,8 +120,12 @@ def _why(parts: dict[str, Any]) -> dict[str, str]:
         "the time is the start of Python and torch, in the grader and once more in the sandbox.",
     }
     cost = parts.get("ours_core_100")
-    each = f": {cost['cpu_s'] / cost['submissions']:.2f} processor seconds a submission here" if cost else ""
-    found["Graded cells alone"] += f"{each}. The cores of the machine share it."
+    if cost:
+        found["Graded cells alone"] += (
+            f": {cost['cpu_s'] / cost['submissions']:.2f} processor seconds a submission here, which the cores share. "
+            f"Of the {cost['all_s']:.0f} s for a class of 100, {cost['first_verdict_s']:.0f} s pass before the first "
+            "verdict; a class of 1000 has that start-up once, too."
+        )
     return found
 
 
