@@ -77,7 +77,8 @@ def train(
     torch.manual_seed(SEED)
     pipe = pipelines.load(begin or find("sd").folder, device=device)
     seed, lr, data = SEED, LR, DATA
-    if begin is not None and isinstance(pipe.unet, UNetMotionModel):
+    again = isinstance(pipe.unet, UNetMotionModel)
+    if again and begin is not None:
         seed, lr = SEED + 1, LR / 2  # other clips than those it has seen, and smaller steps
         data = f"{DATA}; goes on from weights of {cards.read(begin).steps} steps"
     else:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dlcv_lab import world, zoo
-from dlcv_lab.zoo import anatomy, diffusion, latents, pipelines, text, unconditional, video
-from dlcv_lab.zoo.catalogue import MissingModelError
+from dlcv_lab.zoo import anatomy, cards, diffusion, latents, pipelines, text, unconditional, video
+from dlcv_lab.zoo.catalogue import MissingModelError, find
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +108,16 @@ def test_every_model_trains_and_loads_again(tmp_path: Path) -> None:
     assert diffusion.paint(diffusion.load(folders["sd"]), ["a red star."]).isfinite().all()
     assert unconditional.sample(unconditional.load(folders["uncond"]), 2, steps=2).shape[0] == 2
     assert video.load(folders["video"]).unet.config.motion_max_seq_length == video.FRAMES
+
+
+@pytest.mark.slow
+def test_video_is_trained_on_from_its_own_weights(tmp_path: Path) -> None:
+    earlier = find("video").folder
+    made = video.train(tmp_path, steps=1, progress=False, begin=earlier)
+    assert made.seed != video.SEED
+    assert made.data.endswith(f"goes on from weights of {cards.read(earlier).steps} steps")
+    one, other = (pipe.unet.state_dict() for pipe in (video.load(earlier), video.load(tmp_path)))
+    assert all(torch.allclose(one[name], other[name], atol=0.01) for name in one)
 
 
 @pytest.fixture
