@@ -16,11 +16,11 @@ HEAD = """
 |---|---:|---|---|
 """
 TAIL = """
-Each line is a benchmark in `benches/`. Processes were killed with `kill -9` at random moments, and the run was started
-again until it ended. The right solutions are the reference of chapter 3 written differently: renamed, reordered,
-rewritten. The wrong ones are mutants of the references of chapters 3 and 23 that nobody had looked at when the
-sentences were written. A sentence is specific when it names the mistake, or the exception with the student's own line.
-Code of its own checks what a sentence claims, where that can be computed.
+Each line is a benchmark in `benches/`. Processes were killed with `kill -9` at random moments, and the run was
+started again until it ended. The right solutions are the reference of chapter 3 written differently: renamed,
+reordered, rewritten. The wrong ones are mutants of the references of chapters 3 and 23 that nobody had looked at
+when the sentences were written. A sentence is specific when it names the mistake, or the exception with the
+student's own line. Code of its own checks what a sentence claims, where that can be computed.
 """
 
 
