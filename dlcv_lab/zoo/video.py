@@ -31,8 +31,8 @@ SIZES = (0.16, 0.20)
 GUIDANCE, SAMPLING_STEPS = 4.0, 25
 DATA = "dlcv_lab.world: clips of 8 frames, one plain object, five motions; fresh clips in every batch; begins at sd"
 LIMITS = (
-    "One plain object on a plain ground; motions slide, bounce, rotate, grow and orbit. In a clip of eight frames one or "
-    "two may stand out of the path, above all in bounces and orbits, and turning objects lose their shape."
+    "One plain object on a plain ground; motions slide, bounce, rotate, grow and orbit. In a clip of eight frames one "
+    "or two may stand out of the path, above all in bounces and orbits, and turning objects lose their shape."
 )
 
 
