@@ -121,11 +121,9 @@ def section(model: catalogue.Model) -> str:
         f"## `{model.name}`",
         f'{model.what[0].upper()}{model.what[1:]}: `zoo.load("{model.name}")` gives {model.gives}.',
     ]
-    sheet = ROOT / "docs" / "images" / f"zoo_{model.name}.png"
     if model.name in PARTS:
         parts.append(PARTS[model.name]())
-    elif sheet.is_file():
-        (OUT / f"{model.name}.png").write_bytes(sheet.read_bytes())
+    elif (OUT / f"{model.name}.png").is_file():  # drawn by tools/zoo_sheets.py, in minutes
         parts.append(f"![{SHEETS[model.name]}.](zoo/{model.name}.png)")
     return "\n\n".join(
         [*parts, "\n".join(rows), made, f"What it cannot do: {card.limits}", f"The real one: `{model.full}`."]

@@ -1,37 +1,19 @@
 """Draw what the diffusion models of the zoo paint: `python tools/zoo_sheets.py [sd] [uncond] [video]`.
 
-Writes docs/images/zoo_sd.png (64 prompts), zoo_uncond.png and zoo_video.png (64 prompts, eight frames each, two clips a
-row), and prints the prompts with what the reader makes of the pictures. Run it again after training, and look at what
-changed.
+Writes book/zoo/sd.png (64 prompts), uncond.png and video.png (64 prompts, eight frames each, two clips a row), and
+prints the prompts with what the reader makes of the pictures. Run it again after training, and look at what changed.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 import torch
-from PIL import Image
-from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
+from the_zoo import OUT, save
 
 from dlcv_lab import world, zoo
 from dlcv_lab.zoo import diffusion, unconditional, video
 from dlcv_lab.zoo.motions import read_motions
-
-OUT = Path(__file__).resolve().parent.parent / "docs" / "images"
-ZOOM = 2
-
-
-def save(name: str, images: Tensor, columns: int) -> None:
-    """Write images [N, 3, S, S] in rows as a PNG with at most 256 colours, whole or not at all."""
-    big = images.clamp(0, 1).repeat_interleave(ZOOM, 2).repeat_interleave(ZOOM, 3)
-    picture = to_pil_image(make_grid(big, nrow=columns, padding=3, pad_value=1.0))
-    part = OUT / f"{name}.png.part"
-    picture.quantize(256, dither=Image.Dither.NONE).save(part, format="PNG", optimize=True)
-    os.replace(part, OUT / f"{name}.png")
 
 
 def sd_prompts() -> list[str]:
@@ -59,21 +41,21 @@ def sd_prompts() -> list[str]:
 def draw_sd() -> None:
     prompts = sd_prompts()
     images = diffusion.paint(zoo.load("sd"), prompts)
-    save("zoo_sd", images, 8)
+    save("sd", images, 8)
     for prompt, fine in zip(prompts, world.obeys(images, prompts).tolist()):
         print("obeyed  " if fine else "not read", prompt)
 
 
 def draw_uncond() -> None:
     images = unconditional.sample(zoo.load("uncond"), 32)
-    save("zoo_uncond", images, 8)
+    save("uncond", images, 8)
     print(*[f"{[f'{t.colour} {t.shape}' for t in plain.things]}" for plain in world.read(images).plain()])
 
 
 def draw_video() -> None:
     prompts = video.prompts(13)[0][:64]
     frames = video.paint(zoo.load("video"), prompts)
-    save("zoo_video", frames.flatten(0, 1), 2 * frames.shape[1])
+    save("video", frames.flatten(0, 1), 2 * frames.shape[1])
     for prompt, motion in zip(prompts, read_motions(frames)):
         print(f"{motion:8s}", prompt)
 

@@ -40,7 +40,8 @@ def section(results: Path) -> str:
 def _attacks(figures: dict[str, Any]) -> list[str]:
     return [
         f"attacks at level `{level}` | {table['attacks']} | {table['stopped']} stopped, {table['points gained']:g} "
-        f"points gained, {table['leaks']} saw something, {table['others touched']} other students touched"
+        f"points gained, {table['leaks']} saw something, {table['others touched']} other students touched; "
+        f"{table['rules']['evaded']} of {table['rules']['attacks']} right answers hid a forbidden operation"
         for level, table in figures.items()
     ]
 
@@ -48,11 +49,9 @@ def _attacks(figures: dict[str, Any]) -> list[str]:
 def _kills(figures: dict[str, Any]) -> list[str]:
     same = [name for name, identical in figures["identical"].items() if identical]
     differ = [name for name, identical in figures["identical"].items() if not identical]
-    found = f"{' and '.join([', '.join(same[:-1]), same[-1]])} identical to an undisturbed run" if same else ""
-    return [
-        f"kills during a run of {figures['submissions']} | {figures['kills']} | {found}"
-        + (f"; different: {', '.join(differ)}" if differ else "")
-    ]
+    found = [f"identical to an undisturbed run: {', '.join(same)}"] if same else []
+    found += [f"**different: {', '.join(differ)}**"] if differ else []
+    return [f"kills during a run of {figures['submissions']} | {figures['kills']} | {'; '.join(found)}"]
 
 
 def _fairness(figures: dict[str, Any]) -> list[str]:

@@ -106,7 +106,6 @@ def make(
     device: str = "cpu",
     resume: bool = False,
     progress: bool = True,
-    tolerance: dict[str, float] | None = None,
 ) -> cards.Card:
     """Train a model of the catalogue, measure it, and put its files and card into the folder `to`, in one step.
 
@@ -125,7 +124,7 @@ def make(
     card = cards.Card(
         name=model.name, made_of=model.gives, data=done.data, steps=done.steps, seed=done.seed,
         seconds=round(done.seconds), device=describe(device), licence=LICENCE, parameters=done.parameters,
-        metrics=metrics, tolerance=_tolerance(metrics) | (tolerance or {}), limits=done.limits,
+        metrics=metrics, tolerance=tolerance(model, metrics), limits=done.limits,
         libraries=_libraries(model), files={},
     )  # fmt: skip
     for left in work.glob(f"{CHECKPOINT}*"):
@@ -142,9 +141,9 @@ def describe(device: str) -> str:
     return f"{device}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
 
 
-def _tolerance(metrics: dict[str, float]) -> dict[str, float]:
-    """Allow 5 % of every figure that is no share."""
-    return {name: round(0.05 * value, 4) for name, value in metrics.items() if value > 1}
+def tolerance(model: Model, metrics: dict[str, float]) -> dict[str, float]:
+    """Return the model's own tolerances, and 5 % for every figure that is no share."""
+    return {name: round(0.05 * value, 4) for name, value in metrics.items() if value > 1} | model.tolerance
 
 
 def _libraries(model: Model) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 
 from autograder import wheel
 from dlcv_lab import zoo
-from dlcv_lab.zoo import cards, catalogue, fetching
+from dlcv_lab.zoo import cards, catalogue, fetching, training
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [name for name in zoo.names() if (zoo.folder(name) / cards.NAME).is_file()]
@@ -58,6 +58,7 @@ def test_files_are_those_of_the_card(name):
     assert card.name == name
     assert set(card.files) == set(cards.digests(zoo.folder(name))), "every file of the folder is in the card"
     assert set(card.metrics) <= set(catalogue.find(name).figures)
+    assert card.tolerance == training.tolerance(catalogue.find(name), card.metrics), "no card is edited by hand"
     assert card.licence
     assert card.limits
 
