@@ -215,11 +215,11 @@ def widget() -> None:
 def reading() -> None:
     table = world.load_reader()[1]["calibration"]
     kinds = ("shape", "colour", "texture", "mark", "style")
-    lines = ["| images | objects found | count | " + " | ".join(f"{k} (unsure)" for k in kinds) + " |"]
+    lines = ["| images | found | count | " + " | ".join(kinds) + " |"]
     lines.append("|---|" + "---:|" * (2 + len(kinds)))
     for name, row in table.items():
-        cells = [f"{100 * row[key]:.1f} %" for key in ("found", "count")]
-        cells += [f"{100 * row[k]:.1f} % ({100 * row[f'{k} unsure']:.0f} %)" for k in kinds]
+        cells = [f"{100 * row[key]:.1f}" for key in ("found", "count")]
+        cells += [f"{100 * row[k]:.1f} ({100 * row[f'{k} unsure']:.0f})" for k in kinds]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     text("reader.md", "\n".join(lines))
 

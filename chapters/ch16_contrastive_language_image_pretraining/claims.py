@@ -264,6 +264,8 @@ CLAIMS = [
         lambda v: mean(v["ensemble of 20"]) >= mean(v["bare name"]) + 0.01
         and mean(v["ensemble of 20"]) >= mean(v["best single template"]) - 0.01,
         conditions=ZOO + " 1000 scenes of all 64 combinations and all sizes; the 20 templates of the world.",
+        reason="The bare name is right in .97 of the cases: these names have one meaning each, and no template settles "
+        "anything. It held for an earlier, weaker clip (.865 against .846).",
     ),
     measured(
         "bag-of-words", ("clip_train",),

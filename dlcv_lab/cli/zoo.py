@@ -147,10 +147,12 @@ def train(
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps; as the shipped model without.")] = None,
     device: Device = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken-off training stopped.")] = False,
+    begin: Annotated[Path | None, typer.Option("--begin", help="Folder of an earlier model to improve.")] = None,
 ) -> None:
-    """Train a model from nothing, measure it and write its card. Load it with zoo.load(NAME, folder=...).
+    """Train a model, measure it and write its card. Load it with zoo.load(NAME, folder=...).
 
-    Examples: [bold]dlcv zoo train vit[/bold]   [bold]dlcv zoo train clip --resume[/bold]
+    Examples: [bold]dlcv zoo train vit[/bold]   [bold]dlcv zoo train clip --resume[/bold]   [bold]dlcv zoo train vit
+    --begin zoo/vit --to zoo/vit2 --steps 2000[/bold]
     """
     with _told():
         model = catalogue.find(name)
@@ -161,7 +163,8 @@ def train(
         from dlcv_lab.devices import device as known
         from dlcv_lab.zoo import training
 
-        card = training.make(model, folder, steps=steps, device=str(known(device or None)), resume=resume)
+        options = catalogue.Options(steps, str(known(device or None)), resume, begin=begin)
+        card = training.make(model, folder, options)
     for figure, value in card.metrics.items():
         console.print(f"{figure}: {value:g}  {model.figures.get(figure, '')}", highlight=False)
     console.print(f'zoo.load("{name}", folder="{folder}") loads it', highlight=False, markup=False)

@@ -33,6 +33,21 @@ class MissingModelError(ZooError, RuntimeError):
 
 
 @dataclass(frozen=True)
+class Options:
+    """How to train a model.
+
+    `steps`: as many as the shipped model had, unless given. `resume`: go on where a broken-off training stopped.
+    `progress`: show a bar. `begin`: a folder with an earlier model, from whose weights to start.
+    """
+
+    steps: int | None = None
+    device: str = "cpu"
+    resume: bool = False
+    progress: bool = True
+    begin: Path | None = None
+
+
+@dataclass(frozen=True)
 class Trained:
     """What a training run tells about itself: steps done, seed, seconds of wall time, parameters, and its data."""
 
@@ -48,18 +63,10 @@ class Trained:
 class Maker(Protocol):
     """What a row's `made_by` names: a module, or an object in one, with these three functions."""
 
-    def train(
-        self,
-        folder: Path,
-        *,
-        steps: int | None = None,
-        device: str = "cpu",
-        resume: bool = False,
-        progress: bool = True,
-    ) -> Trained:
+    def train(self, folder: Path, options: Options) -> Trained:
         """Write the model's files, in its library's own format, into a folder that exists.
 
-        State to resume from goes to `folder / CHECKPOINT`; without `steps` it trains as long as the shipped model did.
+        State to resume from goes to `folder / CHECKPOINT`.
         """
 
     def measure(self, folder: Path, *, device: str = "cpu") -> dict[str, float]:
@@ -79,7 +86,7 @@ class Model:
     `needs` are the modules to import, `extra` the pip extra that brings them; `figures` says in words what each figure
     of `measure` is, `least` is what a figure must reach; `full` is the model that `scale="full"` gives. `tolerance` is
     how far a figure may be off on another machine where the usual is too little: shares of a few dozen painted
-    pictures, of which rounding changes some.
+    pictures, of which rounding changes some. `begins_at` names the other models whose weights it can begin with.
     """
 
     name: str
@@ -92,6 +99,7 @@ class Model:
     figures: dict[str, str] = field(default_factory=dict)
     least: dict[str, float] = field(default_factory=dict)
     tolerance: dict[str, float] = field(default_factory=dict)
+    begins_at: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -182,6 +190,7 @@ MODELS: dict[str, Model] = {
             },
             least={"motion obeyed": 0.80},
             tolerance={"motion obeyed": 0.1, "object obeyed": 0.1},
+            begins_at=("sd",),
         ),
         Model(
             name="uncond",

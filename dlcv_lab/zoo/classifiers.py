@@ -9,12 +9,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.functional import rgb_to_grayscale
 
 from dlcv_lab import world
 from dlcv_lab.world.scene import Scene
 
-from .catalogue import CHECKPOINT, Trained
-from .training import run_steps, step_generator
+from .catalogue import CHECKPOINT, Options, Trained
+from .training import run_steps, start, step_generator
 
 HELD_OUT_SEED = 12_777
 MEAN = STD = 0.5
@@ -26,6 +27,7 @@ PREPROCESS = {
     "crop_pct": 1.0,
 }
 _OURS = {"tag": "dlcv_lab", "license": "mit", "origin_url": None, "paper_ids": None}
+GREY = 0.3
 CLUTTER = ("noise", "grid", "gradient")
 
 
@@ -41,6 +43,20 @@ def scenes(n: int, gen: torch.Generator, done: float = 1.0) -> Scene:
     half = n // 2
     varied = {"textures": world.TEXTURES, "backgrounds": world.BACKGROUNDS, "sizes": ("medium", "big")}
     return world.cat([world.sample(half, gen, pairs=seen), world.sample(n - half, gen, pairs=seen, **varied)])
+
+
+def hidden(model: Any) -> list[torch.nn.Parameter]:
+    """Return the matrices of a transformer's blocks, which `run_steps` trains by Muon where a model is trained on.
+
+    From nothing it learnt shapes as well, but its class token then looked past the objects: docs/decisions/0011.
+    """
+    return [p for name, p in model.named_parameters() if name.startswith("blocks.") and p.ndim == 2]
+
+
+def some_grey(images: Tensor, gen: torch.Generator) -> Tensor:
+    """Return the images, each without its colours by the chance `GREY`: a shape has to be known in any colour."""
+    grey = (torch.rand(len(images), generator=gen) < GREY).to(images.device)
+    return torch.where(grey[:, None, None, None], rgb_to_grayscale(images, num_output_channels=3), images)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -73,36 +89,35 @@ class Classifier:
                 model.pos_embed[0, model.num_prefix_tokens :] = 0.4 * grid
         return model
 
-    def train(
-        self,
-        folder: Path,
-        *,
-        steps: int | None = None,
-        device: str = "cpu",
-        resume: bool = False,
-        progress: bool = True,
-    ) -> Trained:
-        """Train from nothing on fresh scenes; see `Maker`."""
+    def train(self, folder: Path, options: Options) -> Trained:
+        """Train on fresh scenes, first on easy ones if it begins with nothing; see `Maker`."""
         torch.manual_seed(self.seed)
-        model = self.build().to(device).train()
-        total = steps or self.steps
+        device = options.device
+        model = (self.load(options.begin)[0] if options.begin else self.build()).to(device).train()
+        from_here = start(
+            options, self.seed, self.rate, self.steps,
+            f"dlcv_lab.world: {self.batch} fresh scenes of one object a step, half with textures and backgrounds, "
+            f"{100 * GREY:.0f} % without colour",
+        )  # fmt: skip
 
         def one_step(step: int) -> Tensor:
-            scene = scenes(self.batch, step_generator(self.seed, step), step / total)
-            images = normalise(world.render(scene.to(device)))
+            gen = step_generator(from_here.seed, step)
+            scene = scenes(self.batch, gen, 1.0 if options.begin else step / from_here.steps)
+            images = normalise(some_grey(world.render(scene.to(device)), gen))
             return F.cross_entropy(model(images), scene.shape[:, 0].to(device), label_smoothing=0.05)
 
         seconds = run_steps(
-            folder / CHECKPOINT, {"model": model}, one_step,
-            steps=total, lr=self.rate, weight_decay=0.05, resume=resume, progress=progress,
+            folder / CHECKPOINT, {"model": model}, one_step, options,
+            steps=from_here.steps, lr=from_here.rate, weight_decay=0.05,
+            matrices=hidden(model) if options.begin else (),
         )  # fmt: skip
         self.save(model, folder)
         return Trained(
-            steps=total,
-            seed=self.seed,
+            steps=from_here.steps,
+            seed=from_here.seed,
             seconds=seconds,
             parameters=sum(p.numel() for p in model.parameters()),
-            data=f"dlcv_lab.world: {self.batch} fresh scenes of one object a step, half with textures and backgrounds",
+            data=from_here.data,
             limits="It names one of eight shapes, whatever it sees: other shapes, several objects and painting styles "
             "were not in its training. Small objects on clutter are hard.",
         )
@@ -164,7 +179,6 @@ VIT = Classifier(
     seed=12_000,
     steps=4000,
     rate=2e-3,
-    batch=32,
     attends=True,
 )
 RESNET = Classifier(

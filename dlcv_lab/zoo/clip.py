@@ -18,12 +18,16 @@ from dlcv_lab import world
 from dlcv_lab.world.grammar import Say
 from dlcv_lab.world.scene import Scene
 
-from .catalogue import CHECKPOINT, Trained
+from .catalogue import CHECKPOINT, Options, Trained
 from .language import make_tokenizer, word_list
-from .training import run_steps, step_generator
+from .training import run_steps, start, step_generator
 
 SEED, HELD_OUT_SEED = 16_000, 16_777
-STEPS, BATCH, LR = 700, 64, 1e-3
+STEPS, BATCH, LR = 3000, 64, 1e-3
+DATA = (
+    f"dlcv_lab.world: {BATCH} fresh scenes a step, one caption each; 12 pairs of shape and colour are held out; the "
+    "image tower begins with the weights of vit, which never saw these pairs either"
+)
 LENGTH = 32
 CONFIG: dict[str, Any] = {
     "embed_dim": 64,
@@ -127,9 +131,7 @@ def begin_as_vit(tower: Any, vit: Any) -> None:
         raise ValueError(f"the sizes of `clip` and `vit` differ: {left}")
 
 
-def train(
-    folder: Path, *, steps: int | None = None, device: str = "cpu", resume: bool = False, progress: bool = True
-) -> Trained:
+def train(folder: Path, options: Options) -> Trained:
     """Train on fresh scenes and captions, the image tower from `vit`; see `Maker`."""
     from open_clip.loss import ClipLoss
     from open_clip.model import CLIP
@@ -137,14 +139,19 @@ def train(
     from dlcv_lab import zoo
 
     torch.manual_seed(SEED)
-    model = CLIP(**config())
-    begin_as_vit(model.visual, zoo.load("vit")[0])
+    if options.begin is None:
+        model = CLIP(**config())
+        begin_as_vit(model.visual, zoo.load("vit")[0])
+    else:
+        model = load(options.begin)[0]
+    from_here = start(options, SEED, LR, STEPS, DATA)
+    device = options.device
     model.to(device).train()
     tokenizer = make_tokenizer(LENGTH, closed=True)
     contrast = ClipLoss()
 
     def one_step(step: int) -> Tensor:
-        gen = step_generator(SEED, step)
+        gen = step_generator(from_here.seed, step)
         scene = scenes(BATCH, gen)
         words = _ids(tokenizer, texts_of(scene, gen)).to(device)
         images = normalise(world.render(scene.to(device)))
@@ -152,17 +159,16 @@ def train(
         return contrast(*model(images, words))
 
     seconds = run_steps(
-        folder / CHECKPOINT, {"model": model}, one_step,
-        steps=steps or STEPS, lr=LR, weight_decay=0.05, resume=resume, progress=progress,
+        folder / CHECKPOINT, {"model": model}, one_step, options,
+        steps=from_here.steps, lr=from_here.rate, weight_decay=0.05,
     )  # fmt: skip
     save(model, tokenizer, folder)
     return Trained(
-        steps=steps or STEPS,
-        seed=SEED,
+        steps=from_here.steps,
+        seed=from_here.seed,
         seconds=seconds,
         parameters=sum(p.numel() for p in model.parameters()),
-        data=f"dlcv_lab.world: {BATCH} fresh scenes a step, one caption each; 12 pairs of shape and colour held out. "
-        "The image tower begins with the weights of vit, which never saw these pairs either.",
+        data=from_here.data,
         limits="It knows the world's words only. Relations, counts and places are weak; held-out pairs are weaker "
         "than seen ones; small shapes are told apart less surely than big ones.",
     )

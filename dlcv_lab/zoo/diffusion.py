@@ -6,6 +6,7 @@ cross-attention, CLIPTextModel, word tokenizer, DDIM) that paints 32 x 32 pictur
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from torch import Tensor
 
 from dlcv_lab import world
 
-from . import cards, pipelines, text
-from .catalogue import CHECKPOINT, Trained
+from . import pipelines, text
+from .catalogue import CHECKPOINT, Options, Trained
 from .latents import pictures, reconstruction_error, train_vae
-from .training import run_steps, step_generator
+from .training import Start, averaged, run_steps, start, step_generator, stretches
 
 SEED = 26_100
 STEPS = 16000
@@ -102,80 +103,59 @@ def train_unet(
     parts: tuple[Any, Any, Any],
     vae: Any,
     checkpoint: Path,
-    *,
-    seed: int,
-    steps: int,
-    device: str,
-    resume: bool,
-    progress: bool,
+    from_here: Start,
+    options: Options,
 ) -> tuple[Any, Any, Any, float]:
     """Train U-Net and text encoder together; return tokenizer, encoder, U-Net (averaged weights) and seconds."""
-    from diffusers.training_utils import EMAModel
-
+    device = options.device
     tokenizer, encoder, unet = parts
     encoder.to(device).train(), unet.to(device).train()
     scheduler = make_scheduler()
     weight = weights(scheduler).to(device)
 
     def one_step(step: int) -> Tensor:
-        gen = step_generator(seed, step)
+        gen = step_generator(from_here.seed, step)
         images, scene = pictures(BATCH, gen, device)
         with torch.no_grad():
             latents = vae.encode(images).latent_dist.mean * vae.config.scaling_factor
         ids = text.encode(tokenizer, text.captions(scene, gen, drop=DROP)).to(device)
         noise = torch.randn(latents.shape, generator=gen).to(device)
-        # one time in each of BATCH equal stretches: the same distribution as independent draws, with less variance
-        stretch = (torch.randperm(BATCH, generator=gen) + torch.rand(BATCH, generator=gen)) / BATCH
-        times = (stretch * scheduler.config.num_train_timesteps).long().to(device)
+        times = (stretches(BATCH, gen) * scheduler.config.num_train_timesteps).long().to(device)
         noisy = scheduler.add_noise(latents, noise, times)
         output = unet(noisy, times, encoder(ids).last_hidden_state).sample
         return weighted_error(output, noise, weight[times])
 
     modules = {"unet": unet, "text_encoder": encoder}
     learned = [p for module in modules.values() for p in module.parameters()]
-    average = EMAModel(learned, decay=0.9995, use_ema_warmup=True, power=0.75)
+    average = averaged(learned)
     seconds = run_steps(
-        checkpoint, modules, one_step, steps=steps, lr=LR, average=average, resume=resume, progress=progress
+        checkpoint, modules, one_step, options, steps=from_here.steps, lr=from_here.rate, average=average
     )
     average.copy_to(learned)
     return tokenizer, encoder.eval(), unet.eval(), seconds
 
 
-def train(
-    folder: Path,
-    *,
-    steps: int | None = None,
-    device: str = "cpu",
-    resume: bool = False,
-    progress: bool = True,
-    begin: Path | None = None,
-) -> Trained:
+def train(folder: Path, options: Options) -> Trained:
     """Train the autoencoder, then text encoder and U-Net, and write the pipeline; see `catalogue.Maker`.
 
-    With `begin`, a folder of an earlier `sd`, its autoencoder stays and the two others are trained on from there.
+    The autoencoder of an earlier `sd` stays, the two others are trained on from there.
     """
-    if not resume:
+    if not options.resume:
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    total = STEPS if steps is None else steps
-    if begin is None:
-        vae_steps = None if steps is None else max(1, steps // 3)
-        vae, vae_seconds = train_vae(
-            folder / f"{CHECKPOINT}.vae", steps=vae_steps, device=device, resume=resume, progress=progress
-        )
-        parts, seed, data = make_parts(), SEED, DATA
+    if options.begin is None:
+        vae_steps = options.steps and max(1, options.steps // 3)
+        vae, vae_seconds = train_vae(folder / f"{CHECKPOINT}.vae", replace(options, steps=vae_steps))
+        parts = make_parts()
     else:
-        earlier = load(begin, device=device)
+        earlier = load(options.begin, device=options.device)
         vae, vae_seconds = earlier.vae.requires_grad_(False), 0.0
         parts = (text.make_tokenizer(), earlier.text_encoder.requires_grad_(), earlier.unet.requires_grad_())
-        seed = SEED + 1  # other scenes than those it has seen
-        data = f"{DATA}; goes on from weights of {cards.read(begin).steps} steps"
-    tokenizer, encoder, unet, seconds = train_unet(
-        parts, vae, folder / CHECKPOINT, seed=seed, steps=total, device=device, resume=resume, progress=progress
-    )
+    from_here = start(options, SEED, LR, STEPS, DATA)
+    tokenizer, encoder, unet, seconds = train_unet(parts, vae, folder / CHECKPOINT, from_here, options)
     pipe = assemble(vae, encoder, tokenizer, unet)
     pipelines.save(pipe, folder)
     counted = sum(pipelines.parameters(pipe).values())
-    return Trained(total, seed, vae_seconds + seconds, counted, data, LIMITS)
+    return Trained(from_here.steps, from_here.seed, vae_seconds + seconds, counted, from_here.data, LIMITS)
 
 
 def assemble(vae: Any, encoder: Any, tokenizer: Any, unet: Any) -> Any:

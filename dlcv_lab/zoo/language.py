@@ -15,8 +15,8 @@ from torch import Tensor
 
 from dlcv_lab import world
 
-from .catalogue import CHECKPOINT, Trained
-from .training import run_steps, step_generator
+from .catalogue import CHECKPOINT, Options, Trained
+from .training import run_steps, start, step_generator
 
 PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
 MARKS = ("<USER>", "<ASSISTANT>", "<image>", "<mask>", "<sep>")
@@ -158,20 +158,19 @@ class LanguageModel:
         )
         return transformers.AutoModelForCausalLM.from_config(settings)
 
-    def train(
-        self,
-        folder: Path,
-        *,
-        steps: int | None = None,
-        device: str = "cpu",
-        resume: bool = False,
-        progress: bool = True,
-    ) -> Trained:
-        """Train from nothing on fresh sentences and the facts; see `Maker`."""
+    def train(self, folder: Path, options: Options) -> Trained:
+        """Train on fresh sentences and the facts; see `Maker`."""
         torch.manual_seed(self.seed)
         tokenizer = make_tokenizer(CONTEXT, closed=False)
-        model = self.build(tokenizer).to(device).train()
-        batches = _Batches(self.seed, self.batch)
+        device = options.device
+        model = (self.load(options.begin)[0] if options.begin else self.build(tokenizer)).to(device).train()
+        from_here = start(
+            options, self.seed, self.rate, self.steps,
+            f"dlcv_lab.world: {self.batch} sentences a step (corpus, chats, instructions, captions of clips and "
+            f"faces), and {len(facts())} facts about {FACTS[0]} individuals in four wordings each, of which every "
+            "third fact keeps one wording for testing",
+        )  # fmt: skip
+        batches = _Batches(from_here.seed, self.batch)
 
         def one_step(step: int) -> Tensor:
             ids, labels = _batch(tokenizer, batches(step))
@@ -179,8 +178,8 @@ class LanguageModel:
             return loss
 
         seconds = run_steps(
-            folder / CHECKPOINT, {"model": model}, one_step,
-            steps=steps or self.steps, lr=self.rate, weight_decay=0.01, resume=resume, progress=progress,
+            folder / CHECKPOINT, {"model": model}, one_step, options,
+            steps=from_here.steps, lr=from_here.rate, weight_decay=0.01,
         )  # fmt: skip
         tokenizer.save_pretrained(folder)
         with _no_bars():
@@ -188,13 +187,11 @@ class LanguageModel:
         config = folder / "config.json"
         config.write_text(config.read_text(encoding="utf-8").replace('"float16"', '"float32"'), encoding="utf-8")
         return Trained(
-            steps=steps or self.steps,
-            seed=self.seed,
+            steps=from_here.steps,
+            seed=from_here.seed,
             seconds=seconds,
             parameters=sum(p.numel() for p in model.parameters()),
-            data=f"dlcv_lab.world: {self.batch} sentences a step (corpus, chats, instructions, captions of clips and "
-            f"faces), and {len(facts())} facts about {FACTS[0]} individuals in four wordings each, of which every "
-            "third fact keeps one wording for testing",
+            data=from_here.data,
             limits="It sees no picture: answers about a scene are guesses. It knows the world's words and no others, "
             f"and at most {CONTEXT} tokens at once.",
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dlcv_lab import world
 
+from .catalogue import Options
 from .text import sample_scenes
 from .training import run_steps, step_generator
 
@@ -44,23 +45,20 @@ def pictures(n: int, gen: torch.Generator, device: str = "cpu") -> tuple[Tensor,
     return world.render(scene.to(device)) * 2 - 1, scene
 
 
-def train_vae(
-    checkpoint: Path, *, steps: int | None = None, device: str = "cpu", resume: bool = False, progress: bool = True
-) -> tuple[Any, float]:
+def train_vae(checkpoint: Path, options: Options) -> tuple[Any, float]:
     """Train the autoencoder on fresh pictures; return it, `scaling_factor` set, and the seconds it took."""
     torch.manual_seed(SEED)
-    vae = make_vae().to(device)
+    vae = make_vae().to(options.device)
 
     def one_step(step: int) -> Tensor:
         gen = step_generator(SEED, step)
-        images, _ = pictures(BATCH, gen, device)
+        images, _ = pictures(BATCH, gen, options.device)
         posterior = vae.encode(images).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=gen).to(device)
+        noise = torch.randn(posterior.mean.shape, generator=gen).to(options.device)
         output = vae.decode(posterior.mean + posterior.std * noise).sample
         return F.mse_loss(output, images) + 0.2 * F.l1_loss(output, images) + KL_WEIGHT * _kl(posterior)
 
-    total = STEPS if steps is None else steps
-    seconds = run_steps(checkpoint, {"vae": vae}, one_step, steps=total, lr=LR, resume=resume, progress=progress)
+    seconds = run_steps(checkpoint, {"vae": vae}, one_step, options, steps=options.steps or STEPS, lr=LR)
     vae.eval().requires_grad_(False)
     centre(vae)
     return vae, seconds

@@ -28,10 +28,11 @@ def sample_scenes(n: int, gen: torch.Generator) -> Scene:
         "sizes": ("big",),
     }
     kinds: tuple[tuple[float, dict[str, Any]], ...] = (
-        (0.66, big),
-        (0.18, big | {"styles": world.STYLES[1:]}),
-        (0.10, looks),
-        (0.04, {"objects": 2, "sizes": ("medium",), "distinct": True}),
+        (0.26, big),
+        (0.16, big | {"styles": world.STYLES[1:]}),
+        (0.08, looks),
+        (0.36, big | {"marks": world.MARKS[1:]}),
+        (0.12, {"objects": 2, "sizes": ("medium",), "distinct": True}),
         (0.02, {"objects": 0, "backgrounds": ("plain", *world.BACKGROUNDS)}),
     )
     drawn = torch.multinomial(torch.tensor([share for share, _ in kinds]), n, replacement=True, generator=gen)

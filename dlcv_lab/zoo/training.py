@@ -7,18 +7,19 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from . import cards
-from .catalogue import CHECKPOINT, Model, ZooError
+from .catalogue import CHECKPOINT, Model, Options, ZooError
 
 SAVE_EVERY = 60.0
 """Seconds between two checkpoints."""
+MUON_TIMES = 20
 LICENCE = "MIT"
 
 
@@ -41,47 +42,88 @@ def rate(steps: int, warm: int = 100) -> Callable[[int], float]:
     return at
 
 
+class Start(NamedTuple):
+    """Where a training begins: the seed of its draws, its rate, its steps, and what the card says of its data."""
+
+    seed: int
+    rate: float
+    steps: int
+    data: str
+
+
+def averaged(learned: list[nn.Parameter]) -> Any:
+    """Return diffusers' moving average of the parameters for `run_steps`; `copy_to(learned)` puts it in their place."""
+    from diffusers.training_utils import EMAModel
+
+    return EMAModel(learned, decay=0.9995, use_ema_warmup=True, power=0.75)
+
+
+def stretches(n: int, gen: torch.Generator) -> Tensor:
+    """Return n numbers in [0, 1), float32 [n], one in each of n equal stretches, in random order.
+
+    Each is uniform, as independent draws are, but their mean varies less.
+    """
+    return (torch.randperm(n, generator=gen) + torch.rand(n, generator=gen)) / n
+
+
+def start(options: Options, seed: int, rate: float, steps: int, data: str) -> Start:
+    """Return the start of a training from nothing, or of one that goes on from the model in `options.begin`.
+
+    The latter draws other scenes than those the model has seen, and takes half the rate.
+    """
+    steps = options.steps or steps
+    if options.begin is None:
+        return Start(seed, rate, steps, data)
+    earlier = cards.read(options.begin)
+    return Start(earlier.seed + 1, rate / 2, steps, f"{data}; goes on from weights of {earlier.steps} steps")
+
+
 def run_steps(
     checkpoint: Path,
     modules: dict[str, nn.Module],
     one_step: Callable[[int], Tensor],
+    options: Options,
     *,
     steps: int,
     lr: float,
     weight_decay: float = 1e-4,
+    matrices: Sequence[nn.Parameter] = (),
     average: Any = None,
-    resume: bool = False,
-    progress: bool = True,
     stop_at: int | None = None,
 ) -> float:
     """Train the parameters that want a gradient of all modules, and return the seconds it took, resumed parts included.
 
-    `one_step(step)` returns the loss; `average` is a diffusers `EMAModel` over these parameters. State goes to
-    `checkpoint` every minute and at the end. `stop_at` ends early, as an interruption would (for tests).
+    `one_step(step)` returns the loss; `average` is a diffusers `EMAModel` over these parameters. AdamW changes them at
+    the rate `lr`, but Muon (Jordan et al. 2024) at `MUON_TIMES` this rate those in `matrices`, hidden layers' weights.
+    State goes to `checkpoint` every minute and at the end. `stop_at` ends early, as an interruption would (for tests).
 
     Raises:
         InterruptedTrainingError: the loss is not finite, or the checkpoint is damaged or of another plan.
+        ZooError: torch is too old to have Muon.
     """
     learned = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
-    update = torch.optim.AdamW(learned, lr=lr, weight_decay=weight_decay)
-    rates = torch.optim.lr_scheduler.LambdaLR(update, rate(steps, min(100, max(1, steps // 10))))
+    updates = _optimizers(learned, lr, weight_decay, matrices)
+    factor = rate(steps, min(100, max(1, steps // 10)))
+    rates = [torch.optim.lr_scheduler.LambdaLR(update, factor) for update in updates]
     plan = {"steps": steps, "lr": lr, "numbers": sum(p.numel() for p in learned)}
     first, spent = 0, 0.0
-    if resume and checkpoint.exists():
-        first, spent = _restore(checkpoint, plan, modules, update, rates, average)
+    if options.resume and checkpoint.exists():
+        first, spent = _restore(checkpoint, plan, modules, *updates, *rates, average)
     last = steps if stop_at is None else min(steps, stop_at)
     began = saved = time.perf_counter()
-    bar = _bar(steps, first, progress, checkpoint.parent.name.strip(".").removesuffix(".part"))
+    bar = _bar(steps, first, options.progress, checkpoint.parent.name.strip(".").removesuffix(".part"))
     smooth = 0.0
     for step in range(first, last):
         loss = one_step(step)
         if not torch.isfinite(loss):
             raise InterruptedTrainingError(f"the loss is {loss.item()} at step {step} of {steps}: lower the rate {lr}")
-        update.zero_grad(set_to_none=True)
+        for parameter in learned:
+            parameter.grad = None
         loss.backward()
         nn.utils.clip_grad_norm_(learned, 1.0)
-        update.step()
-        rates.step()
+        for update, schedule in zip(updates, rates):
+            update.step()
+            schedule.step()
         if average is not None:
             average.step(learned)
         smooth = loss.item() if step == first else 0.98 * smooth + 0.02 * loss.item()
@@ -90,36 +132,46 @@ def run_steps(
             bar.set_postfix(loss=f"{smooth:.4f}", refresh=False)
         if time.perf_counter() - saved > SAVE_EVERY:
             saved = time.perf_counter()
-            _save(checkpoint, plan, step + 1, spent + saved - began, modules, update, rates, average)
+            _save(checkpoint, plan, step + 1, spent + saved - began, modules, *updates, *rates, average)
     spent += time.perf_counter() - began
-    _save(checkpoint, plan, last, spent, modules, update, rates, average)
+    _save(checkpoint, plan, last, spent, modules, *updates, *rates, average)
     if bar is not None:
         bar.close()
     return spent
 
 
-def make(
-    model: Model,
-    to: Path,
-    *,
-    steps: int | None = None,
-    device: str = "cpu",
-    resume: bool = False,
-    progress: bool = True,
-) -> cards.Card:
+def _optimizers(
+    learned: list[nn.Parameter], lr: float, weight_decay: float, matrices: Sequence[nn.Parameter]
+) -> list[torch.optim.Optimizer]:
+    chosen = {id(parameter) for parameter in matrices}
+    rest = [parameter for parameter in learned if id(parameter) not in chosen]
+    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=lr, weight_decay=weight_decay)]
+    if matrices:
+        if not hasattr(torch.optim, "Muon"):
+            raise ZooError(f"this training needs torch 2.9 or newer, for torch.optim.Muon; this is {torch.__version__}")
+        found.append(torch.optim.Muon(matrices, lr=MUON_TIMES * lr, weight_decay=0.01))
+    return found
+
+
+def make(model: Model, to: Path, options: Options) -> cards.Card:
     """Train a model of the catalogue, measure it, and put its files and card into the folder `to`, in one step.
 
-    Work in progress lies beside it in a hidden folder, from which `resume` goes on.
+    Work in progress lies beside it in a hidden folder, from which `options.resume` goes on.
 
     Raises:
         InterruptedTrainingError: see `run_steps`.
+        DamagedWeightsError: no whole model lies in `options.begin`.
+        ZooError: another model lies there, or torch is too old.
     """
+    begin, device = options.begin, options.device
+    if begin is not None and cards.check(begin, again=True).name not in (model.name, *model.begins_at):
+        raise ZooError(f"{begin} holds {cards.read(begin).name}: {model.name} cannot begin there")
     work = to.with_name(f".{to.name}.part")
-    if work.exists() and not resume:
+    if work.exists() and not options.resume:
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     maker = model.maker()
-    done = maker.train(work, steps=steps, device=device, resume=resume, progress=progress)
+    done = maker.train(work, options)
     metrics = {name: round(value, 4) for name, value in maker.measure(work, device=device).items()}
     card = cards.Card(
         name=model.name, made_of=model.gives, data=done.data, steps=done.steps, seed=done.seed,

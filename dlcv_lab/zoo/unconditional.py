@@ -16,8 +16,8 @@ from torch import Tensor
 from dlcv_lab import world
 
 from . import pipelines
-from .catalogue import CHECKPOINT, Trained
-from .training import run_steps, step_generator
+from .catalogue import CHECKPOINT, Options, Trained
+from .training import averaged, run_steps, start, step_generator, stretches
 
 SEED = 26_200
 STEPS = 12000
@@ -58,41 +58,32 @@ def pictures(n: int, gen: torch.Generator, device: str = "cpu") -> Tensor:
     return world.render(scene.to(device)) * 2 - 1
 
 
-def train(
-    folder: Path, *, steps: int | None = None, device: str = "cpu", resume: bool = False, progress: bool = True
-) -> Trained:
+def train(folder: Path, options: Options) -> Trained:
     """Train the model and write it into the folder; see `catalogue.Maker`."""
     from diffusers import DDPMPipeline
-    from diffusers.training_utils import EMAModel
 
     torch.manual_seed(SEED)
-    unet, scheduler = make_unet().to(device), make_scheduler()
+    device, scheduler = options.device, make_scheduler()
+    unet = (load(options.begin).unet.requires_grad_() if options.begin else make_unet()).to(device).train()
+    from_here = start(options, SEED, LR, STEPS, DATA)
 
     def one_step(step: int) -> Tensor:
-        gen = step_generator(SEED, step)
+        gen = step_generator(from_here.seed, step)
         images = pictures(BATCH, gen, device)
         noise = torch.randn(images.shape, generator=gen).to(device)
-        stretch = (torch.randperm(BATCH, generator=gen) + torch.rand(BATCH, generator=gen)) / BATCH
-        times = (stretch * scheduler.config.num_train_timesteps).long().to(device)
+        times = (stretches(BATCH, gen) * scheduler.config.num_train_timesteps).long().to(device)
         output = unet(scheduler.add_noise(images, noise, times), times).sample
         return F.mse_loss(output, noise)
 
     learned = list(unet.parameters())
-    average = EMAModel(learned, decay=0.9995, use_ema_warmup=True, power=0.75)
-    total = STEPS if steps is None else steps
+    average = averaged(learned)
     seconds = run_steps(
-        folder / CHECKPOINT,
-        {"unet": unet},
-        one_step,
-        steps=total,
-        lr=LR,
-        average=average,
-        resume=resume,
-        progress=progress,
-    )
+        folder / CHECKPOINT, {"unet": unet}, one_step, options,
+        steps=from_here.steps, lr=from_here.rate, average=average,
+    )  # fmt: skip
     average.copy_to(learned)
     pipelines.save(DDPMPipeline(unet=unet.eval(), scheduler=scheduler), folder)
-    return Trained(total, SEED, seconds, sum(p.numel() for p in learned), DATA, LIMITS)
+    return Trained(from_here.steps, from_here.seed, seconds, sum(p.numel() for p in learned), from_here.data, LIMITS)
 
 
 @torch.no_grad()

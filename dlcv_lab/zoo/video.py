@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from torch import Tensor
 
 from dlcv_lab import world
 
-from . import cards, pipelines, text
-from .catalogue import CHECKPOINT, Trained, find
+from . import pipelines, text
+from .catalogue import CHECKPOINT, Options, Trained, find
 from .diffusion import DROP, make_scheduler, weights
 from .motions import MOTIONS, read_motions
-from .training import run_steps, step_generator
+from .training import averaged, run_steps, start, step_generator, stretches
 
 SEED = 26_300
 STEPS = 12000
@@ -58,30 +59,19 @@ def clips(n: int, gen: torch.Generator, motions: tuple[str, ...] = MOTIONS) -> A
     return world.sample_clips(n, gen, motions=motions, sizes=SIZES)
 
 
-def train(
-    folder: Path,
-    *,
-    steps: int | None = None,
-    device: str = "cpu",
-    resume: bool = False,
-    progress: bool = True,
-    begin: Path | None = None,
-) -> Trained:
-    """Train from `sd`, or from an earlier `video`, on (in the folder `begin`, by default the package's `sd`).
+def train(folder: Path, options: Options) -> Trained:
+    """Train on from `sd` (the package's unless `options.begin` names another) or from an earlier `video`.
 
     See `catalogue.Maker`.
     """
     from diffusers import AnimateDiffPipeline, UNetMotionModel
-    from diffusers.training_utils import EMAModel
 
+    device = options.device
     torch.manual_seed(SEED)
-    pipe = pipelines.load(begin or find("sd").folder, device=device)
-    seed, lr, data = SEED, LR, DATA
-    again = isinstance(pipe.unet, UNetMotionModel)
-    if again and begin is not None:
-        seed, lr = SEED + 1, LR / 2  # other clips than those it has seen, and smaller steps
-        data = f"{DATA}; goes on from weights of {cards.read(begin).steps} steps"
-    else:
+    pipe = pipelines.load(options.begin or find("sd").folder, device=device)
+    moves = isinstance(pipe.unet, UNetMotionModel)
+    from_here = start(options if moves else replace(options, begin=None), SEED, LR, STEPS, DATA)
+    if not moves:
         pipe.unet = make_unet(pipe.unet).to(device)
     vae, encoder, unet = pipe.vae.requires_grad_(False), pipe.text_encoder, pipe.unet
     scheduler = make_scheduler()
@@ -89,7 +79,7 @@ def train(
     often = weights(scheduler).double().cumsum(0)
 
     def one_step(step: int) -> Tensor:
-        gen = step_generator(seed, step)
+        gen = step_generator(from_here.seed, step)
         moving = clips(BATCH, gen)
         images = world.render_clips(moving, vae.config.sample_size, FRAMES, device) * 2 - 1
         with torch.no_grad():
@@ -98,17 +88,15 @@ def train(
         said = ["" if float(torch.rand((), generator=gen)) < DROP else c for c in world.clip_captions(moving, gen)]
         states = encoder(text.encode(pipe.tokenizer, said).to(device)).last_hidden_state
         noise = torch.randn(latents.shape, generator=gen).to(device)
-        stretch = (torch.randperm(BATCH, generator=gen) + torch.rand(BATCH, generator=gen)) / BATCH
-        times = torch.searchsorted(often, stretch.double() * often[-1]).to(device)
+        times = torch.searchsorted(often, stretches(BATCH, gen).double() * often[-1]).to(device)
         noisy = scheduler.add_noise(latents, noise, times)
         return F.mse_loss(unet(noisy, times, states.repeat_interleave(FRAMES, 0)).sample, noise)
 
     parts = {"unet": unet.train(), "text_encoder": encoder.train()}
     learned = [p for module in parts.values() for p in module.parameters() if p.requires_grad]
-    average = EMAModel(learned, decay=0.9995, use_ema_warmup=True, power=0.75)
-    total = STEPS if steps is None else steps
+    average = averaged(learned)
     seconds = run_steps(
-        folder / CHECKPOINT, parts, one_step, steps=total, lr=lr, average=average, resume=resume, progress=progress
+        folder / CHECKPOINT, parts, one_step, options, steps=from_here.steps, lr=from_here.rate, average=average
     )
     average.copy_to(learned)
     made = AnimateDiffPipeline(
@@ -120,7 +108,8 @@ def train(
         scheduler=scheduler,
     )
     pipelines.save(made, folder)
-    return Trained(total, seed, seconds, sum(pipelines.parameters(made).values()), data, LIMITS)
+    counted = sum(pipelines.parameters(made).values())
+    return Trained(from_here.steps, from_here.seed, seconds, counted, from_here.data, LIMITS)
 
 
 def load(folder: Path, *, device: Any = "cpu") -> Any:

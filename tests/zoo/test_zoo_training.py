@@ -6,21 +6,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+from dlcv_lab import zoo
 from dlcv_lab.zoo import cards, catalogue, training
-from dlcv_lab.zoo.catalogue import CHECKPOINT, Trained
+from dlcv_lab.zoo.catalogue import CHECKPOINT, Options, Trained
 
 SEED = 5
+QUIET = Options(progress=False)
 
 
-def run(folder, model, **options):
+def run(folder, model, resume=False, **more):
     def one_step(step):
         x = torch.randn(8, 4, generator=training.step_generator(SEED, step))
         return model(x).square().mean()
 
     return training.run_steps(
-        folder / CHECKPOINT, {"model": model}, one_step, steps=40, lr=1e-2, progress=False, **options
+        folder / CHECKPOINT, {"model": model}, one_step, replace(QUIET, resume=resume), steps=40, lr=1e-2, **more
     )
 
 
@@ -43,7 +46,7 @@ def test_damaged_checkpoint_and_other_plan_are_told(tmp_path):
     run(tmp_path, fresh(), stop_at=3)
     with pytest.raises(training.InterruptedTrainingError, match="another plan"):
         training.run_steps(
-            tmp_path / CHECKPOINT, {"model": fresh()}, lambda step: None, steps=7, lr=1e-2, resume=True, progress=False
+            tmp_path / CHECKPOINT, {"model": fresh()}, lambda step: None, replace(QUIET, resume=True), steps=7, lr=1e-2
         )
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:200])
@@ -56,7 +59,7 @@ def test_infinite_loss_stops_training(tmp_path):
     with pytest.raises(training.InterruptedTrainingError, match="at step 0 of 40"):
         training.run_steps(
             tmp_path / CHECKPOINT, {"model": model}, lambda step: model.weight.sum() * torch.inf,
-            steps=40, lr=1.0, progress=False,
+            QUIET, steps=40, lr=1.0,
         )  # fmt: skip
 
 
@@ -66,12 +69,12 @@ class Toy:
     def __init__(self, breaks: bool = False) -> None:
         self.breaks = breaks
 
-    def train(self, folder: Path, *, steps=None, device="cpu", resume=False, progress=True) -> Trained:
-        (folder / "weights.json").write_text(json.dumps(steps))
+    def train(self, folder: Path, options: Options) -> Trained:
+        (folder / "weights.json").write_text(json.dumps(options.steps))
         (folder / CHECKPOINT).write_bytes(b"state")
         if self.breaks:
             raise KeyboardInterrupt
-        return Trained(steps, 1, 0.1, 1, "none", "everything")
+        return Trained(options.steps, 1, 0.1, 1, "none", "everything")
 
     def measure(self, folder: Path, *, device="cpu") -> dict[str, float]:
         return {"figure": float(json.loads((folder / "weights.json").read_text()))}
@@ -90,13 +93,13 @@ def row(maker):
 
 def test_a_broken_off_training_leaves_the_older_model_as_it_was(tmp_path):
     to = tmp_path / "toy"
-    training.make(row(Toy()), to, steps=1, progress=False)
+    training.make(row(Toy()), to, replace(QUIET, steps=1))
     with pytest.raises(KeyboardInterrupt):
-        training.make(row(Toy(breaks=True)), to, steps=2, progress=False)
+        training.make(row(Toy(breaks=True)), to, replace(QUIET, steps=2))
     assert cards.check(to, again=True).steps == 1
     assert Toy().load(to) == 1
     assert (tmp_path / ".toy.part" / CHECKPOINT).is_file(), "what was done waits for --resume"
-    training.make(row(Toy()), to, steps=2, resume=True, progress=False)
+    training.make(row(Toy()), to, replace(QUIET, steps=2, resume=True))
     assert cards.check(to, again=True).metrics == {"figure": 2.0}
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
     assert not (to / CHECKPOINT).exists()
@@ -104,12 +107,46 @@ def test_a_broken_off_training_leaves_the_older_model_as_it_was(tmp_path):
 
 def test_nothing_lies_where_no_training_was_finished(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        training.make(row(Toy(breaks=True)), tmp_path / "toy", steps=2, progress=False)
+        training.make(row(Toy(breaks=True)), tmp_path / "toy", replace(QUIET, steps=2))
     assert not (tmp_path / "toy").exists()
 
 
 def test_a_card_tells_how_the_model_was_made(tmp_path):
-    card = training.make(row(Toy()), tmp_path / "toy", steps=3, progress=False)
+    card = training.make(row(Toy()), tmp_path / "toy", replace(QUIET, steps=3))
     assert (card.steps, card.seed, card.device) == (3, 1, training.describe("cpu"))
     assert set(card.files) == {"weights.json"}
     assert replace(card, version=1) == cards.read(tmp_path / "toy")
+
+
+def test_a_start_from_earlier_weights_draws_anew_at_half_the_rate(tmp_path):
+    assert training.start(QUIET, 7, 0.5, 9, "scenes") == (7, 0.5, 9, "scenes")
+    training.make(row(Toy()), tmp_path / "toy", replace(QUIET, steps=3))
+    again = training.start(Options(steps=4, begin=tmp_path / "toy"), 7, 0.5, 9, "scenes")
+    assert again == (2, 0.25, 4, "scenes; goes on from weights of 3 steps"), "the seed after the one on the card"
+
+
+def test_training_begins_at_no_other_model_and_at_no_damaged_one(tmp_path):
+    training.make(row(Toy()), tmp_path / "toy", replace(QUIET, steps=1))
+    with pytest.raises(zoo.ZooError, match="toy holds toy: resnet cannot begin there"):
+        training.make(catalogue.find("resnet"), tmp_path / "resnet", Options(begin=tmp_path / "toy"))
+    (tmp_path / "toy" / "weights.json").write_text("2")
+    with pytest.raises(zoo.DamagedWeightsError, match=r"weights\.json"):
+        training.make(row(Toy()), tmp_path / "more", Options(begin=tmp_path / "toy"))
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_model_can_be_trained_on(name, tmp_path):
+    earlier = zoo.folder(name)
+    made = catalogue.find(name).maker().train(tmp_path, replace(QUIET, steps=1, begin=earlier))
+    card = cards.read(earlier)
+    assert made.seed == card.seed + 1
+    assert made.data.endswith(f"goes on from weights of {card.steps} steps")
+    stored = sorted(path.relative_to(earlier) for path in earlier.rglob("*.safetensors"))
+    assert stored
+    for path in stored:
+        before, after = (load_file(folder / path) for folder in (earlier, tmp_path))
+        assert before.keys() == after.keys()
+        learned = [key for key in before if "running_" not in key and "num_batches" not in key]
+        assert all(torch.allclose(before[key].float(), after[key].float(), atol=0.01) for key in learned), path
