@@ -20,6 +20,7 @@ from .catalogue import CHECKPOINT, Model, Options, ZooError
 SAVE_EVERY = 60.0
 """Seconds between two checkpoints."""
 MUON_TIMES = 20
+GOES_ON = "; goes on from weights of "
 LICENCE = "MIT"
 
 
@@ -75,7 +76,9 @@ def start(options: Options, seed: int, rate: float, steps: int, data: str) -> St
     if options.begin is None:
         return Start(seed, rate, steps, data)
     earlier = cards.read(options.begin)
-    return Start(earlier.seed + 1, rate / 2, steps, f"{data}; goes on from weights of {earlier.steps} steps")
+    before = earlier.data.partition(GOES_ON)[2].removesuffix(" steps")
+    whence = f"{before} + {earlier.steps}" if before else earlier.steps
+    return Start(earlier.seed + 1, rate / 2, steps, f"{data}{GOES_ON}{whence} steps")
 
 
 def run_steps(

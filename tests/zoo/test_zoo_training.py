@@ -123,6 +123,10 @@ def test_a_start_from_earlier_weights_draws_anew_at_half_the_rate(tmp_path):
     training.make(row(Toy()), tmp_path / "toy", replace(QUIET, steps=3))
     again = training.start(Options(steps=4, begin=tmp_path / "toy"), 7, 0.5, 9, "scenes")
     assert again == (2, 0.25, 4, "scenes; goes on from weights of 3 steps"), "the seed after the one on the card"
+    card = cards.read(tmp_path / "toy")
+    cards.write(tmp_path / "toy", replace(card, data=again.data, steps=4))
+    third = training.start(Options(begin=tmp_path / "toy"), 7, 0.5, 9, "scenes")
+    assert third.data == "scenes; goes on from weights of 3 + 4 steps"
 
 
 def test_training_begins_at_no_other_model_and_at_no_damaged_one(tmp_path):
@@ -142,7 +146,8 @@ def test_every_model_can_be_trained_on(name, tmp_path):
     made = catalogue.find(name).maker().train(tmp_path, replace(QUIET, steps=1, begin=earlier))
     card = cards.read(earlier)
     assert made.seed == card.seed + 1
-    assert made.data.endswith(f"goes on from weights of {card.steps} steps")
+    assert made.data.endswith(f" {card.steps} steps")
+    assert training.GOES_ON in made.data
     stored = sorted(path.relative_to(earlier) for path in earlier.rglob("*.safetensors"))
     assert stored
     for path in stored:
