@@ -25,7 +25,10 @@ BATCH = 8
 LR = 1e-3
 PREVIEW_STEPS = 50
 DATA = "dlcv_lab.world: one plain object of 8 shapes and 8 colours on a plain ground; fresh scenes in every batch"
-LIMITS = "One object, no textures, marks or styles. Shapes are soft at the edges, and some samples are no shape at all."
+LIMITS = (
+    "One object, no textures, marks or styles. Colours are greyish and run into each other, and a quarter of the samples "
+    "are no clear shape."
+)
 
 
 def make_unet(size: int = 32) -> Any:
