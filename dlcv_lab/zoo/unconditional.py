@@ -26,8 +26,8 @@ LR = 1e-3
 PREVIEW_STEPS = 50
 DATA = "dlcv_lab.world: one plain object of 8 shapes and 8 colours on a plain ground; fresh scenes in every batch"
 LIMITS = (
-    "One object, no textures, marks or styles. Colours are greyish and run into each other, and a quarter of the samples "
-    "are no clear shape."
+    "One object, no textures, marks or styles. Colours are greyish and run into each other, and a quarter of the "
+    "samples are no clear shape."
 )
 
 
