@@ -26,8 +26,8 @@ CONDITIONS = (
     "about circles, triangles, hearts and crosses; 8 DDIM steps, guidance 4; batches of 4. Here two noises a seed, and "
     "larger rates, chosen on seed 30 with an earlier sd: Ablating 3e-3, looked at after 96, 120 and 144 steps; ESD-x "
     "5e-3, after 12, 16 and 24; Receler (rank 8) 6e-3, mask weight 1e-3, one attacking step a round, after 40, 60 and "
-    "80. 'equal' is the model of the sweep whose locality is nearest to .95. Attack: two prompts of 4 vectors, each by 40 "
-    "steps of textual inversion (Adam .1) on 24 rendered rings; 8 pictures each. Means of 3 seeds."
+    "80. 'equal' is the model of the sweep whose locality is nearest to .95. Attack: two prompts of 4 vectors, each by "
+    "40 steps of textual inversion (Adam .1) on 24 rendered rings; 8 pictures each. Means of 3 seeds."
 )
 SETTINGS: dict[str, Any] = {
     "methods": ("ch28/receler_adversarial", "ch28/receler_eraser", "ch28/esd", "ch28/ablating_concepts"),
