@@ -32,12 +32,14 @@ def fresh():
     return nn.Linear(4, 4)
 
 
-def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path):
-    whole, halves = fresh(), fresh()
-    run(tmp_path / "whole", whole)
-    run(tmp_path / "halves", halves, stop_at=17)
-    after = fresh()
-    run(tmp_path / "halves", after, resume=True)
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path, muon):
+    def train(name, model, **more):
+        run(tmp_path / name, model, matrices=[model.weight] if muon else (), **more)
+        return model
+
+    whole, halves = train("whole", fresh()), train("halves", fresh(), stop_at=17)
+    after = train("halves", fresh(), resume=True)
     assert torch.equal(whole.weight, after.weight)
     assert not torch.equal(whole.weight, halves.weight)
 
@@ -52,6 +54,25 @@ def test_damaged_checkpoint_and_other_plan_are_told(tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(training.InterruptedTrainingError, match="delete it to begin anew"):
         run(tmp_path, fresh(), resume=True)
+
+
+def test_matrices_are_trained_by_muon_and_the_rest_by_adamw(tmp_path):
+    plain, other = fresh(), fresh()
+    run(tmp_path / "plain", plain, stop_at=1)
+    run(tmp_path / "other", other, stop_at=1, matrices=[other.weight])
+    before = fresh()
+    assert torch.equal(plain.bias, other.bias)
+    assert torch.allclose((plain.weight - before.weight).abs(), torch.tensor(1e-2 / 4), rtol=1e-3), "Adam: all alike"
+    spectrum = torch.linalg.svdvals(other.weight - before.weight) / (training.MUON_TIMES * 1e-2 / 4)
+    assert float(spectrum.min()) > 0.5, "Muon: all directions nearly alike"
+    assert float(spectrum.max()) < 1.5
+
+
+def test_a_torch_without_muon_is_told(tmp_path, monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    model = fresh()
+    with pytest.raises(zoo.ZooError, match=r"torch 2\.9 or newer"):
+        run(tmp_path, model, matrices=[model.weight])
 
 
 def test_infinite_loss_stops_training(tmp_path):
