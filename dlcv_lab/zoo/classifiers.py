@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.functional import rgb_to_grayscale
 
 from dlcv_lab import world
 from dlcv_lab.world.scene import Scene
@@ -55,6 +54,8 @@ def hidden(model: Any) -> list[torch.nn.Parameter]:
 
 def some_grey(images: Tensor, gen: torch.Generator) -> Tensor:
     """Return the images, each without its colours by the chance `GREY`: a shape has to be known in any colour."""
+    from torchvision.transforms.functional import rgb_to_grayscale
+
     grey = (torch.rand(len(images), generator=gen) < GREY).to(images.device)
     return torch.where(grey[:, None, None, None], rgb_to_grayscale(images, num_output_channels=3), images)
 
