@@ -212,14 +212,20 @@ def widget() -> None:
     text("widget.html", filmstrip_html(look, objects=[1, 2, 3, 4], style=list(world.STYLES)))
 
 
+def percent(right: float, unsure: float = 0.0) -> str:
+    """Return a cell as narrow as can be: 97.2 (5), or 100."""
+    brackets = f" ({100 * unsure:.0f})" if unsure >= 0.005 else ""
+    return f"{100 * right:.1f}".replace("100.0", "100") + brackets
+
+
 def reading() -> None:
     table = world.load_reader()[1]["calibration"]
     kinds = ("shape", "colour", "texture", "mark", "style")
     lines = ["| images | found | count | " + " | ".join(kinds) + " |"]
     lines.append("|---|" + "---:|" * (2 + len(kinds)))
     for name, row in table.items():
-        cells = [f"{100 * row[key]:.1f}" for key in ("found", "count")]
-        cells += [f"{100 * row[k]:.1f} ({100 * row[f'{k} unsure']:.0f})" for k in kinds]
+        cells = [percent(row[key]) for key in ("found", "count")]
+        cells += [percent(row[k], row[f"{k} unsure"]) for k in kinds]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     text("reader.md", "\n".join(lines))
 
