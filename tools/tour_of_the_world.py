@@ -221,10 +221,10 @@ def percent(right: float, unsure: float = 0.0) -> str:
 def reading() -> None:
     table = world.load_reader()[1]["calibration"]
     kinds = ("shape", "colour", "texture", "mark", "style")
-    lines = ["| images | found | count | " + " | ".join(kinds) + " |"]
-    lines.append("|---|" + "---:|" * (2 + len(kinds)))
+    lines = ["| images | count | " + " | ".join(kinds) + " |"]
+    lines.append("|---|" + "---:|" * (1 + len(kinds)))
     for name, row in table.items():
-        cells = [percent(row[key]) for key in ("found", "count")]
+        cells = [percent(row["count"])]
         cells += [percent(row[k], row[f"{k} unsure"]) for k in kinds]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     text("reader.md", "\n".join(lines))
