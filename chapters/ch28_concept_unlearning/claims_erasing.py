@@ -183,7 +183,7 @@ CLAIMS = [
         analogue="The frozen sd looks at 16 rendered rings with noise of t = 500; truth is the world's mask at "
         "16 x 16.",
         conditions="Prompt 'a ... ring.'; attention of all 16 x 16 layers to the word 'ring'; threshold .3.",
-        reason="An earlier sd, trained on fewer marks, missed the threshold narrowly (.39).",
+        reason="The mask runs over the ring's edge.",
     ),
     claim(
         "attack-revives",
