@@ -1,8 +1,9 @@
 """`show`: every picture of the book goes through it, and none without words for those who cannot see it.
 
 `show(image, alt="...")` and `show.images` draw images, `show.curves`, `show.bars` and `show.scatter` draw results,
-`show.grid` prints the numbers of a small matrix, and `show.figure` takes a matplotlib figure of your own. All draw on
-an opaque white card in one calm style. With `display=False` they return the `Picture` in place of showing it.
+`show.grid` prints the numbers of a small matrix, `show.contours` draws a surface from above, and `show.figure` takes a
+matplotlib figure of your own. All draw on an opaque white card in one calm style. With `display=False` they return the
+`Picture` in place of showing it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlcv_lab import charts, layout, matrices, mosaic
+from dlcv_lab import charts, layout, matrices, mosaic, surfaces
 from dlcv_lab.card import Picture, deliver, from_figure, need_alt
 
 if TYPE_CHECKING:
@@ -215,6 +216,37 @@ def scatter(
         return deliver(from_figure(figure, words), display)
 
 
+def contours(
+    z: Any,
+    *,
+    x: Any,
+    y: Any,
+    alt: str,
+    paths: Mapping[str, Any] | None = None,
+    points: Mapping[str, Any] | None = None,
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str | None = None,
+    note: str | None = None,
+    display: bool = True,
+) -> Picture | None:
+    """Draw a function of two numbers from above, light where it is low, and paths that walk over it.
+
+    `z` is [len(y), len(x)], the height at every place of the grid. A path is [steps, 2], its places (x, y) in order;
+    its start is a ring, and what leaves the grid is cut off. `points` are single places, drawn as stars.
+
+    Raises:
+        TypeError: `alt` is missing or empty.
+        ValueError: `z` does not fit x and y, or a path is not [steps, 2].
+    """
+    words = need_alt(alt, "show.contours")
+    with layout.style():
+        figure = surfaces.draw_contours(
+            z, x=x, y=y, paths=paths, points=points, xlabel=xlabel, ylabel=ylabel, title=title, note=note
+        )
+        return deliver(from_figure(figure, words), display)
+
+
 def figure(fig: Figure, *, alt: str, display: bool = True) -> Picture | None:
     """Show a matplotlib figure of your own, once, on the book's white card.
 
@@ -235,6 +267,7 @@ class Show:
     curves = staticmethod(curves)
     bars = staticmethod(bars)
     scatter = staticmethod(scatter)
+    contours = staticmethod(contours)
     figure = staticmethod(figure)
 
     def __call__(self, *pictures: Any, alt: str = "", **options: Any) -> Picture | None:
@@ -253,7 +286,7 @@ class Show:
         return images(pictures[0] if len(pictures) == 1 else list(pictures), alt=alt, **options)
 
     def __repr__(self) -> str:
-        return "show: images, grid, curves, bars, scatter, figure (each needs alt=...)"
+        return "show: images, grid, curves, bars, scatter, contours, figure (each needs alt=...)"
 
 
 show = Show()

@@ -16,6 +16,7 @@ SHOWN = {
     "curves": lambda **k: show.curves({"a": [1, 2, 3]}, **k),
     "bars": lambda **k: show.bars({"a": 1.0, "b": (2.0, 0.5)}, **k),
     "scatter": lambda **k: show.scatter(torch.randn(9, 2), **k),
+    "contours": lambda **k: show.contours(torch.rand(3, 4), x=range(4), y=range(3), paths={"a": torch.rand(5, 2)}, **k),
 }
 
 
@@ -244,6 +245,16 @@ def test_scatter_checks_its_points():
         show.scatter(torch.zeros(4, 3), alt="x")
     with pytest.raises(ValueError, match="4 points but 3 labels"):
         show.scatter(torch.zeros(4, 2), labels=[0, 1, 2], alt="x")
+
+
+def test_contours_check_their_grid_and_survive_paths_that_run_away():
+    with pytest.raises(ValueError, match=r"\[3, 4\]"):
+        show.contours(torch.rand(4, 3), x=range(4), y=range(3), alt="x")
+    with pytest.raises(ValueError, match="path 'a'"):
+        show.contours(torch.rand(3, 4), x=range(4), y=range(3), paths={"a": torch.rand(5)}, alt="x")
+    away = torch.tensor([[1.0, 1.0], [1e30, -1e30], [float("inf"), float("nan")]])
+    flat = torch.zeros(3, 4)
+    assert show.contours(flat, x=range(4), y=range(3), paths={"a": away}, points={"m": (1, 1)}, alt="x", display=False)
 
 
 def test_log_axes_are_spelled_out():
