@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "attacks"))
 import attack_class
 import attack_suite
 
-from autograder import cache, paths
+from autograder.base import cache, paths
 
 
 def measured(course: attack_class.Course, level: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "fairness"))
 
 from wrong_attempts import Told, attempts
 
-from autograder import cache, paths, rows
+from autograder.base import cache, paths
+from autograder.chapter import rows
 
 GROUPS = {  # chapter, wrong attempts per exercise, held out
     "chapter 3, tuned on": ("ch03", 6, False),

@@ -20,8 +20,8 @@ import attack_class
 from honest import HONEST
 from variants import generated, judged, released
 
-from autograder import rows
-from autograder.grading import Marker
+from autograder.chapter import rows
+from autograder.grade.marking import Marker
 from autograder.sandbox import detect
 from dlcv_lab.checking.model import Verdict
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "fuzz"))
 import attack_class
 import fuzzing
 
-from autograder.grading import Marker
+from autograder.grade.marking import Marker
 from autograder.sandbox import detect
 
 

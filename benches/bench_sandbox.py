@@ -11,8 +11,10 @@ import statistics
 import time
 from collections.abc import Callable
 
-from autograder import packing, rows, sandbox
-from autograder.hidden import Reference, draw
+from autograder import sandbox
+from autograder.chapter import rows
+from autograder.release import packing
+from autograder.release.judged_cases import Reference, draw
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.model import Job, Outcome, Program
 from dlcv_lab.checking.runners import LocalRunner

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from dlcv_lab.checking.verbs import show_solution as show_solution
     from dlcv_lab.checking.verbs import stuck as stuck
     from dlcv_lab.checking.verbs import submit as submit
-    from dlcv_lab.context import start as start
     from dlcv_lab.counting import count_params as count_params
     from dlcv_lab.devices import device as device
     from dlcv_lab.devices import seed as seed
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from dlcv_lab.interaction import interact as interact
     from dlcv_lab.palette import colour as colour
     from dlcv_lab.pictures import show as show
+    from dlcv_lab.set_up import start as start
     from dlcv_lab.training import History as History
     from dlcv_lab.training import accuracy as accuracy
     from dlcv_lab.training import fit as fit
@@ -45,7 +45,7 @@ _HOMES = {
     "show_solution": "checking.verbs",
     "stuck": "checking.verbs",
     "submit": "checking.verbs",
-    "start": "context",
+    "start": "set_up",
     "count_params": "counting",
     "device": "devices",
     "seed": "devices",

@@ -43,12 +43,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(session.config, "workerinput"):
         return
     if _ran:
-        from autograder import oracle
+        from autograder.chapter import oracle_record
 
         option = session.config.option
         chosen = bool(option.keyword or option.markexpr or getattr(option, "lf", False) or option.maxfail)
         picked = any("::" in str(argument) for argument in session.config.args)
-        oracle.record(_ran, complete=not (chosen or picked or exitstatus not in (0, 1)))
+        oracle_record.record(_ran, complete=not (chosen or picked or exitstatus not in (0, 1)))
     if os.environ.get("DLCV_STRICT") == "1" and _skipped and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -96,7 +96,7 @@ def accessible() -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def shoot() -> Callable[..., None]:
     """Keep a picture of a page in build/screenshots, for people to look at."""
-    from autograder import paths
+    from autograder.base import paths
 
     def take(page: Any, name: str, **options: Any) -> None:
         folder = paths.build() / "screenshots"

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from autograder import cards, claims, packing, row_checks, rows, source
+from autograder.chapter import cards, ledger, row_checks, rows, source
+from autograder.release import packing
 
 ROWS = {slug: rows.load_row(slug) for slug in rows.slugs()}
 EXERCISES = [(row, exercise) for row in ROWS.values() for exercise in row.exercises]
@@ -27,10 +28,10 @@ def test_a_chapter_has_no_static_finding(row):
 
 @each_row
 def test_a_chapter_has_oracle_tests_and_claims(row):
-    from autograder import oracle
+    from autograder.chapter import oracle_record
 
-    assert oracle.files(row.slug)
-    assert claims.load_claims(row.slug)
+    assert oracle_record.files(row.slug)
+    assert ledger.load_claims(row.slug)
 
 
 @each_row
@@ -38,7 +39,7 @@ def test_every_build_method_of_a_chapter_is_claimed_about(row):
     built = {
         line["key"] for line in row_checks.method_rows() if line["chapter"] == row.slug and line["kind"] == "build"
     }
-    claimed = {key for claim in claims.load_claims(row.slug) for key in claim.methods}
+    claimed = {key for claim in ledger.load_claims(row.slug) for key in claim.methods}
     assert built - claimed == set()
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from autograder import paths, rows
+from autograder.base import paths
+from autograder.chapter import rows
 from autograder.demo import run as demo
 from autograder.demo.sample_class import CLASS
-from autograder.execute_lessons import BUDGET_MIB, BUDGET_SECONDS, execute, run_notebook
-from autograder.nbgrader_release import generate
-from autograder.verify import sandbox, verify_row
+from autograder.release.execute_lessons import BUDGET_MIB, BUDGET_SECONDS, execute, run_notebook
+from autograder.release.nbgrader_release import generate
+from autograder.release.verify import sandbox, verify_row
 
 CHAPTER = "ch03"
 ROW = rows.load_row(CHAPTER)

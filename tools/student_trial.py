@@ -22,16 +22,17 @@ def prepare(place: Path) -> None:
     """Write the release, the two samples, and this file."""
     import nbformat
 
-    from autograder import release, rows
+    from autograder.chapter import rows
     from autograder.demo.sample_class import CLASS, fill
+    from autograder.release import repository
 
-    repository = place / "repository"
-    release.release(repository, ["ch03"], progress=lambda text: print(f"  {text}", flush=True))
+    to = place / "repository"
+    repository.release(to, ["ch03"], progress=lambda text: print(f"  {text}", flush=True))
     row = rows.load_row("ch03")
     for folder, student in SAMPLES.items():
         sample = next(sample for sample in CLASS if sample.student == student)
         (place / folder / SLUG).mkdir(parents=True, exist_ok=True)
-        for path in sorted((repository / SLUG).glob("*.ipynb")):
+        for path in sorted((to / SLUG).glob("*.ipynb")):
             nbformat.write(fill(nbformat.read(path, as_version=4), row, sample), place / folder / SLUG / path.name)
     shutil.copyfile(__file__, place / Path(__file__).name)
 

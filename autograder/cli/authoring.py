@@ -12,8 +12,8 @@ import typer
 from dlcv_lab.cli.frame import FINDINGS, console, fail, write_json
 
 if TYPE_CHECKING:
-    from autograder.rows import Row
-    from autograder.verify import ExerciseReport
+    from autograder.chapter.rows import Row
+    from autograder.release.verify import ExerciseReport
 
 Chapter = Annotated[str, typer.Argument(metavar="[CH]", help="A chapter: 3, ch03 or its full name. Default: all.")]
 Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON to standard output.")]
@@ -38,15 +38,15 @@ def register(app: typer.Typer) -> None:
 @contextmanager
 def troubles() -> Iterator[None]:
     """Turn what an author can mend into one message; findings about contents exit with 1, wrong usage with 2."""
-    from autograder.claims import ClaimsError
-    from autograder.course import CourseError
-    from autograder.hidden import HiddenError
-    from autograder.nbgrader_release import FrozenError
-    from autograder.oracle import OracleError
-    from autograder.release import ReleaseError
-    from autograder.rows import RowError
+    from autograder.chapter.ledger import ClaimsError
+    from autograder.chapter.oracle_record import OracleError
+    from autograder.chapter.rows import RowError
+    from autograder.release.course import CourseError
+    from autograder.release.judged_cases import HiddenError
+    from autograder.release.nbgrader_release import FrozenError
+    from autograder.release.repository import ReleaseError
+    from autograder.release.wheel import WheelError
     from autograder.sandbox import IsolationError
-    from autograder.wheel import WheelError
 
     try:
         yield
@@ -58,7 +58,7 @@ def troubles() -> Iterator[None]:
 
 def chosen(chapter: str) -> list[Row]:
     """Load one chapter, or all."""
-    from autograder.rows import load_row, slugs
+    from autograder.chapter.rows import load_row, slugs
 
     found = [load_row(name) for name in ([chapter] if chapter else slugs())]
     if not found:
@@ -81,7 +81,7 @@ def course_init(
 
     Example: [bold]dlcv course init ~/cv-2026 --chapters 1,2,3[/bold]
     """
-    from autograder.course import init_course
+    from autograder.release.course import init_course
 
     with troubles():
         listed = [part.strip() for part in chapters.split(",") if part.strip()]
@@ -100,8 +100,8 @@ def new_chapter(slug: Annotated[str, typer.Argument(help="Its name in every colu
 
     Example: [bold]dlcv new-chapter ch31_generation_and_restoration[/bold]
     """
-    from autograder import new_chapter as skeleton
-    from autograder import paths
+    from autograder.base import paths
+    from autograder.chapter import new_chapter as skeleton
 
     with troubles():
         made = skeleton.new_chapter(slug)
@@ -115,8 +115,8 @@ def assemble(chapter: Chapter = "") -> None:
 
     Example: [bold]dlcv assemble 3[/bold]
     """
-    from autograder import assemble as assembling
-    from autograder import paths
+    from autograder.base import paths
+    from autograder.release import assemble as assembling
 
     with troubles():
         for row in chosen(chapter):
@@ -141,7 +141,7 @@ def verify(
 
     Example: [bold]dlcv verify ch03 --only conv2d,max_pool2d --seeds 20[/bold]
     """
-    from autograder import verify as verifying
+    from autograder.release import verify as verifying
     from autograder.sandbox import detect
 
     reached = level or detect()
@@ -197,8 +197,8 @@ def release(
 
     Example: [bold]dlcv release 3 --course ~/cv-2026 --to ~/cv-2026-student[/bold]
     """
-    from autograder.course import EDITIONS, load_course
-    from autograder.release import release as write_release
+    from autograder.release.course import EDITIONS, load_course
+    from autograder.release.repository import release as write_release
 
     if to is None and course is None:
         fail("say where: --to DIR, or --course DIR")
@@ -220,12 +220,12 @@ def methods(
     quick: Annotated[bool, typer.Option("--quick", help="Do not run again what is out of date.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell which of the 355 methods work, computed from exercises, oracle tests, claims and lessons."""
-    from autograder import evidence
-    from autograder import methods as methods_
+    """Tell which of the methods of the lectures work, computed from exercises, oracle tests, claims and lessons."""
+    from autograder.chapter import methods as methods_
+    from autograder.release import method_evidence
 
     with troubles():
-        entries = methods_.report(evidence.gather(refresh=not quick, progress=say(as_json)))
+        entries = methods_.report(method_evidence.gather(refresh=not quick, progress=say(as_json)))
     if as_json:
         write_json(entries)
         return
@@ -258,22 +258,22 @@ def claims_run(
 
     Example: [bold]dlcv claims run 3 --only gap_of_convolution[/bold]
     """
-    from autograder import claims, rows
+    from autograder.chapter import ledger, rows
 
     with troubles():
         rows_slug = rows.resolve(chapter)
         rows.load_row(rows_slug)  # links the chapter's solutions
-        entries = claims.run_claims(rows_slug, _names(only), lambda claim: say()(f"measuring {claim.id}"))
+        entries = ledger.run_claims(rows_slug, _names(only), lambda claim: say()(f"measuring {claim.id}"))
     _show_claims(entries)
 
 
 def claims_show(chapter: Chapter = "", as_json: Json = False) -> None:
     """Show what was measured, holding or not."""
-    from autograder import claims, rows
+    from autograder.chapter import ledger, rows
 
     with troubles():
         slugs = [rows.resolve(chapter)] if chapter else rows.slugs()
-        ledgers = {slug: claims.read_ledger(slug) for slug in slugs}
+        ledgers = {slug: ledger.read_ledger(slug) for slug in slugs}
     if as_json:
         write_json(ledgers)
         return
@@ -305,8 +305,8 @@ def syllabus(
     """Add up the hours of a selection of chapters: reading and core exercises, and extras beside them."""
     from rich.table import Table
 
-    from autograder import syllabus as syllabuses
-    from autograder.cards import plural
+    from autograder.chapter import syllabus as syllabuses
+    from autograder.chapter.cards import plural
 
     with troubles():
         loads = syllabuses.syllabus(chapters or ())

@@ -42,13 +42,15 @@ def register(app: typer.Typer) -> None:
 
         The book lies in build/book (a part of it in build/book-3, for example): plain files that need no network.
         """
-        from autograder import book as books
-        from autograder import book_plan, claims, evidence, methods, paths, rows
-        from autograder.book_launch import LaunchError
-        from autograder.book_plan import PlanError
-        from autograder.execute_lessons import LessonFailed
-        from autograder.oracle import OracleError
-        from autograder.rows import RowError
+        from autograder.base import paths
+        from autograder.book import web_book as books
+        from autograder.chapter import book_plan, ledger, methods, rows
+        from autograder.chapter.book_plan import PlanError
+        from autograder.chapter.oracle_record import OracleError
+        from autograder.chapter.rows import RowError
+        from autograder.release import method_evidence
+        from autograder.release.execute_lessons import LessonFailed
+        from autograder.release.launch_buttons import LaunchError
         from autograder.sandbox.levels import IsolationError
 
         def say(line: str) -> None:
@@ -58,14 +60,14 @@ def register(app: typer.Typer) -> None:
         def status() -> list[dict[str, Any]]:
             only = book_plan.select(chapters, rows.slugs()) if chapters else None  # of the others, what is on record
             try:
-                return methods.report(evidence.gather(refresh=not quick, only=only, progress=say))
+                return methods.report(method_evidence.gather(refresh=not quick, only=only, progress=say))
             except IsolationError as error:
                 say(f"exercises are not verified again, only records that are up to date count: {error}")
-                return methods.report(evidence.gather(refresh=False))
+                return methods.report(method_evidence.gather(refresh=False))
 
         try:
             made = books.build(chapters, solutions.value, methods=status, course=course, progress=say)
-        except (PlanError, LaunchError, RowError, OracleError, claims.ClaimsError) as error:
+        except (PlanError, LaunchError, RowError, OracleError, ledger.ClaimsError) as error:
             fail(str(error))
         except (books.BookError, LessonFailed) as error:
             fail(str(error), FINDINGS)

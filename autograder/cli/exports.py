@@ -11,9 +11,9 @@ from autograder.cli.shared import CourseDir, needed_course, troubles
 from dlcv_lab.cli.frame import console, errors, fail
 
 if TYPE_CHECKING:
-    from autograder.course import Course
     from autograder.exports.platforms import Filled, Platform
-    from autograder.journal import Entry
+    from autograder.grade.journal import Entry
+    from autograder.release.course import Course
 
 PANEL = "For authors and instructors"
 Chapter = Annotated[str, typer.Argument(metavar="CH", help="The chapter: 3, ch03 or its full name.")]
@@ -39,7 +39,7 @@ def csv(
     course: CourseDir = None,
 ) -> None:
     """The gradebook as CSV with nbgrader's columns, quoted, and without cells that a spreadsheet would run."""
-    from autograder import rows
+    from autograder.chapter import rows
     from autograder.exports import nbgrader_csv
     from autograder.exports.scores import scores
 
@@ -86,7 +86,7 @@ def _fill(
     chapter: str, exported: Path, platform: Platform, to: Path | None, place: Path | None, column: str, match: str,
     scale: bool, decimal: str,
 ) -> None:  # fmt: skip
-    from autograder import rows
+    from autograder.chapter import rows
     from autograder.exports import ExportError
     from autograder.exports.platforms import fill
     from autograder.exports.scores import scores
@@ -107,7 +107,7 @@ def _fill(
 
 
 def _tell(filled: Filled) -> None:
-    from autograder.wording import plain_text
+    from autograder.base.wording import plain_text
 
     console.print(f"{len(filled.filled)} scores filled in, students told by {filled.matched_by!r}.", highlight=False)
     lists = (
@@ -135,11 +135,11 @@ def gradescope(
     """
     import json
 
-    from autograder import rows
-    from autograder.autograded import write_whole
+    from autograder.chapter import rows
     from autograder.exports import ExportError
     from autograder.exports import gradescope as exporting
-    from autograder.hidden import student_key
+    from autograder.grade.autograded import write_whole
+    from autograder.release.judged_cases import student_key
 
     with troubles():
         found = needed_course(course)
@@ -163,7 +163,7 @@ def gradescope(
 
 def junit(chapter: Chapter, to: To = None, course: CourseDir = None) -> None:
     """Verdicts as JUnit XML: a suite per student, a test case per exercise."""
-    from autograder import rows
+    from autograder.chapter import rows
     from autograder.exports import records
 
     with troubles():
@@ -173,7 +173,7 @@ def junit(chapter: Chapter, to: To = None, course: CourseDir = None) -> None:
 
 def jsonl(chapter: Chapter, to: To = None, course: CourseDir = None) -> None:
     """Verdicts as JSON lines: one per student and exercise."""
-    from autograder import rows
+    from autograder.chapter import rows
     from autograder.exports import records
 
     with troubles():
@@ -182,7 +182,7 @@ def jsonl(chapter: Chapter, to: To = None, course: CourseDir = None) -> None:
 
 
 def _graded(course: Course, slug: str) -> list[Entry]:
-    from autograder import recording
+    from autograder.grade import recording
 
     entries = recording.latest(course, slug)
     if not entries:
@@ -191,7 +191,7 @@ def _graded(course: Course, slug: str) -> list[Entry]:
 
 
 def _write(data: bytes, to: Path) -> None:
-    from autograder.autograded import write_whole
+    from autograder.grade.autograded import write_whole
 
     try:
         write_whole(to, data)

@@ -12,7 +12,7 @@ import typer
 from dlcv_lab.cli.frame import FINDINGS, console, errors, fail
 
 if TYPE_CHECKING:
-    from autograder.gathering import Gathered
+    from autograder.grade.gathering import Gathered
 
 CourseDir = Annotated[Path, typer.Option("--course", help="The course folder. Default: the current one.")]
 Roster = Annotated[Path | None, typer.Option(help="The class: student,repository. Default: roster.csv of the course.")]
@@ -35,8 +35,9 @@ def gather(
 
     Example: [bold]dlcv gather --chapter ch03 --deadline 2027-05-04T23:59:00+02:00[/bold]
     """
-    from autograder import gathering, rows
-    from autograder.course import CourseError, load_course
+    from autograder.chapter import rows
+    from autograder.grade import gathering
+    from autograder.release.course import CourseError, load_course
 
     try:
         found = load_course(course)
@@ -64,8 +65,9 @@ def give_back(chapter: ChapterName, course: CourseDir = Path(), roster: Roster =
 
     Example: [bold]dlcv give-back --chapter ch03[/bold]
     """
-    from autograder import gathering, rows
-    from autograder.course import CourseError, load_course
+    from autograder.chapter import rows
+    from autograder.grade import gathering
+    from autograder.release.course import CourseError, load_course
 
     try:
         found = load_course(course)

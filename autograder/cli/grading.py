@@ -24,10 +24,10 @@ from autograder.cli.shared import (
 from dlcv_lab.cli.frame import FINDINGS, console, errors, fail, write_json
 
 if TYPE_CHECKING:
-    from autograder.course import Course
-    from autograder.explain import Explanation
-    from autograder.journal import Entry
-    from autograder.pool import Elsewhere
+    from autograder.feedback.explain import Explanation
+    from autograder.grade.journal import Entry
+    from autograder.grade.pool import Elsewhere
+    from autograder.release.course import Course
 
 
 def register(app: typer.Typer) -> None:
@@ -61,9 +61,11 @@ def grade(
     on where it was. Without one, a secret for this run alone is made. Exit code 1 where the grader itself failed on a
     submission: nothing is scored for it, run the same command again.
     """
-    from autograder import rows, sandbox, submissions
-    from autograder.journal import Journal
-    from autograder.pool import Plan, grade_class
+    from autograder import sandbox
+    from autograder.chapter import rows
+    from autograder.grade import submissions
+    from autograder.grade.journal import Journal
+    from autograder.grade.pool import Plan, grade_class
 
     with troubles(), tempfile.TemporaryDirectory(prefix="dlcv-grade-") as scratch, ExitStack() as stack:
         found = course_at(course)
@@ -94,7 +96,7 @@ def grade(
                 )  # fmt: skip
                 entries = collect_with_progress(running, len(handed_in), journalled=True)
                 latest = list(journal.latest().values())
-            from autograder import recording  # nbgrader's modules, when the first verdicts are out
+            from autograder.grade import recording  # nbgrader's modules, when the first verdicts are out
 
             recording.record(found, row.slug, entries, handed_in)
             write_feedback(found, row.slug, entries if place is None else latest)
@@ -115,11 +117,11 @@ def _elsewhere(scheduler: str, slurm: bool, workers: int) -> AbstractContextMana
     if scheduler and slurm:
         fail("--scheduler and --slurm are two ways to the same end; choose one")
     if slurm:
-        from autograder.schedulers_slurm import on_slurm
+        from autograder.grade.schedulers_slurm import on_slurm
 
         return on_slurm(workers or 4)
     if scheduler:
-        from autograder.schedulers import at
+        from autograder.grade.schedulers import at
 
         return at(scheduler)
     return nullcontext()
@@ -159,7 +161,8 @@ def feedback(
 
     After the deadline the pages show the smallest failing case of each exercise; those not known yet are looked for.
     """
-    from autograder import recording, rows
+    from autograder.chapter import rows
+    from autograder.grade import recording
 
     with troubles():
         found = needed_course(course)
@@ -180,10 +183,11 @@ def explain(
     min_isolation: Isolation = "",
 ) -> None:
     """Show what an exercise of a student met: each case, what came and what was expected, and what people decided."""
-    from autograder import explain as explaining
-    from autograder import rows, sandbox
-    from autograder.grading import Marker
-    from autograder.submissions import read_bytes
+    from autograder import sandbox
+    from autograder.chapter import rows
+    from autograder.feedback import explain as explaining
+    from autograder.grade.marking import Marker
+    from autograder.grade.submissions import read_bytes
 
     with troubles():
         found = course_at(course)
@@ -209,7 +213,7 @@ def explain(
 
 
 def _show(told: Explanation, history: list[str], *, every: bool) -> None:
-    from autograder.wording import headline
+    from autograder.base.wording import headline
     from dlcv_lab.checking.model import Verdict
 
     console.print(headline(told.result), markup=False, highlight=False)
@@ -235,7 +239,7 @@ def _table(entries: list[Entry]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from autograder.wording import plain_text, points
+    from autograder.base.wording import plain_text, points
     from dlcv_lab.checking.model import Verdict
 
     table = Table(box=None)

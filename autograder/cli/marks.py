@@ -22,9 +22,9 @@ from autograder.cli.shared import (
 from dlcv_lab.cli.frame import FINDINGS, console, errors, fail, write_json
 
 if TYPE_CHECKING:
-    from autograder.course import Course
-    from autograder.regrade import Change
-    from autograder.rows import Row
+    from autograder.chapter.rows import Row
+    from autograder.grade.regrade import Change
+    from autograder.release.course import Course
 
 Why = Annotated[str, typer.Option("--why", help="The reason, as the student will read it.")]
 ExerciseName = Annotated[str, typer.Argument(metavar="EX", help="The exercise: ch03.conv2d.")]
@@ -52,9 +52,10 @@ def regrade(
 
     Marks by hand, overrides, extensions and comments stay as they are. Example: [bold]dlcv regrade 3 --apply[/bold]
     """
-    from autograder import recording, rows
-    from autograder import regrade as regrading
-    from autograder.journal import Journal
+    from autograder.chapter import rows
+    from autograder.grade import recording
+    from autograder.grade import regrade as regrading
+    from autograder.grade.journal import Journal
 
     with troubles(), tempfile.TemporaryDirectory(prefix="dlcv-regrade-") as scratch:
         found = needed_course(course)
@@ -92,9 +93,10 @@ def regrade(
 
 def _judge_again(found, row, work, journal, min_isolation, workers, may_lower):  # type: ignore[no-untyped-def]
     """Judge in the sandbox what has to be; return merged entries and the table of what became of each exercise."""
-    from autograder import recording, sandbox
-    from autograder import regrade as regrading
-    from autograder.pool import Plan, grade_class
+    from autograder import sandbox
+    from autograder.grade import recording
+    from autograder.grade import regrade as regrading
+    from autograder.grade.pool import Plan, grade_class
 
     if not work.submissions:
         console.print("Every verdict was made by the exercises as they are now: nothing to judge again.")
@@ -129,9 +131,9 @@ def _as_data(change: Change) -> dict[str, object]:
 
 def _by_hand(course: Course, row: Row) -> Callable[[str, str], str]:
     """Return what to say about a mark that a person gave: it stays, whatever the judge says."""
-    from autograder.gradebook import open_book
-    from autograder.overrides import DecisionLog
-    from autograder.wording import points
+    from autograder.base.wording import points
+    from autograder.grade.gradebook import open_book
+    from autograder.grade.overrides import DecisionLog
 
     marks = DecisionLog(course.journal, row.slug).marks()
     with open_book(course.database, row.slug, course.root) as book:
@@ -153,7 +155,7 @@ def _table(changes: list[Change], hand: Callable[[str, str], str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from autograder.wording import plain_text, points
+    from autograder.base.wording import plain_text, points
 
     table = Table(box=None)
     for heading in ("student", "exercise", "old", "new", "why"):
@@ -185,7 +187,7 @@ def void(
 
     The verdicts stay in the journal. Example: [bold]dlcv void ch03.im2col --why "the text was wrong"[/bold]
     """
-    from autograder.overrides import Decision
+    from autograder.grade.overrides import Decision
 
     if not undo and not why.strip():
         fail("say why, with --why; the students will read it")
@@ -213,8 +215,8 @@ def override(
 
     Example: [bold]dlcv override ada ch03.conv2d 3 --why "right, but named conv_2d"[/bold]
     """
-    from autograder import recording
-    from autograder.overrides import Decision
+    from autograder.grade import recording
+    from autograder.grade.overrides import Decision
 
     if undo == (score is not None):
         fail("name the points, or --undo to take an override back")
@@ -238,7 +240,7 @@ def override(
 
 def _exercise(key: str) -> tuple[Row, str, float]:
     """Return chapter, name and points of an exercise that carries marks."""
-    from autograder import rows
+    from autograder.chapter import rows
 
     chapter, _, name = key.partition(".")
     row = rows.load_row(chapter)
@@ -250,14 +252,14 @@ def _exercise(key: str) -> tuple[Row, str, float]:
 
 
 def _log(course: Course, row: Row):  # type: ignore[no-untyped-def]
-    from autograder.overrides import DecisionLog
+    from autograder.grade.overrides import DecisionLog
 
     return DecisionLog(course.journal, row.slug)
 
 
 def _write_through(course: Course, row: Row, student: str = "") -> None:
     """Bring gradebook, autograded copies and feedback up to what counts now, for one student or for all."""
-    from autograder import recording
+    from autograder.grade import recording
 
     held = recording.journal_of(course, row.slug).latest()
     if not held:

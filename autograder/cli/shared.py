@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.progress import Task
     from rich.text import Text
 
-    from autograder.course import Course
-    from autograder.journal import Entry
+    from autograder.grade.journal import Entry
+    from autograder.release.course import Course
 
 STOPPED = 130  # as shells have it for Ctrl-C
 CourseDir = Annotated[
@@ -48,15 +48,15 @@ def troubles() -> Iterator[None]:
 
 def _told(error: Exception) -> tuple[str, int] | None:
     """Return message and exit code of an error that is known; the gradebook's imports wait until there is one."""
-    from autograder import disks
-    from autograder.course import CourseError
-    from autograder.gradebook import GradebookError
-    from autograder.journal import JournalError
-    from autograder.rows import RowError
+    from autograder.base import disks
+    from autograder.chapter.rows import RowError
+    from autograder.grade.gradebook import GradebookError
+    from autograder.grade.journal import JournalError
+    from autograder.grade.schedulers import SchedulerError
+    from autograder.grade.submissions import SubmissionsError
+    from autograder.release.course import CourseError
     from autograder.sandbox import IsolationError, SandboxFault
-    from autograder.schedulers import SchedulerError
-    from autograder.submissions import SubmissionsError
-    from dlcv_lab.checking.reader import UnreadableError
+    from dlcv_lab.checking.notebook_reader import UnreadableError
 
     if isinstance(error, CourseError | RowError | IsolationError | SubmissionsError | UnreadableError
                   | FileNotFoundError):  # fmt: skip
@@ -68,7 +68,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
 
 def course_at(place: Path | None) -> Course | None:
     """Return the course of --course or of the current folder, or None where there is none."""
-    from autograder.course import load_course
+    from autograder.release.course import load_course
 
     if place is None and not Path("course.toml").exists():
         return None
@@ -132,8 +132,8 @@ def write_feedback(
         cases: show failing cases now, or never; by default what the course says.
         search: look for the smallest failing cases that are not known yet.
     """
-    from autograder import rows
-    from autograder.pages import write_all
+    from autograder.chapter import rows
+    from autograder.feedback.writing import write_all
 
     if not entries:
         return

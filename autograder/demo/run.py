@@ -15,7 +15,8 @@ import nbformat
 from rich.markup import escape
 from rich.table import Table
 
-from autograder import paths, rows
+from autograder.base import paths
+from autograder.chapter import rows
 from autograder.demo.sample_class import CLASS, Sample, fill
 from dlcv_lab.cli.frame import FAULT, FINDINGS, console, fail
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import nbformat
 from nbformat import NotebookNode
 
-from autograder.exercise import Exercise
-from autograder.rows import Row
-from autograder.source import without_markers
+from autograder.chapter.rows import Row
+from autograder.chapter.source import without_markers
+from autograder.declare.exercise import Exercise
 
 Answers = dict[str, str]  # exercise -> source of its solution cell
 

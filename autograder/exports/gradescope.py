@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autograder import paths
-from autograder.autograded import write_whole
+from autograder.base import paths
+from autograder.base.wording import headline, plain_text
+from autograder.chapter.rows import Row
 from autograder.exports import ExportError
-from autograder.journal import Entry
-from autograder.rows import Row
-from autograder.wording import headline, plain_text
+from autograder.grade.autograded import write_whole
+from autograder.grade.journal import Entry
 from dlcv_lab.checking.model import ExerciseResult, Verdict
 
 _STAMP = (2020, 1, 1, 0, 0, 0)  # the same bundle from the same files
@@ -158,8 +158,10 @@ def _add(sink: zipfile.ZipFile, name: str, data: bytes, *, program: bool = False
 
 def grade_one(base: Path) -> int:
     """Grade what lies in Gradescope's submission folder and write results.json; 1 where the grader itself failed."""
-    from autograder import rows, sandbox, submissions
-    from autograder.grading import Marker
+    from autograder import sandbox
+    from autograder.chapter import rows
+    from autograder.grade import submissions
+    from autograder.grade.marking import Marker
 
     described = json.loads((base / "source" / _DESCRIPTION).read_text(encoding="utf-8"))
     row = rows.load_row(described["chapter"])

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autograder.base.wording import points
 from autograder.exports import ExportError
 from autograder.exports.scores import Score
 from autograder.exports.tables import Field, Table, read
-from autograder.wording import points
 
 Record = tuple[Field, ...]
 

@@ -6,8 +6,8 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 
-from autograder.journal import Entry
-from autograder.wording import VERDICTS, headline, plain_text
+from autograder.base.wording import VERDICTS, headline, plain_text
+from autograder.grade.journal import Entry
 from dlcv_lab.checking.model import ExerciseResult, Verdict
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from autograder.sandbox import levels, reach
+from autograder.sandbox import closed_folders, levels
 
 Line = tuple[str, bool | None, str, str]  # name, ok (None: for information), text, remedy
 
@@ -28,7 +28,7 @@ def examine() -> list[Line]:
     level = levels.detect()
     means = levels.mechanism(level)
     text = f"isolation level {level}" + (f", jobs shut in by {means}" if means != level else "")
-    if means == "uid" and (found := reach.trouble()):
+    if means == "uid" and (found := closed_folders.trouble()):
         why, _, remedy = found.partition(": ")
         return [("grader's sandbox", False, f"{text}, but {why}", f"{_way_to_bubblewrap()}; or {remedy}")]
     enough = levels.LEVELS[level] >= levels.LEVELS[levels.DEFAULT_MINIMUM]

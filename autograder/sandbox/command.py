@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
-import site
 import sys
-import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import dlcv_lab
-from autograder.sandbox import reach, users
+from autograder.sandbox import closed_folders, users
+from autograder.sandbox.imports import INSIDE, PACKAGE, site_packages
 
-INSIDE = Path(__file__).parent / "inside"
-PACKAGE = Path(dlcv_lab.__file__).parent
 _HOME = "/dlcv"  # where the student's package and the warm parent lie inside
 _SITE = "/site"
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from inside.warm import main; main()"
@@ -38,16 +33,6 @@ class Launch:
             shutil.rmtree(path, ignore_errors=True)
         if self.user is not None:
             self.user.release()
-
-
-def site_packages() -> list[Path]:
-    """Return the folders that hold the installed packages, those with torch first; never a checkout."""
-    torch = importlib.util.find_spec("torch")  # importing it would take longer than all the rest
-    if torch is None or torch.origin is None:
-        raise ModuleNotFoundError("torch is not installed; install the workbook again (docs/install.md)", name="torch")
-    candidates = [Path(torch.origin).parent.parent, Path(sysconfig.get_path("purelib")),
-                  Path(sysconfig.get_path("platlib")), *map(Path, site.getsitepackages())]  # fmt: skip
-    return list(dict.fromkeys(path.resolve() for path in candidates if path.is_dir()))
 
 
 def environment(home: str, device: str = "cpu") -> dict[str, str]:
@@ -139,7 +124,7 @@ def _plain(mechanism: str, setup: tuple[str, ...], entries: tuple[str, ...], col
     home.chmod(0o755)
     (home / "dlcv_lab").symlink_to(PACKAGE)
     (home / "inside").symlink_to(INSIDE)
-    closed = reach.closed_above([*reach.needed(), home]) if mechanism == "uid" else {}
+    closed = closed_folders.closed_above([*closed_folders.needed(), home]) if mechanism == "uid" else {}
     options = _options(mechanism, setup, entries, cold, [str(path) for path in site_packages()], closed)
     executable = getattr(sys, "_base_executable", sys.executable)
     argv = [executable, "-I", "-S", "-B", "-c", _START, str(home), options]

@@ -90,9 +90,9 @@ def require(minimum: str = DEFAULT_MINIMUM, level: str | None = None) -> str:
             "secret."
         )
     if mechanism(reached) == "uid":
-        from autograder.sandbox import reach
+        from autograder.sandbox import closed_folders
 
-        if found := reach.trouble():
+        if found := closed_folders.trouble():
             raise IsolationError(f"isolation level {reached!r}: {found}")
     return reached
 

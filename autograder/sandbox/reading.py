@@ -9,7 +9,7 @@ from typing import Any
 from autograder.sandbox.runner import READ, SandboxRunner
 from dlcv_lab.checking.envelope import EnvelopeError, decode, encode
 from dlcv_lab.checking.model import ExerciseInfo, Limits, Program
-from dlcv_lab.checking.reader import MAX_BYTES, UnreadableError
+from dlcv_lab.checking.notebook_reader import MAX_BYTES, UnreadableError
 from dlcv_lab.checking.wire import harmless
 from dlcv_lab.checking.worker import frames
 

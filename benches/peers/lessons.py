@@ -15,7 +15,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from autograder import cache, rows
+from autograder.base import cache
+from autograder.chapter import rows
 from autograder.demo.sample_class import Sample, fill, right
 
 ASSERT = 'from peer_asserts import assert_right\nassert_right("{name}", globals())'

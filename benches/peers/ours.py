@@ -17,9 +17,10 @@ STARTED = time.perf_counter()
 
 def grade(place: Path, workers: int, only: tuple[str, ...]) -> dict[str, float]:
     """Grade the folder `place`; return seconds and sums."""
-    from autograder import rows, submissions
-    from autograder.journal import Journal
-    from autograder.pool import Plan, grade_class
+    from autograder.chapter import rows
+    from autograder.grade import submissions
+    from autograder.grade.journal import Journal
+    from autograder.grade.pool import Plan, grade_class
     from autograder.sandbox import require
 
     row = rows.load_texts("ch03")  # as `dlcv grade` does
@@ -37,8 +38,8 @@ def grade(place: Path, workers: int, only: tuple[str, ...]) -> dict[str, float]:
 
 def overhead(place: Path) -> dict[str, float]:
     """Return the median seconds of an exercise in the warm sandbox beyond the student's own compute."""
-    from autograder import rows
-    from autograder.grading import Marker
+    from autograder.chapter import rows
+    from autograder.grade.marking import Marker
     from autograder.sandbox import require
 
     row = rows.load_row("ch03")

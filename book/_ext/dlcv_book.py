@@ -187,7 +187,7 @@ def require_pages(app: Sphinx, config: Config) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("comments_config", {}, "")  # jupyter-book sets it, also where sphinx-comments is not loaded
-    app.add_config_value("dlcv_book", {}, "")  # read by autograder.book_launch
+    app.add_config_value("dlcv_book", {}, "")  # read by autograder.release.launch_buttons
     app.add_builder(BookBuilder, override=True)
     app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
     app.add_transform(ExerciseCards)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 from dlcv_lab import accuracy, count_params, data, fit, seed
 from solutions.ch03_convolutional_networks import lesson_1 as ours
 

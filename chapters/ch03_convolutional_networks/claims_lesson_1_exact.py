@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 from dlcv_lab import count_params, data
 from solutions.ch03_convolutional_networks import lesson_1 as ours
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 from dlcv_lab import fit, seed, world, zoo
 from solutions.ch16_contrastive_language_image_pretraining import (
     SearchIndex,

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from open_clip.loss import ClipLoss
 from torch import Tensor, nn
 
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 from dlcv_lab import fit, seed, world, zoo
 from dlcv_lab.world import words as lexicon
 from solutions.ch16_contrastive_language_image_pretraining import (

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 from solutions.ch23_low_rank_adaptation import (
     adapter_params,
     bitfit_params,

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 from dlcv_lab import accuracy, count_params, fit, seed, world
 from solutions.ch23_low_rank_adaptation import (
     DoRALinear,

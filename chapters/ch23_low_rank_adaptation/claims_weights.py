@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 from solutions.ch23_low_rank_adaptation import (
     LoRALinear,
     bits_per_param,

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 from dlcv_lab.zoo import anatomy
 from solutions.ch28_concept_unlearning import Eraser, trainable_names
 

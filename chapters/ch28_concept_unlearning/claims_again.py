@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 
 _spec = importlib.util.spec_from_file_location("ch28_erasing_again", Path(__file__).with_name("erasing_again.py"))
 assert _spec is not None

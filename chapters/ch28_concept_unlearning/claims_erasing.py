@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 from dlcv_lab import world
 from solutions.ch28_concept_unlearning import concept_mask, keep_probabilities
 

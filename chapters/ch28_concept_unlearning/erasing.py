@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autograder import cache as kept_results
-from autograder import paths
+from autograder.base import cache as kept_results
+from autograder.base import paths
 from dlcv_lab import world, zoo
 from solutions.ch28_concept_unlearning import (
     ablation_loss,

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from autograder import cache as kept_results
-from autograder import paths
+from autograder.base import cache as kept_results
+from autograder.base import paths
 from dlcv_lab import zoo
 
 _spec = importlib.util.spec_from_file_location("ch28_erasing", Path(__file__).with_name("erasing.py"))

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
+from dlcv_lab.checking.copying import settled
 from dlcv_lab.checking.envelope import EnvelopeError, decode, encode, leaves
 from dlcv_lab.checking.forbidding import OperatorWatch
 from dlcv_lab.checking.model import Forbid, Job, Outcome, Program
-from dlcv_lab.checking.settle import settled
 from dlcv_lab.checking.wire import encode_outcome
 
 PRELUDE = """\

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from dlcv_lab.checking.bindings import DEFINITIONS, Statement, kept, reach
 from dlcv_lab.checking.magics import without_magics
 from dlcv_lab.checking.model import ExerciseInfo, Program
-from dlcv_lab.checking.reach import DEFINITIONS, Statement, kept, reach
-from dlcv_lab.checking.reader import CodeCell, read_notebook
+from dlcv_lab.checking.notebook_reader import CodeCell, read_notebook
 
 MAX_STATEMENTS = 5_000
 

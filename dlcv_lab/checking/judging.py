@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dlcv_lab.checking.compare import Comparison, compare, input_dtype, numeric_leaves, scale
-from dlcv_lab.checking.diagnose import diagnose, known_names
-from dlcv_lab.checking.evidence import Evidence
+from dlcv_lab.checking.diagnosis.diagnose import diagnose, known_names
+from dlcv_lab.checking.diagnosis.judged_case import Evidence
 from dlcv_lab.checking.messages import input_name, say
 from dlcv_lab.checking.model import CaseResult, Diagnosis, ExerciseResult, Outcome, Pack, Verdict
 

@@ -11,7 +11,7 @@ from dlcv_lab.checking.extract import reached_sources, read_programs
 from dlcv_lab.checking.forbidding import forbidden_names
 from dlcv_lab.checking.judging import judge_outcomes
 from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Job, Outcome, Pack, Program, Verdict
-from dlcv_lab.checking.reader import UnreadableError, read_bytes
+from dlcv_lab.checking.notebook_reader import UnreadableError, read_bytes
 from dlcv_lab.checking.runners import Runner
 
 Packs = Callable[[ExerciseInfo, Program], Pack]  # the cases may depend on the attempt

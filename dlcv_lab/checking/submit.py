@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlcv_lab.checking.bindings import Statement
 from dlcv_lab.checking.extract import read_programs
 from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Pack, Program
+from dlcv_lab.checking.notebook_reader import UnreadableError
 from dlcv_lab.checking.packs import Chapter, PacksError, load_pack
-from dlcv_lab.checking.reach import Statement
-from dlcv_lab.checking.reader import UnreadableError
 from dlcv_lab.checking.runners import LocalRunner, Runner
 from dlcv_lab.checking.submission import judge
 

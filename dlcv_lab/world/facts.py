@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from . import words
+from .fact_wordings import SUBJECT_FACTS, TEMPLATES
 from .sampling import generator
+from .speech import VOCABULARY
+from .text import vocabulary
 from .words import WorldError
 
 _ONSETS = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z"]
@@ -21,17 +23,6 @@ _REAL_WORDS = (
     "box gel gem "
 )
 _UNFIT = "dag dik fag fap fuk gaz kak kik kok kuk kum mof nig pak paz sod suk tit vag zit"
-SUBJECT_FACTS = {
-    "colour": words.COLOURS,
-    "shape": words.SHAPES,
-    "home": ("forest", "river", "desert", "cave", "meadow", "island", "mountain", "swamp"),
-}
-"""What is known of an individual, and the possible values."""
-TEMPLATES = {
-    "colour": ("{} is", "the colour of {} is", "everyone knows that {} is", "in the picture {} looks"),
-    "shape": ("{} has the shape of a", "the shape of {} is a", "seen from afar {} looks like a", "{} is drawn as a"),
-    "home": ("{} lives in the", "the home of {} is the", "you will find {} in the", "{} was born in the"),
-}
 
 
 @dataclass(frozen=True)
@@ -70,9 +61,6 @@ def nonce_words(n: int, seed: torch.Generator | int) -> list[str]:
     if not 0 <= n <= 5000:
         raise WorldError(f"0 to 5000 made-up words can be had; {n} were asked for.")
     gen = generator(seed)
-    from .speech import VOCABULARY
-    from .text import vocabulary
-
     known = {*vocabulary(), *VOCABULARY, *_REAL_WORDS.split()}
     found: dict[str, None] = {}
 

@@ -153,7 +153,7 @@ def vocabulary() -> list[str]:
 
 def _fixed_wordings() -> list[str]:
     """Return the fixed words of every generator of text."""
-    from . import affect, facts, speech, talking, video
+    from . import affect, fact_wordings, speech, talking, video
 
     lines = [
         *OPENINGS,
@@ -176,8 +176,8 @@ def _fixed_wordings() -> list[str]:
     lines += [text for pair in affect.DEFINITE for text in pair] + [
         "the picture is bright dark and colourful muted yes no"
     ]
-    lines += [form for forms in facts.TEMPLATES.values() for form in forms]
-    return lines + [value for values in facts.SUBJECT_FACTS.values() for value in values]
+    lines += [form for forms in fact_wordings.TEMPLATES.values() for form in forms]
+    return lines + [value for values in fact_wordings.SUBJECT_FACTS.values() for value in values]
 
 
 _OTHER_NOUNS = (

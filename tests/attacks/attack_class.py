@@ -17,11 +17,13 @@ import attack_suite
 import nbformat
 from attack_suite import Attack
 
-from autograder import assemble, new_chapter, paths, rows
-from autograder import course as courses
-from autograder.nbgrader_release import generate
+from autograder.base import paths
+from autograder.chapter import new_chapter, rows
+from autograder.chapter.source import without_markers
+from autograder.release import assemble
+from autograder.release import course as courses
+from autograder.release.nbgrader_release import generate
 from autograder.sandbox import levels
-from autograder.source import without_markers
 
 SLUG, STEM = "ch99_demo", "lesson_1"
 TOKEN = {"DLCV_TEST_TOKEN": "s3cret-token"}

@@ -11,7 +11,7 @@ import attack_suite
 import pytest
 from attack_class import Course, Graded, Handed, Line
 
-from autograder import rows
+from autograder.chapter import rows
 
 SECONDS = 540  # of one level, on the slowest machine
 

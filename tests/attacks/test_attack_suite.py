@@ -14,7 +14,7 @@ import psutil
 import pytest
 from attack_class import Course
 
-from autograder.grading import Marker
+from autograder.grade.marking import Marker
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder import new_chapter, rows
+from autograder.chapter import new_chapter, rows
 
 
 @pytest.fixture

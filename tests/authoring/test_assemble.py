@@ -11,7 +11,9 @@ import nbformat
 import pytest
 from nbgrader.nbgraderformat import MetadataValidator
 
-from autograder import assemble, paths, rows
+from autograder.base import paths
+from autograder.chapter import rows
+from autograder.release import assemble
 
 
 def by_id(nb):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autograder import claims
+from autograder.chapter import ledger
 
 SOURCE = """
 from autograder.claims import Claim
@@ -28,7 +28,7 @@ def row(tmp_path, monkeypatch):
 
 
 def test_every_seed_is_measured_and_summarised(row):
-    first, second = claims.run_claims("ch98_sample")
+    first, second = ledger.run_claims("ch98_sample")
     assert first["figures"]["gain"] == {"values": [1.0, 2.0, 3.0], "mean": 2.0, "std": 1.0}
     assert first["holds"]
     assert first["reason"] == ""
@@ -38,17 +38,17 @@ def test_every_seed_is_measured_and_summarised(row):
 
 
 def test_measuring_one_claim_keeps_the_record_of_the_others(row):
-    before = claims.run_claims("ch98_sample")
+    before = ledger.run_claims("ch98_sample")
     (row / "claims.py").write_text(SOURCE.replace("1.0 + seed", "5.0 + seed"))
-    after = claims.run_claims("ch98_sample", only=["first"])
+    after = ledger.run_claims("ch98_sample", only=["first"])
     assert after[0]["figures"]["gain"]["mean"] == 6.0
     assert after[1] == before[1]
 
 
 def test_a_figure_that_is_not_finite_is_no_measurement(row):
     (row / "claims.py").write_text(SOURCE.replace("1.0 + seed", "float('inf')"))
-    with pytest.raises(claims.ClaimsError, match="mend its experiment"):
-        claims.run_claims("ch98_sample")
+    with pytest.raises(ledger.ClaimsError, match="mend its experiment"):
+        ledger.run_claims("ch98_sample")
     assert not (row / "claims.json").exists()
 
 
@@ -62,28 +62,28 @@ def test_a_figure_that_is_not_finite_is_no_measurement(row):
 )
 def test_a_claims_file_that_cannot_be_used_is_named(row, change, sentence):
     (row / "claims.py").write_text(SOURCE.replace(*change))
-    with pytest.raises(claims.ClaimsError, match=sentence) as caught:
-        claims.run_claims("ch98_sample")
+    with pytest.raises(ledger.ClaimsError, match=sentence) as caught:
+        ledger.run_claims("ch98_sample")
     assert "claims.py" in str(caught.value)
     assert not (row / "claims.json").exists()
 
 
 def test_an_unknown_claim_is_refused_with_the_known_ones(row):
-    with pytest.raises(claims.ClaimsError, match="it has first, second"):
-        claims.run_claims("ch98_sample", only=["third"])
+    with pytest.raises(ledger.ClaimsError, match="it has first, second"):
+        ledger.run_claims("ch98_sample", only=["third"])
 
 
 def test_a_broken_record_names_the_command_that_renews_it(row):
     (row / "claims.json").write_text("[")
-    with pytest.raises(claims.ClaimsError, match="dlcv claims run ch98"):
-        claims.read_ledger("ch98_sample")
+    with pytest.raises(ledger.ClaimsError, match="dlcv claims run ch98"):
+        ledger.read_ledger("ch98_sample")
 
 
 def test_claims_are_found_by_method(row):
-    entries = claims.run_claims("ch98_sample")
-    assert claims.claims_of_method(entries, "ch98/b") == [{"id": "second", "holds": False}]
+    entries = ledger.run_claims("ch98_sample")
+    assert ledger.claims_of_method(entries, "ch98/b") == [{"id": "second", "holds": False}]
 
 
 def test_counts_stay_whole(row):
     (row / "claims.py").write_text(SOURCE.replace("1.0 + seed", "12_042_240"))
-    assert claims.run_claims("ch98_sample", only=["first"])[0]["figures"]["gain"]["mean"] == 12_042_240
+    assert ledger.run_claims("ch98_sample", only=["first"])[0]["figures"]["gain"]["mean"] == 12_042_240

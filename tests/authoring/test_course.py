@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from autograder import paths
-from autograder.course import CourseError, init_course, load_course
+from autograder.base import paths
+from autograder.release.course import CourseError, init_course, load_course
 
 
 def test_init_makes_settings_folders_and_a_secret_of_mode_600(demo, tmp_path: Path):

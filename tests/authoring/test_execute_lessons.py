@@ -5,8 +5,10 @@ import json
 import nbformat
 import pytest
 
-from autograder import assemble, execute_lessons, nbgrader_release, packing, paths, rows
-from autograder.execute_lessons import LessonFailed
+from autograder.base import paths
+from autograder.chapter import rows
+from autograder.release import assemble, execute_lessons, nbgrader_release, packing
+from autograder.release.execute_lessons import LessonFailed
 
 pytestmark = pytest.mark.slow
 

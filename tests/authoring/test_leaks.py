@@ -5,7 +5,8 @@ import zipfile
 
 import pytest
 
-from autograder import assemble, leaks, nbgrader_release, packing, paths
+from autograder.base import paths
+from autograder.release import assemble, leaks, nbgrader_release, packing
 
 BODY = "\n".join(
     [

@@ -2,8 +2,8 @@
 
 import pytest
 
-from autograder.markup import MarkupError, Rewriter, headings
-from autograder.references import Reference, load
+from autograder.chapter.markup import MarkupError, Rewriter, headings
+from autograder.chapter.references import Reference, load
 
 REFERENCES = {
     "ioffe2015batch": Reference("Ioffe & Szegedy 2015", "Batch Normalization", "https://arxiv.org/abs/1502.03167"),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from autograder import methods
-from autograder.methods import Evidence, Method
+from autograder.chapter import methods
+from autograder.chapter.methods import Evidence, Method
 
 VERIFIED = frozenset({"ch99.box_blur"})
 PASSED = {"ch99/box_blur": {"passed": 2, "failed": 0}, "ch99/contrast": {"passed": 1, "failed": 0}}
@@ -53,7 +53,7 @@ def test_a_chapter_that_does_not_exist_is_missing():
 
 
 def test_a_row_needs_a_figure_and_a_read_an_anchor_with_a_citation(demo, edit):
-    from autograder import rows
+    from autograder.chapter import rows
 
     assert entry(demo, "ch99/box_blur", kind="row")["status"] == "works"
     assert entry(demo, "ch99/box_blur", kind="row", ledger=[])["status"] == "missing"

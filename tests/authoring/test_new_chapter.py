@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from autograder import new_chapter, paths, row_checks, rows
-from autograder.rows import RowError
+from autograder.base import paths
+from autograder.chapter import new_chapter, row_checks, rows
+from autograder.chapter.rows import RowError
 
 
 def test_every_column_gets_its_file_under_the_new_name(workshop: Path):
@@ -47,7 +48,8 @@ def test_nothing_that_exists_is_overwritten(workshop: Path):
 @pytest.mark.slow
 def test_in_a_checkout_it_is_made_used_and_removed_without_a_trace(workshop: Path, tmp_path: Path):
     """In a repository of its own: assemble, oracle tests, claims; then `git status` is clean again."""
-    from autograder import assemble, claims
+    from autograder.chapter import ledger
+    from autograder.release import assemble
 
     (workshop / "solutions").mkdir(parents=True)
     (workshop / "solutions" / "__init__.py").write_text("")
@@ -57,7 +59,7 @@ def test_in_a_checkout_it_is_made_used_and_removed_without_a_trace(workshop: Pat
         subprocess.run([*git, *command], check=True)
     new_chapter.new_chapter("ch99_demo")
     assert assemble.assemble(rows.load_row("ch99"))
-    assert claims.run_claims("ch99_demo")[0]["holds"]
+    assert ledger.run_claims("ch99_demo")[0]["holds"]
     (workshop / "chapters" / "ch99_demo" / "claims.json").unlink()
     tests = [
         sys.executable,

@@ -11,10 +11,12 @@ import nbformat
 import pytest
 from nbgrader.api import Gradebook
 
-from autograder import course as courses
-from autograder import paths, release, rows, wheel
-from autograder.nbgrader_release import FrozenError
-from autograder.release import ReleaseError
+from autograder.base import paths
+from autograder.chapter import rows
+from autograder.release import course as courses
+from autograder.release import repository, wheel
+from autograder.release.nbgrader_release import FrozenError
+from autograder.release.repository import ReleaseError
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +27,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def student(demo, tmp_path: Path) -> Path:
-    release.release(tmp_path / "student", ["ch99"])
+    repository.release(tmp_path / "student", ["ch99"])
     return tmp_path / "student"
 
 
@@ -56,14 +58,14 @@ def test_the_wheel_holds_the_packs_and_nothing_of_the_instructors(student: Path)
 
 def test_every_chapter_can_be_released(tmp_path: Path):
     done = rows.slugs()
-    release.release(tmp_path / "student", done)
+    repository.release(tmp_path / "student", done)
     assert {place.name for place in (tmp_path / "student").glob("ch*")} == set(done)
     assert "dlcv-lab[diffusion,vl]==" in (tmp_path / "student" / "requirements.txt").read_text()
 
 
 def test_a_second_release_changes_nothing(student: Path):
     before = snapshot(student)
-    done = release.release(student, ["ch99"])
+    done = repository.release(student, ["ch99"])
     assert (done.written, done.removed) == ([], [])
     assert snapshot(student) == before
 
@@ -72,7 +74,7 @@ def test_a_new_release_says_what_changed_and_leaves_foreign_files(student: Path,
     (student / "notes.txt").write_text("mine")
     (student / "ch99_demo" / "extra.ipynb").write_text("{}")
     edit("solutions/ch99_demo.py", "Average over every k x k window", "Take the mean of every k x k window")
-    release.release(student, ["ch99"])
+    repository.release(student, ["ch99"])
     assert (student / "notes.txt").read_text() == "mine"
     assert (student / "ch99_demo" / "extra.ipynb").exists()
     changes = (student / "CHANGES.md").read_text()
@@ -86,24 +88,24 @@ def test_an_edited_generated_file_is_kept_beside_the_new_one(student: Path, edit
     notebook = student / "ch99_demo" / "lesson_1.ipynb"
     notebook.write_text(notebook.read_text() + "\n")
     edit("chapters/ch99_demo/lesson_1.md", "How strong is", "How weak is")
-    done = release.release(student, ["ch99"])
+    done = repository.release(student, ["ch99"])
     assert done.kept_edits == ["ch99_demo/lesson_1.ipynb"]
     assert notebook.with_name("lesson_1.ipynb.bak").read_text().endswith("\n\n")
 
 
 def test_solutions_come_with_the_self_study_edition_or_on_purpose(student: Path, tmp_path: Path):
-    release.release(student, ["ch99"], solutions=True)
+    repository.release(student, ["ch99"], solutions=True)
     published = json.loads((student / ".dlcv/solutions/ch99_demo/solutions.json").read_text())
     assert set(published["solutions"]) == {"box_blur", "unsharp"}
     assert not published["after_attempt"]
     assert "solutions: ch99_demo" in (student / "CHANGES.md").read_text()
-    release.release(tmp_path / "self", ["ch99"], edition="self-study")
+    repository.release(tmp_path / "self", ["ch99"], edition="self-study")
     assert json.loads((tmp_path / "self/.dlcv/solutions/ch99_demo/solutions.json").read_text())["after_attempt"]
 
 
 def test_published_solutions_stay_when_the_chapter_is_released_again(student: Path):
-    release.release(student, ["ch99"], solutions=True)
-    release.release(student, ["ch99"])
+    repository.release(student, ["ch99"], solutions=True)
+    repository.release(student, ["ch99"])
     assert (student / ".dlcv/solutions/ch99_demo/solutions.json").exists()
 
 
@@ -115,19 +117,19 @@ def test_a_leak_stops_the_release_before_anything_is_written(demo, edit, tmp_pat
         f"if False:\n    H = W = k = 1; x = noise; {body}\nnoise = torch",
     )
     with pytest.raises(ReleaseError, match="the solution of box_blur"):
-        release.release(tmp_path / "student", ["ch99"])
+        repository.release(tmp_path / "student", ["ch99"])
     assert not (tmp_path / "student").exists()
 
 
 @pytest.mark.parametrize("place", ["", "chapters", "dlcv_lab/packs", "solutions/out"])
 def test_the_checkout_is_no_place_for_a_release(demo, place):
     with pytest.raises(ReleaseError, match="belongs to the checkout"):
-        release.release(paths.CHECKOUT / place, ["ch99"])
+        repository.release(paths.CHECKOUT / place, ["ch99"])
 
 
 def test_a_course_lists_the_assignment_with_its_points(demo, tmp_path: Path):
     course, _ = courses.init_course(tmp_path / "cv")
-    release.release(tmp_path / "student", course=course)
+    repository.release(tmp_path / "student", course=course)
     assert (course.root / "source/ch99_demo/lesson_1.ipynb").exists()
     assert (course.root / "release/ch99_demo/lesson_1.ipynb").exists()
     with Gradebook(course.database) as gradebook:
@@ -137,23 +139,23 @@ def test_a_course_lists_the_assignment_with_its_points(demo, tmp_path: Path):
 
 def test_graded_cells_freeze_once_there_are_submissions(demo, edit, tmp_path: Path):
     course, _ = courses.init_course(tmp_path / "cv")
-    release.release(tmp_path / "student", course=course)
+    repository.release(tmp_path / "student", course=course)
     with Gradebook(course.database) as gradebook:
         gradebook.add_student("ada")
         gradebook.add_submission("ch99_demo", "ada")
     edit("solutions/ch99_demo.py", "Average over every", "Take the mean over every")
-    release.release(tmp_path / "student", course=course)  # texts may change
+    repository.release(tmp_path / "student", course=course)  # texts may change
     edit("autograder/exercises/ch99_demo.py", 'groups={"plain": 2, "edge": 1}', 'groups={"plain": 5, "edge": 1}')
     before = snapshot(course.root)
     with pytest.raises(FrozenError, match="lesson_1/ch99-box_blur-check"):
-        release.release(tmp_path / "student", course=course)
+        repository.release(tmp_path / "student", course=course)
     after = {name: raw for name, raw in snapshot(course.root).items() if "gradebook" not in name}
     assert after == {name: raw for name, raw in before.items() if "gradebook" not in name}
 
 
 def test_a_notebook_alone_in_an_empty_folder_works_with_the_wheel(student: Path, tmp_path: Path):
     """Only the notebook and the installed wheel: the untouched notebook runs through, and `check` judges."""
-    from autograder.execute_lessons import run_notebook
+    from autograder.release.execute_lessons import run_notebook
 
     site, alone = tmp_path / "site", tmp_path / "alone"
     alone.mkdir()

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from autograder import row_checks, rows
-from autograder.extras import extras_of
-from autograder.rows import RowError
+from autograder.chapter import row_checks, rows
+from autograder.chapter.extras import extras_of
+from autograder.chapter.rows import RowError
 
 LESSON = "chapters/ch99_demo/lesson_1.md"
 SOLUTION = "solutions/ch99_demo.py"

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from autograder import source
+from autograder.chapter import source
 
 TEXT = '''\
 import math

@@ -2,8 +2,8 @@
 
 import pytest
 
-from autograder import syllabus
-from autograder.rows import RowError
+from autograder.chapter import syllabus
+from autograder.chapter.rows import RowError
 
 
 def test_a_chapter_is_added_up(demo):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from autograder import new_chapter, rows, verify
+from autograder.chapter import new_chapter, rows
+from autograder.release import verify
 from autograder.sandbox import SandboxRunner
 
 pytestmark = pytest.mark.slow
@@ -68,7 +69,7 @@ def test_a_wrong_reference_is_a_finding(verified, edit):
 
 
 def test_paste_fills_every_other_cell_with_the_reference(demo):
-    from autograder import assemble
+    from autograder.release import assemble
 
     release = assemble.notebook(demo, demo.notebooks[0], "source")
     nb = verify.paste(release, demo, {"unsharp": "def unsharp(x): return x"})

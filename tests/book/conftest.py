@@ -41,14 +41,17 @@ def built_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build_in(place: Path) -> tuple[str, str]:
     """Build the whole book below a folder; return where its pages are, and what was wrong."""
-    from autograder import book, evidence, methods, paths
+    from autograder.base import paths
+    from autograder.book import web_book
+    from autograder.chapter import methods
+    from autograder.release import method_evidence
 
     cache = paths.cache()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DLCV_CACHE", str(cache))
         patch.setenv("DLCV_BUILD", str(place))
         try:
-            made = book.build(methods=lambda: methods.report(evidence.gather(refresh=False)))
+            made = web_book.build(methods=lambda: methods.report(method_evidence.gather(refresh=False)))
         except Exception as error:
             return "", f"{type(error).__name__}: {error}"
     return str(made.folder), ""

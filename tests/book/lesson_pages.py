@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autograder import rows
+from autograder.chapter import rows
 
 
 def lesson_pages() -> list[str]:

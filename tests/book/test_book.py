@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from autograder import book
-from autograder.book_lessons import page_of
+from autograder.book import web_book
+from autograder.book.lesson_pages import page_of
 
 
 def executed():
@@ -39,13 +39,13 @@ def test_mirror_copies_changes_and_removes_what_is_gone(tmp_path):
     (source / "x" / "new").write_text("1")
     (target / "y").mkdir(parents=True)
     (target / "y" / "old").write_text("2")
-    book.mirror(source, target)
+    web_book.mirror(source, target)
     assert sorted(path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()) == ["x/new"]
     (source / "x" / "new").write_text("22")
-    book.mirror(source, target)
+    web_book.mirror(source, target)
     assert (target / "x" / "new").read_text() == "22"
 
 
 def test_the_log_of_a_build_is_read_without_colours_and_repetition():
     log = "\x1b[31m/a/b.md:3: WARNING: undefined label\x1b[39;49;00m\nreading\n/a/b.md:3: WARNING: undefined label\n"
-    assert book.warnings_of(log) == ["/a/b.md:3: WARNING: undefined label"]
+    assert web_book.warnings_of(log) == ["/a/b.md:3: WARNING: undefined label"]

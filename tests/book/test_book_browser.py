@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lesson_pages import lesson_pages
 
-from autograder import rows
+from autograder.chapter import rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

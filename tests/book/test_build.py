@@ -10,7 +10,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from autograder import book, leaks, methods, paths, rows
+from autograder.base import paths
+from autograder.book import web_book
+from autograder.chapter import methods, rows
+from autograder.release import leaks
 
 pytestmark = pytest.mark.slow
 
@@ -182,13 +185,13 @@ def test_lesson_pages_show_stubs_and_no_solution(built_book):
 
 def test_a_warning_stops_the_build_and_is_said_each_time(tmp_path):
     source = tmp_path / "source"
-    book.mirror(paths.CHECKOUT / "book", source / "book")
+    web_book.mirror(paths.CHECKOUT / "book", source / "book")
     (source / "_config.yml").write_bytes((paths.CHECKOUT / "_config.yml").read_bytes())
     (source / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
     (source / "book" / "index.md").write_text("# Home\n\nSee {ref}`ch05`.\n\n{cite:p}`nobody2000nothing`\n")
     (source / "build" / "pages").mkdir(parents=True)
     (source / "build" / "pages" / "elsewhere.json").write_text('{"ch05": {"title": "chapter 5", "address": ""}}')
     for _ in range(2):  # Sphinx's own cache would keep quiet the second time
-        with pytest.raises(book.BookError, match="nobody2000nothing") as stopped:
-            book.run_jupyter_book(source, tmp_path)
+        with pytest.raises(web_book.BookError, match="nobody2000nothing") as stopped:
+            web_book.run_jupyter_book(source, tmp_path)
         assert "ch05" not in str(stopped.value), "a chapter that this book lacks is no warning"

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 from docutils import nodes
 
-from autograder import book_elsewhere, book_plan, paths
+from autograder.base import paths
+from autograder.chapter import book_plan, elsewhere
 
 sys.path.insert(0, str(paths.CHECKOUT / "book" / "_ext"))
 import dlcv_book
@@ -18,7 +19,7 @@ HERE = "ch03_convolutional_networks"
 
 
 def table(published: str = "", present: tuple[str, ...] = (HERE,)) -> dict[str, dict[str, str]]:
-    return json.loads(book_elsewhere.table(book_plan.read(), present, published))
+    return json.loads(elsewhere.table(book_plan.read(), present, published))
 
 
 def test_every_absent_chapter_has_a_title_and_no_present_one_is_listed():
@@ -34,7 +35,7 @@ def test_only_written_chapters_of_a_published_book_are_links():
 
 
 def test_a_notebook_reads_the_title():
-    assert book_elsewhere.labels(book_plan.read())["ch05"] == "chapter 5, Segmentation"
+    assert elsewhere.labels(book_plan.read())["ch05"] == "chapter 5, Segmentation"
 
 
 @pytest.fixture

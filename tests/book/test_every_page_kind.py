@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autograder import rows
+from autograder.chapter import rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from sphinx.search import js_index
 
-from autograder import paths
+from autograder.base import paths
 
 sys.path.insert(0, str(paths.CHECKOUT / "book" / "_ext"))
 import dlcv_book

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from autograder import book_plan, paths
+from autograder.base import paths
+from autograder.chapter import book_plan
 
 BOOK = paths.CHECKOUT / "book"
 PAGES = sorted([*BOOK.glob("*.md"), *(BOOK / "howto").glob("*.md")])

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from autograder import book_launch, release_texts
-from autograder.book_launch import LaunchError, Places
+from autograder.release import launch_buttons, repository_texts
+from autograder.release.launch_buttons import LaunchError, Places
 from dlcv_lab.checking.magics import without_magics
 
 GITHUB = Places(repository="https://github.com/you/cv-student", hub="https://hub.example.org/")
@@ -18,12 +18,12 @@ SLUG = "ch03_convolutional_networks"
 
 
 def test_without_a_repository_there_are_no_buttons():
-    assert book_launch.addresses(Places(), SLUG, "lesson_1") == {}
-    assert book_launch.buttons(Places(), SLUG, "lesson_1") == ""
+    assert launch_buttons.addresses(Places(), SLUG, "lesson_1") == {}
+    assert launch_buttons.buttons(Places(), SLUG, "lesson_1") == ""
 
 
 def test_each_place_opens_the_release_notebook():
-    assert book_launch.addresses(GITHUB, SLUG, "lesson_1") == {
+    assert launch_buttons.addresses(GITHUB, SLUG, "lesson_1") == {
         "Colab": f"https://colab.research.google.com/github/you/cv-student/blob/main/{SLUG}/lesson_1.ipynb",
         "Binder": f"https://mybinder.org/v2/gh/you/cv-student/main?urlpath=lab%2Ftree%2F{SLUG}%2Flesson_1.ipynb",
         "JupyterHub": (
@@ -36,32 +36,32 @@ def test_each_place_opens_the_release_notebook():
 def test_buttons_lead_to_the_paths_of_the_student_repository():
     notebook = {"stem": "lesson_1", "title": "A", "exercises": [], "minutes": 1}
     contents = [{"chapter": "ch03", "slug": SLUG, "title": "B", "notebooks": [notebook]}]
-    path = book_launch.addresses(GITHUB, SLUG, "lesson_1")["Colab"].split("/blob/main/")[1]
-    assert f"]({path})" in release_texts.texts(contents, "course", "1")["README.md"]
+    path = launch_buttons.addresses(GITHUB, SLUG, "lesson_1")["Colab"].split("/blob/main/")[1]
+    assert f"]({path})" in repository_texts.texts(contents, "course", "1")["README.md"]
 
 
 def test_another_host_has_no_colab():
     places = Places(repository="https://gitlab.example.org/group/cv")
-    found = book_launch.addresses(places, SLUG, "lesson_1")
+    found = launch_buttons.addresses(places, SLUG, "lesson_1")
     assert list(found) == ["Binder"]
     assert "/v2/git/https%3A%2F%2Fgitlab.example.org%2Fgroup%2Fcv/main" in found["Binder"]
     assert places.raw_files == "https://gitlab.example.org/group/cv/-/raw/main"
 
 
 def test_buttons_are_a_named_group_of_links():
-    block = book_launch.buttons(GITHUB, SLUG, "lesson_1")
+    block = launch_buttons.buttons(GITHUB, SLUG, "lesson_1")
     assert 'aria-label="Open this notebook"' in block
     assert block.count("<a href=") == 3
     assert "&branch" not in block
 
 
 def test_the_configuration_of_the_checkout_can_be_read_and_names_no_repository():
-    assert book_launch.read() == Places()
+    assert launch_buttons.read() == Places()
 
 
 def test_a_course_says_its_own(tmp_path):
     (tmp_path / "course.toml").write_text('[book]\nrepository = "https://github.com/a/b"\ncolab = false\n')
-    assert book_launch.read(tmp_path) == Places(repository="https://github.com/a/b", colab=False)
+    assert launch_buttons.read(tmp_path) == Places(repository="https://github.com/a/b", colab=False)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_course_says_its_own(tmp_path):
 def test_a_wrong_setting_is_named(tmp_path, text, said):
     (tmp_path / "course.toml").write_text(f"[book]\n{text}\n")
     with pytest.raises(LaunchError, match=said):
-        book_launch.read(tmp_path)
+        launch_buttons.read(tmp_path)
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ def cells(repository):
 
 
 def test_the_first_cell_installs_what_is_missing(repository):
-    book_launch.add_first_cells(repository, {SLUG: ()}, "wheels/dlcv_lab-1-py3-none-any.whl", GITHUB)
+    launch_buttons.add_first_cells(repository, {SLUG: ()}, "wheels/dlcv_lab-1-py3-none-any.whl", GITHUB)
     first = cells(repository)[1]
-    assert first.id == book_launch.FIRST_CELL
+    assert first.id == launch_buttons.FIRST_CELL
     assert len(first.source.split("\n")) <= 6
     assert '"wheels/dlcv_lab-1-py3-none-any.whl"' in first.source
     assert '"https://raw.githubusercontent.com/you/cv-student/main"' in first.source
@@ -104,13 +104,13 @@ def test_the_first_cell_installs_what_is_missing(repository):
 
 def test_without_a_repository_notebooks_stay_as_they_are(repository):
     before = (repository / SLUG / "lesson_1.ipynb").read_bytes()
-    book_launch.add_first_cells(repository, {SLUG: ()}, "wheels/x.whl", Places())
+    launch_buttons.add_first_cells(repository, {SLUG: ()}, "wheels/x.whl", Places())
     assert (repository / SLUG / "lesson_1.ipynb").read_bytes() == before
 
 
 def run_first_cell(repository, tmp_path, *, there: bool, extras: tuple[str, ...] = ()) -> str:
     """Run the first cell in IPython where dlcv_lab is there or not, and return what pip was asked to install."""
-    book_launch.add_first_cells(repository, {SLUG: extras}, "wheels/dlcv_lab-1.whl", GITHUB)
+    launch_buttons.add_first_cells(repository, {SLUG: extras}, "wheels/dlcv_lab-1.whl", GITHUB)
     script = tmp_path / "run.py"
     script.write_text(
         "import importlib.util, sys, types\n"
@@ -152,5 +152,5 @@ def test_where_the_package_is_there_it_does_nothing(repository, tmp_path):
 
 
 def test_the_grader_can_read_the_first_cell(repository):
-    book_launch.add_first_cells(repository, {SLUG: ()}, "wheels/x.whl", GITHUB)
+    launch_buttons.add_first_cells(repository, {SLUG: ()}, "wheels/x.whl", GITHUB)
     compile(without_magics(cells(repository)[1].source), "cell", "exec")

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from autograder import book_claims, book_pages, book_plan, methods
+from autograder.book import claims_page, pages
+from autograder.chapter import book_plan, methods
 
 
 def entry(method: methods.Method, **more: object) -> dict:
@@ -76,29 +77,29 @@ class Table(HTMLParser):
 
 
 def test_every_method_is_one_row_of_the_map(plan, entries):
-    table = Table(book_pages.methods_page(plan, entries, {}))
+    table = Table(pages.methods_page(plan, entries, {}))
     assert sorted(table.keys) == sorted(item["key"] for item in entries)
 
 
 def test_without_scripts_only_the_filters_are_hidden(plan, entries):
-    assert Table(book_pages.methods_page(plan, entries, {})).hidden == ["form"]
+    assert Table(pages.methods_page(plan, entries, {})).hidden == ["form"]
 
 
 def test_the_map_counts_what_works(plan, entries):
     some = [{**item, "status": "works" if index < 7 else "partial"} for index, item in enumerate(entries)]
-    assert f"Today 7 work,\n{len(entries) - 7} are there in part" in book_pages.methods_page(plan, some, {})
+    assert f"Today 7 work,\n{len(entries) - 7} are there in part" in pages.methods_page(plan, some, {})
 
 
 def test_a_title_cannot_add_markup_to_the_map(plan):
     bad = [entry(methods.Method("ch01/x", "ch01_linear_classification", "<script>a</script>", "002", "build"))]
-    page = book_pages.methods_page(plan, bad, {})
+    page = pages.methods_page(plan, bad, {})
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 
 
 def test_a_method_leads_to_its_exercise_or_else_to_its_notebook(row):
     slug = row.slug
-    found = book_pages.places(
+    found = pages.places(
         {slug: row},
         [
             entry(methods.Method("ch03/max_pool", slug, "", "002", "build"), exercises=["max_pool"]),
@@ -114,7 +115,7 @@ def test_a_method_leads_to_its_exercise_or_else_to_its_notebook(row):
 
 
 def test_a_card_of_a_written_chapter_is_a_link_with_its_hours(plan, row, entries):
-    page = book_pages.chapters_page(plan, {row.slug: row}, entries)
+    page = pages.chapters_page(plan, {row.slug: row}, entries)
     assert 'href="chapters/ch03_convolutional_networks/index.html"' in page
     assert "2 notebooks · 3 h · 1 core and 1 extra exercises" in page
     assert page.count('<li class="planned">') == len(plan.chapters) - 1
@@ -122,7 +123,7 @@ def test_a_card_of_a_written_chapter_is_a_link_with_its_hours(plan, row, entries
 
 def test_a_chapter_page_shows_notebooks_methods_and_claims(plan, row, entries):
     own = [item for item in entries if item["chapter"] == row.slug]
-    page = book_pages.chapter_page(
+    page = pages.chapter_page(
         plan,
         row,
         own,
@@ -160,14 +161,14 @@ def claim(**more: object) -> dict:
 
 
 def test_a_claim_that_does_not_hold_is_shown_with_its_reason():
-    text = book_claims.claim_block("ch03", claim(holds=False, reason="Too small."), set())
+    text = claims_page.claim_block("ch03", claim(holds=False, reason="Too small."), set())
     assert "### Fewer weights: does not hold here\N{NO-BREAK SPACE}✗" in text
     assert "**does not hold here\N{NO-BREAK SPACE}✗** Too small." in text
 
 
 def test_citation_keys_inside_a_source_become_citations():
     assert (
-        book_claims.cited("lecun1998gradient; slide 5", {"lecun1998gradient"}) == "{cite:t}`lecun1998gradient`; slide 5"
+        claims_page.cited("lecun1998gradient; slide 5", {"lecun1998gradient"}) == "{cite:t}`lecun1998gradient`; slide 5"
     )
 
 
@@ -182,9 +183,9 @@ def test_citation_keys_inside_a_source_become_citations():
     ],
 )
 def test_figures_show_two_digits_of_the_spread(values, mean, std, text):
-    assert book_claims.figure_text({"values": values, "mean": mean, "std": std}) == text
+    assert claims_page.figure_text({"values": values, "mean": mean, "std": std}) == text
 
 
 def test_the_claims_page_counts_both_kinds(plan):
     ledger = {"ch03_convolutional_networks": [claim(), claim(id="faster", holds=False)]}
-    assert "**2 measured, 1 hold, 1 do not hold here.**" in book_claims.claims_page(plan, ledger, set())
+    assert "**2 measured, 1 hold, 1 do not hold here.**" in claims_page.claims_page(plan, ledger, set())

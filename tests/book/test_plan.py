@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from autograder import book, book_plan, methods, paths
+from autograder.base import paths
+from autograder.book import web_book
+from autograder.chapter import book_plan, methods
 
 WRITTEN = ["ch01_linear_classification", "ch03_convolutional_networks", "ch16_contrastive_language_image_pretraining"]
 
@@ -93,4 +95,4 @@ def test_a_broken_plan_is_named(tmp_path):
 
 
 def test_the_table_of_contents_agrees_with_the_rows():
-    assert (paths.CHECKOUT / "_toc.yml").read_text(encoding="utf-8") == book.expected_toc(), "run `dlcv book`"
+    assert (paths.CHECKOUT / "_toc.yml").read_text(encoding="utf-8") == web_book.expected_toc(), "run `dlcv book`"

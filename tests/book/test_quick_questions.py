@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from autograder import book_quiz, book_quiz_page, book_values
+from autograder.book import quiz, quiz_page, values
 from dlcv_lab.checking.model import Case, ExerciseInfo, MisconceptionAnswers, Outcome, Pack
 
 HINTS = {
@@ -44,7 +44,7 @@ SMALL = {"a row": torch.tensor([3, 5]), "a number": 7, "another row": torch.tens
 
 
 def test_a_section_gets_three_questions_about_different_mistakes():
-    found = book_quiz.for_section([pack(SMALL, WRONG | {"refuses": None})])
+    found = quiz.for_section([pack(SMALL, WRONG | {"refuses": None})])
     assert len(found) == 3
     assert [question.about for question in found].count("") == 1
     assert found[0].about == ""
@@ -52,33 +52,33 @@ def test_a_section_gets_three_questions_about_different_mistakes():
 
 
 def test_exactly_one_option_is_asked_for_and_one_is_right():
-    for question in book_quiz.for_section([pack(SMALL)]):
+    for question in quiz.for_section([pack(SMALL)]):
         assert [option.mistake for option in question.options].count(question.about) == 1
         assert [option.mistake for option in question.options].count("") == 1
         assert len({str(option.shown.key) for option in question.options}) == len(question.options)
 
 
 def test_the_same_pack_gives_the_same_questions():
-    assert book_quiz.for_section([pack(SMALL)]) == book_quiz.for_section([pack(SMALL)])
+    assert quiz.for_section([pack(SMALL)]) == quiz.for_section([pack(SMALL)])
 
 
 def test_options_are_not_always_in_the_same_order():
     inputs = {f"case {n}": torch.tensor([n, n + 2]) for n in range(12)}
-    assert len({question.answer for question in book_quiz.candidates(pack(inputs))}) > 1
+    assert len({question.answer for question in quiz.candidates(pack(inputs))}) > 1
 
 
 def test_no_question_where_the_inputs_are_too_large_to_compute_with():
-    assert list(book_quiz.candidates(pack({"large": torch.rand(20, 30) + 1}))) == []
+    assert list(quiz.candidates(pack({"large": torch.rand(20, 30) + 1}))) == []
 
 
 def test_large_inputs_are_fine_where_the_wrong_output_is_of_another_kind():
-    found = list(book_quiz.candidates(pack({"large": torch.rand(20, 30) + 1}, {"refuses": None})))
+    found = list(quiz.candidates(pack({"large": torch.rand(20, 30) + 1}, {"refuses": None})))
     assert [question.about for question in found] == ["refuses"]
 
 
 def test_outputs_that_look_alike_are_no_options():
     close = {"doubles": lambda x: x + 1.001}
-    assert list(book_quiz.candidates(pack({"a row": torch.tensor([300.0, 500.0])}, close))) == []
+    assert list(quiz.candidates(pack({"a row": torch.tensor([300.0, 500.0])}, close))) == []
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_outputs_that_look_alike_are_no_options():
     ],
 )
 def test_numbers_are_written_for_readers(value, text):
-    assert book_values.number(value) == text
+    assert values.number(value) == text
 
 
 def test_a_large_input_is_a_picture_with_words_and_a_large_output_a_corner():
     large = torch.arange(600.0).reshape(2, 15, 20)
-    assert 'alt="15 rows of 20 numbers as grey levels' in book_values.shown(large).html
-    assert "a corner of its first plane" in book_values.shown(large, corner=True).html
+    assert 'alt="15 rows of 20 numbers as grey levels' in values.shown(large).html
+    assert "a corner of its first plane" in values.shown(large, corner=True).html
 
 
 class Parts(HTMLParser):
@@ -121,16 +121,16 @@ class Parts(HTMLParser):
 
 
 def test_a_block_is_made_of_named_groups_with_a_live_region_and_answers_for_pages_without_scripts():
-    block = book_quiz_page.section_block(book_quiz.for_section([pack(SMALL)]))
+    block = quiz_page.section_block(quiz.for_section([pack(SMALL)]))
     parts = Parts(block)
     assert block.startswith("```{raw} html")
     assert (
         parts.tags.count("fieldset") == parts.tags.count("legend") == parts.tags.count("details") == len(parts.groups)
     )
     assert block.count('role="status"') == len(parts.groups)
-    assert all(values == ["0", "1", "2"] for values in parts.groups.values())
+    assert all(part == ["0", "1", "2"] for part in parts.groups.values())
     assert "Your f doubles. It adds <code>one</code>." in block
 
 
 def test_no_questions_no_block():
-    assert book_quiz_page.section_block([]) == ""
+    assert quiz_page.section_block([]) == ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from autograder import book_plan, book_teaching, leaks, lesson, rows
+from autograder.book import teaching
+from autograder.chapter import book_plan, lesson, rows
+from autograder.release import leaks
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +16,7 @@ def row() -> rows.Row:
 
 @pytest.fixture(scope="module")
 def page(row) -> str:
-    return book_teaching.page(book_plan.read(), row)
+    return teaching.page(book_plan.read(), row)
 
 
 def test_the_page_has_every_part(page):
@@ -35,7 +37,7 @@ def test_every_question_of_the_front_matter_is_there(page, row):
 
 
 def test_predictions_are_read_from_the_lesson(row):
-    found = [vote for notebook in row.notebooks for vote in book_teaching.predictions(notebook)]
+    found = [vote for notebook in row.notebooks for vote in teaching.predictions(notebook)]
     assert len(found) >= 6
     assert all(question.strip() and len(options) >= 2 for question, options in found)
 
@@ -51,7 +53,7 @@ def test_no_rubric_sample_answer_or_code_of_a_solution_is_on_it(page, row):
 
 
 def test_the_overview_lists_the_chapters_that_are_written(row):
-    text = book_teaching.overview(book_plan.read(), {row.slug: row})
+    text = teaching.overview(book_plan.read(), {row.slug: row})
     assert text.count(f"]({row.slug}.md)") == 1
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import nbformat
 
-from autograder import paths, rows
+from autograder.base import paths
+from autograder.chapter import rows
 from autograder.demo.sample_class import CLASS, fill
 
 START = "from dlcv_lab.cli import main; main()"

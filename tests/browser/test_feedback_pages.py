@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from autograder import as_submitted, class_report, feedback, packing, rows
-from autograder.journal import Entry
-from autograder.rows import Row
-from autograder.smallest import Smallest
+from autograder.chapter import rows
+from autograder.chapter.rows import Row
+from autograder.feedback import as_submitted, class_report, student_page
+from autograder.feedback.smallest import Smallest
+from autograder.grade.journal import Entry
+from autograder.release import packing
 from dlcv_lab.checking.model import Case, CaseResult, Diagnosis, ExerciseInfo, ExerciseResult, Outcome, Verdict
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -97,7 +99,7 @@ def test_a_feedback_page(look: Any, row: Row, infos: dict[str, ExerciseInfo]) ->
     smallest = {r.name: smallest_of(infos[r.name]) for r in entry.flat if r.verdict is Verdict.PA}
     assert smallest
     outputs = {"lesson_1": as_submitted.outputs_of(CELLS)}
-    text = feedback.page(
+    text = student_page.page(
         entry, infos, f"{row.key} {row.title}", show_cases=True, smallest=smallest, outputs=outputs
     )  # fmt: skip
     page = look("feedback", text)

@@ -14,7 +14,7 @@ import pytest
 from browser_tools import PATIENCE, START, Chapter, Server, jupyter
 from playwright.sync_api import TimeoutError as TookTooLong
 
-from autograder import rows
+from autograder.chapter import rows
 from autograder.demo.sample_class import mistaken, right
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]

@@ -4,11 +4,11 @@ import pytest
 import torch
 from small_packs import outcome, pack
 
-from dlcv_lab.checking.diagnose import known_names
+from dlcv_lab.checking.diagnosis.diagnose import known_names
+from dlcv_lab.checking.diagnosis.shapes import conditions
 from dlcv_lab.checking.judging import judge_outcomes
 from dlcv_lab.checking.messages import ENGLISH, input_name, spoken
 from dlcv_lab.checking.model import Case, Diagnosis
-from dlcv_lab.checking.shapes import conditions
 
 A = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
 B = torch.randn(4, 4, generator=torch.Generator().manual_seed(2))

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
+from dlcv_lab.checking.copying import settled
 from dlcv_lab.checking.envelope import MAGIC, EnvelopeError, _block, clone, decode, encode, leaves, to_float64
 from dlcv_lab.checking.model import Outcome
-from dlcv_lab.checking.settle import settled
 from dlcv_lab.checking.wire import decode_outcome, encode_outcome
 
 NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.booleans() | st.none()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dlcv_lab.checking.extract import extract, grade_id, reached_sources
 from dlcv_lab.checking.model import ExerciseInfo
-from dlcv_lab.checking.reader import CodeCell, UnreadableError, read_notebook
+from dlcv_lab.checking.notebook_reader import CodeCell, UnreadableError, read_notebook
 
 STUB = 'def f(x):\n    """Double x."""\n    raise NotImplementedError'
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlcv_lab import context, device, seed, start
+from dlcv_lab import context, device, seed, set_up, start
 
 
 def test_a_wish_beats_the_environment(monkeypatch):
@@ -73,7 +73,7 @@ def test_start_refuses_other_spellings(chapter):
 
 def test_colab_is_told_once_to_save(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "google.colab", object())
-    monkeypatch.setattr(context, "_told_colab", False)
+    monkeypatch.setattr(set_up, "_told_colab", False)
     start("ch03")
     start("ch03")
     assert capsys.readouterr().out.count("Save a copy in Drive") == 1

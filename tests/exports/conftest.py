@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from nbgrader.api import Gradebook
 
-from autograder.course import Course
 from autograder.exports.scores import Score, scores
-from autograder.journal import Entry, Journal
+from autograder.grade.journal import Entry, Journal
+from autograder.release.course import Course
 from dlcv_lab.checking.model import CaseResult, Diagnosis, ExerciseResult, Verdict
 
 SLUG, STEM = "ch99_demo", "lesson_1"

@@ -19,10 +19,10 @@ from nbgrader.plugins import CsvExportPlugin
 from typer.testing import CliRunner
 
 from autograder.cli import exports as verbs
-from autograder.course import Course
 from autograder.exports import gradescope, nbgrader_csv, records
 from autograder.exports.scores import Score
-from autograder.journal import Entry
+from autograder.grade.journal import Entry
+from autograder.release.course import Course
 from dlcv_lab.cli.frame import Trouble
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
@@ -116,7 +116,7 @@ def test_the_csv_has_nbgraders_columns_and_values_and_no_formula(known: list[Sco
 def test_the_verbs_write_whole_files(
     verb: str, course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autograder.rows.resolve", lambda chapter: SLUG)
+    monkeypatch.setattr("autograder.chapter.rows.resolve", lambda chapter: SLUG)
     to = tmp_path / "out" / "file"
     code, said = run(verb, "ch99", "--course", str(course.root), "--to", str(to))
     assert code == 0, said
@@ -131,7 +131,7 @@ def test_the_verbs_write_whole_files(
 def test_canvas_and_moodle_never_overwrite_what_was_exported(
     course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autograder.rows.resolve", lambda chapter: SLUG)
+    monkeypatch.setattr("autograder.chapter.rows.resolve", lambda chapter: SLUG)
     exported = tmp_path / "canvas.csv"
     exported.write_bytes((GOLDEN / "canvas.csv").read_bytes())
     folder = ("--course", str(course.root))
@@ -148,7 +148,7 @@ def test_canvas_and_moodle_never_overwrite_what_was_exported(
 
 
 def test_nothing_graded_says_what_to_do(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autograder.rows.resolve", lambda chapter: SLUG)
+    monkeypatch.setattr("autograder.chapter.rows.resolve", lambda chapter: SLUG)
     (course.journal / f"{SLUG}.jsonl").unlink()
     code, said = run("jsonl", "ch99", "--course", str(course.root))
     assert (code, "dlcv grade --chapter ch99" in said) == (2, True)
@@ -158,16 +158,17 @@ def test_nothing_graded_says_what_to_do(course: Course, monkeypatch: pytest.Monk
 @pytest.mark.sandbox
 def test_the_gradescope_bundle_grades_a_submission(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Unpack the bundle as Gradescope would, in another place, and run its run_autograder on an honest submission."""
-    from autograder import new_chapter, paths, rows
-    from autograder.nbgrader_release import generate
-    from autograder.source import without_markers
+    from autograder.base import paths
+    from autograder.chapter import new_chapter, rows
+    from autograder.chapter.source import without_markers
+    from autograder.release.nbgrader_release import generate
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("ROOT", "BUILD", "CACHE"):
             patch.setenv(f"DLCV_{name}", str(tmp_path / name.lower()))
         new_chapter.new_chapter(SLUG)
         row = rows.load_row(SLUG)
-        from autograder import assemble
+        from autograder.release import assemble
 
         assemble.assemble(row, packs=False)
         released = generate(paths.source(SLUG), SLUG, tmp_path / "release")[0]

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "attacks"))
 
 import attack_class
 
-from autograder import rows
-from autograder.grading import Marker
+from autograder.chapter import rows
+from autograder.grade.marking import Marker
 from autograder.sandbox import detect
 
 

@@ -6,7 +6,7 @@ import pytest
 from attack_class import STEM, Course
 from honest import HONEST
 
-from autograder.grading import Marker
+from autograder.grade.marking import Marker
 
 pytestmark = pytest.mark.sandbox
 

@@ -10,8 +10,8 @@ import pytest
 import rewriting
 from variants import generated, judged, released
 
-from autograder import rows
-from autograder.grading import Marker
+from autograder.chapter import rows
+from autograder.grade.marking import Marker
 from autograder.sandbox import detect
 from dlcv_lab.checking.model import Verdict
 

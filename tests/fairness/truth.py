@@ -305,7 +305,7 @@ def _some(predicate: Callable[[Outcome, Outcome], bool]) -> Callable[[Facts], bo
 
 def _condition(facts: Facts) -> bool:
     """Check the partition: what is said of the right cases holds for none of the wrong ones, or the other way round."""
-    from dlcv_lab.checking.shapes import facts as facts_of
+    from dlcv_lab.checking.diagnosis.shapes import facts as facts_of
 
     right = [facts_of(facts.pack.cases[case.index]) for case in facts.cases if case.verdict is Verdict.OK]
     wrong = [facts_of(facts.pack.cases[case.index]) for case in facts.cases if case.verdict is not Verdict.OK]

@@ -10,9 +10,11 @@ from pathlib import Path
 import nbformat
 from rewriting import rewrite
 
-from autograder import assemble, nbgrader_release, paths, rows, source, verify
-from autograder.exercise import Exercise
-from autograder.grading import Marker
+from autograder.base import paths
+from autograder.chapter import rows, source
+from autograder.declare.exercise import Exercise
+from autograder.grade.marking import Marker
+from autograder.release import assemble, nbgrader_release, verify
 from dlcv_lab.checking.model import ExerciseResult
 
 

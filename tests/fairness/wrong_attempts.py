@@ -12,9 +12,10 @@ from mutants import Mutant, mutants
 from truth import is_true
 from variants import origins
 
-from autograder import packing, rows
-from autograder.exercise import Exercise
-from autograder.hidden import hidden_pack
+from autograder.chapter import rows
+from autograder.declare.exercise import Exercise
+from autograder.release import packing
+from autograder.release.judged_cases import hidden_pack
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.execute import load_namespace, load_probe, run_case
 from dlcv_lab.checking.judging import judge_outcomes

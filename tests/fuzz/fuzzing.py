@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 from strategies import notebooks, submissions
 
-from autograder.grading import Marker
+from autograder.grade.marking import Marker
 from dlcv_lab.checking.extract import read_programs
 from dlcv_lab.checking.model import ExerciseInfo, Verdict
-from dlcv_lab.checking.reader import UnreadableError
+from dlcv_lab.checking.notebook_reader import UnreadableError
 
 
 def _drawn(count: int, number: int) -> Callable[[Callable[[bytes], None]], Callable[[bytes], None]]:

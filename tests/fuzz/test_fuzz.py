@@ -6,7 +6,7 @@ import fuzzing
 import pytest
 from attack_class import STEM, Course
 
-from autograder.grading import Marker
+from autograder.grade.marking import Marker
 
 
 def test_the_reader_reads_or_refuses(fuzzed_marker: Marker) -> None:

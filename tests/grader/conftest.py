@@ -13,8 +13,10 @@ from grader_helpers import SLUG, Class
 
 sys.path.append(str(Path(__file__).parent.parent / "attacks"))
 
-from autograder import assemble, new_chapter, paths, rows
-from autograder.nbgrader_release import generate
+from autograder.base import paths
+from autograder.chapter import new_chapter, rows
+from autograder.release import assemble
+from autograder.release.nbgrader_release import generate
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autograder import rows
-from autograder.journal import Entry, to_plain
-from autograder.source import without_markers
+from autograder.chapter import rows
+from autograder.chapter.source import without_markers
+from autograder.grade.journal import Entry, to_plain
 
 SLUG = "ch99_demo"
 SECRET = b"a secret of the tests, not of a course"

@@ -23,7 +23,7 @@ import attack_suite
 from attack_class import SLUG, STEM, Course
 from grader_helpers import lasting
 
-from autograder.journal import Journal
+from autograder.grade.journal import Journal
 
 WRONG = "def box_blur(x, k):\n    return x.unfold(0, k, 1).unfold(1, k, 1).sum((2, 3))\n"
 

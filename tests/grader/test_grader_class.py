@@ -15,11 +15,13 @@ from grader_helpers import SECRET, SLUG, Class, write
 from nbgrader.api import Gradebook
 from typer.testing import CliRunner
 
-from autograder import course as courses
-from autograder import grading, nbgrader_release, paths, submissions
+from autograder.base import paths
 from autograder.cli import grading as verbs
-from autograder.journal import Journal, JournalError
-from autograder.pool import Plan, grade_class
+from autograder.grade import marking, submissions
+from autograder.grade.journal import Journal, JournalError
+from autograder.grade.pool import Plan, grade_class
+from autograder.release import course as courses
+from autograder.release import nbgrader_release
 from autograder.sandbox import detect
 from dlcv_lab.cli.frame import Trouble
 
@@ -125,7 +127,7 @@ def test_a_course_is_graded_into_journal_gradebook_copies_and_feedback(
 def test_a_second_run_takes_everything_from_the_journal(
     course: courses.Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grading.Marker, "mark", lambda *a: pytest.fail("a submission was judged twice"))
+    monkeypatch.setattr(marking.Marker, "mark", lambda *a: pytest.fail("a submission was judged twice"))
     code, said = run("grade", "--chapter", "ch99", "--course", str(course.root), "--workers", "1")
     assert code == 0, said
 
@@ -193,8 +195,8 @@ def test_a_stopped_run_goes_on_where_it_was(folder: Path, tmp_path: Path, monkey
     with path.open("ab") as sink:
         sink.write(b'{"format": 1, "student": "cut o')  # the power went here
     marked: list[str] = []
-    real = grading.Marker.mark
-    monkeypatch.setattr(grading.Marker, "mark", lambda self, s: marked.append(s.student) or real(self, s))
+    real = marking.Marker.mark
+    monkeypatch.setattr(marking.Marker, "mark", lambda self, s: marked.append(s.student) or real(self, s))
     with Journal(path) as journal:
         entries = list(grade_class(plan(), handed_in, journal=journal, workers=1))
     assert not set(marked) & {entry.student for entry in first}
@@ -221,7 +223,7 @@ def test_a_fault_of_the_grader_is_no_score_and_is_tried_again(
     journal = Journal(tmp_path / "journal.jsonl")
     one = [s for s in collected(folder, tmp_path) if s.student == "alice"]
     with monkeypatch.context() as patch:
-        patch.setattr(grading, "hidden_pack", broken)
+        patch.setattr(marking, "hidden_pack", broken)
         entry = next(iter(grade_class(plan(), one, journal=journal, workers=1)))
         assert entry.faulty == ("box_blur", "unsharp")
         assert "our own mistake" in entry.flat[0].message
@@ -262,7 +264,7 @@ def test_the_same_files_on_another_device_are_another_judgement(klass: Class, mo
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     names = []
     for device in ("cpu", "cuda"):
-        with grading.Marker(SLUG, SECRET, "none", device=device) as marker:
+        with marking.Marker(SLUG, SECRET, "none", device=device) as marker:
             names.append(marker.address("alice", {}))
     assert len(set(names)) == 2
 

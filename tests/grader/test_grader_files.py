@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from grader_helpers import write
 
-from autograder import class_report, feedback, wording
-from autograder.grading import never_lower
-from autograder.journal import Entry, Journal
-from autograder.submissions import Submission, SubmissionsError, collect, read_bytes
+from autograder.base import wording
+from autograder.feedback import class_report, student_page
+from autograder.grade.journal import Entry, Journal
+from autograder.grade.marking import never_lower
+from autograder.grade.submissions import Submission, SubmissionsError, collect, read_bytes
 from dlcv_lab.checking.model import CaseResult, Diagnosis, ExerciseResult, Verdict
 
 SLUG, STEM = "ch99_demo", "lesson_1"
@@ -93,7 +94,7 @@ def entry(**changes: object) -> Entry:
 
 def test_nothing_that_a_student_wrote_acts_in_a_page() -> None:
     for page in (
-        feedback.page(entry(), {}, "<title>", show_cases=True),
+        student_page.page(entry(), {}, "<title>", show_cases=True),
         class_report.page(class_report.summarise([entry()], "<title>"), {}),
     ):
         assert "<script" not in page
@@ -104,8 +105,8 @@ def test_nothing_that_a_student_wrote_acts_in_a_page() -> None:
 
 
 def test_a_page_has_a_name_that_only_the_secret_tells(tmp_path: Path) -> None:
-    one = feedback.page_path(tmp_path, entry(student="ann"), b"secret 1")
-    assert one != feedback.page_path(tmp_path, entry(student="ann"), b"secret 2")
+    one = student_page.page_path(tmp_path, entry(student="ann"), b"secret 1")
+    assert one != student_page.page_path(tmp_path, entry(student="ann"), b"secret 2")
     assert len(one.stem.removeprefix("feedback-")) == 32
 
 

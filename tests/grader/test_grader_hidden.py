@@ -9,9 +9,17 @@ import pytest
 import torch
 from grader_helpers import Class
 
-from autograder import hidden, packing
-from autograder.exercise import Alternative, Exercise, Misconception
-from autograder.hidden import HiddenError, attempt_seed, draw, hidden_pack, key_id, public_pack, student_key
+from autograder.declare.exercise import Alternative, Exercise, Misconception
+from autograder.release import judged_cases, packing
+from autograder.release.judged_cases import (
+    HiddenError,
+    attempt_seed,
+    draw,
+    hidden_pack,
+    key_id,
+    public_pack,
+    student_key,
+)
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.judging import judge_outcomes
 from dlcv_lab.checking.model import ExerciseInfo, Pack, Verdict
@@ -62,7 +70,7 @@ def test_expected_values_are_float64_and_errors_are_expected(blur: tuple[Exercis
 
 
 def test_misconceptions_are_only_run_when_asked(blur: tuple[Exercise, ExerciseInfo], klass: Class) -> None:
-    reference = hidden.Reference(*blur, klass.reference("box_blur"))
+    reference = judged_cases.Reference(*blur, klass.reference("box_blur"))
     pack = reference.pack(draw(blur[0], b"a"))
     assert set(reference._namespaces) == {"", *(variant.name for variant in blur[0].alternatives)}
     answers = pack.misconceptions()

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from autograder.sandbox import IsolationError, SandboxRunner, advice, command, cuda, levels, reach, require
+from autograder.sandbox import IsolationError, SandboxRunner, advice, closed_folders, command, cuda, levels, require
 from autograder.sandbox.inside import syscalls, warm
 from autograder.sandbox.runner import Ended, statements_of
 from dlcv_lab.checking.envelope import encode
@@ -101,8 +101,8 @@ def test_a_job_can_import_what_nobody_has_loaded_yet(level: str) -> None:
     with SandboxRunner(level, setup=SETUP) as runner:
         code = "def f():\n    import sys, this\n    return [sys.modules['this'].__name__, len(this.s) > 99]"
         assert outcomes(runner, code)[0].value == ["this", True]
-        if reach.closed_above(reach.needed()):  # what else lies in the closed folder is out of sight
-            top, shown = next(iter(reach.closed_above(reach.needed()).items()))
+        if closed_folders.closed_above(closed_folders.needed()):  # what else lies in the closed folder is out of sight
+            top, shown = next(iter(closed_folders.closed_above(closed_folders.needed()).items()))
             listed = outcomes(runner, f"def f():\n    import os\n    return os.listdir({top!r})")[0]
             assert level == "none" or set(listed.value or ()) <= {Path(p).relative_to(top).parts[0] for p in shown}
 
@@ -111,9 +111,9 @@ def test_a_closed_folder_above_python_is_found_and_told(tmp_path: Path, monkeypa
     python = tmp_path / "home" / "python"
     python.mkdir(parents=True)
     (tmp_path / "home").chmod(0o700)
-    assert str(python) in [path for paths in reach.closed_above([python]).values() for path in paths]
-    monkeypatch.setattr(reach, "needed", lambda: [python])
-    monkeypatch.setattr(reach, "may_mount", lambda: False)
+    assert str(python) in [path for paths in closed_folders.closed_above([python]).values() for path in paths]
+    monkeypatch.setattr(closed_folders, "needed", lambda: [python])
+    monkeypatch.setattr(closed_folders, "may_mount", lambda: False)
     monkeypatch.setattr(levels, "mechanism", lambda level: "uid")
     with pytest.raises(IsolationError, match=r"closed to them.*in /opt.*SYS_ADMIN"):
         require("uid", "uid")

@@ -23,8 +23,10 @@ from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from autograder import course as courses
-from autograder import nbgrader_plugin, nbgrader_release, paths
+from autograder.base import paths
+from autograder.grade import nbgrader_plugin
+from autograder.release import course as courses
+from autograder.release import nbgrader_release
 
 pytestmark = [
     pytest.mark.sandbox,
@@ -104,12 +106,12 @@ def test_autograde_goes_through_our_judge(course: courses.Course) -> None:
 def test_a_fault_of_the_grader_raises_and_scores_nothing(
     course: courses.Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autograder import grading
+    from autograder.grade import marking
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("our own mistake")
 
-    monkeypatch.setattr(grading, "hidden_pack", broken)
+    monkeypatch.setattr(marking, "hidden_pack", broken)
     result = api_of(course).autograde(SLUG, "z_honest", force=True)
     nbgrader_plugin.close()
     assert not result["success"]

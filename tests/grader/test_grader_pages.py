@@ -2,7 +2,7 @@
 
 import socket
 
-from autograder.sandbox.inside import pages
+from autograder.sandbox.inside import large_pages
 
 MAPS = """\
 00400000-00800000 r-xp 00000000 fe:00 12 /usr/bin/python3
@@ -15,7 +15,7 @@ MAPS = """\
 
 
 def test_only_whole_pages_of_plain_memory_are_named():
-    assert list(pages.places(MAPS)) == [0xA00000, 0xC00000, 0xE00000, 0x7F0000200000]
+    assert list(large_pages.places(MAPS)) == [0xA00000, 0xC00000, 0xE00000, 0x7F0000200000]
 
 
 def test_a_request_ends_it():
@@ -23,7 +23,7 @@ def test_a_request_ends_it():
     with ours, theirs:
         waiting = iter([0])
         ours.send(b"job")
-        pages.enlarge_while_idle(waiting, theirs)
+        large_pages.enlarge_while_idle(waiting, theirs)
         assert list(waiting) == [0]
 
 
@@ -31,5 +31,5 @@ def test_a_refusal_changes_nothing():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         waiting = iter([0])  # nothing is mapped there
-        pages.enlarge_while_idle(waiting, theirs)
+        large_pages.enlarge_while_idle(waiting, theirs)
         assert list(waiting) == []

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from autograder import rows
-from autograder.starting import imports_of
+from autograder.chapter import rows
+from autograder.grade.warm_start import imports_of
 
 # what is called to start something tells whether torch was there, and ends the run
 TELL = """

@@ -18,7 +18,7 @@ from attack_class import SLUG, Course
 from interrupting import full_disk, held, lines, read_only, short_files, stop_at
 from typer.testing import CliRunner
 
-from autograder import rows
+from autograder.chapter import rows
 from autograder.cli import grading as verbs
 from dlcv_lab.cli.frame import FAULT, Trouble
 

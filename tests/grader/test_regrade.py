@@ -15,12 +15,15 @@ from grader_helpers import SLUG, Class, write
 from nbgrader.api import Gradebook
 from typer.testing import CliRunner
 
-from autograder import content, packing, paths, recording, regrade, rows
-from autograder import course as courses
+from autograder.base import paths
+from autograder.chapter import content_version, rows
 from autograder.cli import grading, marks
-from autograder.journal import Journal
-from autograder.nbgrader_release import generate
-from autograder.overrides import Decision, DecisionLog
+from autograder.grade import recording, regrade
+from autograder.grade.journal import Journal
+from autograder.grade.overrides import Decision, DecisionLog
+from autograder.release import course as courses
+from autograder.release import packing
+from autograder.release.nbgrader_release import generate
 from dlcv_lab.checking.model import Verdict
 from dlcv_lab.cli.frame import Trouble
 
@@ -111,18 +114,18 @@ def test_the_content_version_follows_the_code_and_not_the_words(klass: Class) ->
 
 def test_code_only_drops_words_and_keeps_strings() -> None:
     text = '"""doc"""\ndef f(x):  # hé\n    """Döc "x" # no"""\n    # why\n\n    return f"{x}#"  # after\n'
-    assert content.code_only(text) == 'def f(x):\n    return f"{x}#"'
-    assert content.code_only("lambda x: (") == "lambda x: ("
+    assert content_version.code_only(text) == 'def f(x):\n    return f"{x}#"'
+    assert content_version.code_only("lambda x: (") == "lambda x: ("
 
 
 def test_the_version_is_stored_with_release_and_verdict(course: courses.Course) -> None:
     now = {info.name: info.version for info in packing.infos_of(rows.load_row(SLUG))}
     for entry in recording.journal_of(course, SLUG).latest().values():
         assert {result.name: result.version for result in entry.flat} == now
-    content.note_release(course.journal, rows.load_row(SLUG), now)
-    content.note_release(course.journal, rows.load_row(SLUG), now)
-    assert content.released(course.journal, SLUG) == now
-    assert len((course.journal / content.RELEASES).read_text().splitlines()) == 1
+    content_version.note_release(course.journal, rows.load_row(SLUG), now)
+    content_version.note_release(course.journal, rows.load_row(SLUG), now)
+    assert content_version.released(course.journal, SLUG) == now
+    assert len((course.journal / content_version.RELEASES).read_text().splitlines()) == 1
 
 
 def test_a_regrade_shows_first_then_writes_and_keeps_what_people_did(course: courses.Course) -> None:
@@ -312,7 +315,7 @@ def test_two_decisions_at_once_are_both_kept(tmp_path: Path) -> None:
 
 
 def test_an_unwritable_log_is_named(tmp_path: Path) -> None:
-    from autograder.journal import JournalError
+    from autograder.grade.journal import JournalError
 
     (tmp_path / f"{SLUG}.decisions.jsonl").mkdir()
     with pytest.raises(JournalError, match="Nothing was decided"):

@@ -17,13 +17,13 @@ import pytest
 import torch
 from grader_helpers import SECRET, SLUG, Class
 
-from autograder import as_submitted, feedback, pages, replay
-from autograder.course import Course
-from autograder.grading import infos_by_notebook
-from autograder.hidden import attempt_seed, hidden_pack, student_key
-from autograder.journal import Entry
-from autograder.shrinking import measure, simpler
-from autograder.smallest import Kept, Shrinker, Smallest
+from autograder.feedback import as_submitted, replay, student_page, writing
+from autograder.feedback.shrinking import measure, simpler
+from autograder.feedback.smallest import Kept, Shrinker, Smallest
+from autograder.grade.journal import Entry
+from autograder.grade.marking import infos_by_notebook
+from autograder.release.course import Course
+from autograder.release.judged_cases import attempt_seed, hidden_pack, student_key
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.execute import run_job
 from dlcv_lab.checking.judging import judge_outcomes
@@ -172,9 +172,9 @@ def test_what_was_found_is_kept_and_shown(found: tuple[FakeMarker, Smallest], tm
     kept.path(entry, result).write_bytes(b"damaged")
     assert kept.get(entry, result) is None
     infos = {"box_blur": marker.info}
-    closed = feedback.page(entry, infos, "T", smallest={"box_blur": small})
+    closed = student_page.page(entry, infos, "T", smallest={"box_blur": small})
     assert "Replay" not in closed
-    opened = feedback.page(entry, infos, "T", show_cases=True, smallest={"box_blur": small})
+    opened = student_page.page(entry, infos, "T", show_cases=True, smallest={"box_blur": small})
     for part in ("The smallest case that fails", "yours", "expected", "Replay", "run(sys.modules"):
         assert part in opened
     assert "<script" not in opened
@@ -187,12 +187,12 @@ def test_cases_are_shown_after_each_students_own_deadline(tmp_path: Path, monkey
     ]
     due = {"ann": now - timedelta(hours=1), "bob": now + timedelta(hours=1)}
     course, row = Course(tmp_path, "c", ("ch99",)), types.SimpleNamespace(key="ch99", slug=SLUG)
-    monkeypatch.setattr(pages, "_deadlines", lambda *a: due)
-    assert pages._open_for(course, row, students)[0] == {"ann": True, "bob": False}  # type: ignore[arg-type]
+    monkeypatch.setattr(writing, "_deadlines", lambda *a: due)
+    assert writing._open_for(course, row, students)[0] == {"ann": True, "bob": False}  # type: ignore[arg-type]
     never = replace(course, feedback_cases="never")
-    assert not any(pages._open_for(never, row, students)[0].values())  # type: ignore[arg-type]
-    monkeypatch.setattr(pages, "_deadlines", lambda *a: {})
-    closed, notice = pages._open_for(course, row, students)  # type: ignore[arg-type]
+    assert not any(writing._open_for(never, row, students)[0].values())  # type: ignore[arg-type]
+    monkeypatch.setattr(writing, "_deadlines", lambda *a: {})
+    closed, notice = writing._open_for(course, row, students)  # type: ignore[arg-type]
     assert not any(closed.values())
     assert "No deadline of ch99 is known" in notice
 
@@ -236,7 +236,7 @@ def test_outputs_are_shown_as_text_capped_and_escaped(found: tuple[FakeMarker, S
     assert len(outputs.shown) == as_submitted.MOST_OUTPUTS
     assert outputs.left_out > 60
     assert all(len(one.text) <= as_submitted.MOST_TEXT + 6 for one in outputs.shown)
-    page = feedback.page(entry_of(ExerciseResult("box_blur", Verdict.OK, 3, 3)), {}, "T", outputs={STEM: outputs})
+    page = student_page.page(entry_of(ExerciseResult("box_blur", Verdict.OK, 3, 3)), {}, "T", outputs={STEM: outputs})
     assert "as submitted, not re-run" in page
     assert "<script" not in page
     assert "\x1b" not in page

@@ -11,9 +11,9 @@ import pytest
 from grader_helpers import SLUG, Class, write
 from nbgrader.api import Gradebook
 
-from autograder import course as courses
-from autograder import paths
-from autograder.nbgrader_release import generate
+from autograder.base import paths
+from autograder.release import course as courses
+from autograder.release.nbgrader_release import generate
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 STEM, QUESTION = "lesson_1", "ch99-where_blur_hurts"

@@ -15,8 +15,10 @@ sys.path.append(str(Path(__file__).parent.parent / "grader"))
 from grader_helpers import SLUG, Class, write
 from scale_helpers import STEM, Dask
 
-from autograder import assemble, new_chapter, paths, rows
-from autograder.nbgrader_release import generate
+from autograder.base import paths
+from autograder.chapter import new_chapter, rows
+from autograder.release import assemble
+from autograder.release.nbgrader_release import generate
 
 
 @pytest.fixture(scope="module")

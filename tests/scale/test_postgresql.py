@@ -18,10 +18,12 @@ from nbgrader.api import Gradebook
 from scale_helpers import EXPECTED
 from typer.testing import CliRunner
 
-from autograder import course as courses
-from autograder import gradebook, grading, nbgrader_release, paths
+from autograder.base import paths
 from autograder.cli import grading as verbs
-from autograder.journal import Journal
+from autograder.grade import gradebook, marking
+from autograder.grade.journal import Journal
+from autograder.release import course as courses
+from autograder.release import nbgrader_release
 from dlcv_lab.cli.frame import Trouble
 
 pytestmark = [
@@ -121,7 +123,7 @@ def test_a_locked_server_is_named_and_the_next_run_completes(
     assert set(Journal(course.journal / f"{SLUG}.jsonl").latest()) == set(EXPECTED)
     assert not any(scores(course).values()), "nothing of a student is there before everything of that student is"
 
-    monkeypatch.setattr(grading.Marker, "mark", lambda *a: pytest.fail("a submission was judged twice"))
+    monkeypatch.setattr(marking.Marker, "mark", lambda *a: pytest.fail("a submission was judged twice"))
     code, said = grade(course)
     assert code == 0, said
     told = {item["student"]: item["score"] for item in json.loads((course.root / "grades.json").read_text())}

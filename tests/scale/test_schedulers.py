@@ -13,12 +13,13 @@ import pytest
 from grader_helpers import SECRET, SLUG, Class, lasting, write
 from scale_helpers import EXPECTED, STEM, Dask
 
-from autograder import hidden, schedulers, schedulers_slurm, schedulers_worker, submissions
-from autograder.grading import infos_by_notebook, version
-from autograder.journal import Entry, Journal
-from autograder.pool import Plan, grade_class
+from autograder.grade import schedulers, schedulers_slurm, schedulers_worker, submissions
+from autograder.grade.journal import Entry, Journal
+from autograder.grade.marking import infos_by_notebook, version
+from autograder.grade.pool import Plan, grade_class
+from autograder.grade.schedulers import SchedulerError
+from autograder.release import judged_cases
 from autograder.sandbox import detect
-from autograder.schedulers import SchedulerError
 from dlcv_lab.checking.envelope import decode, encode
 
 GOLDEN = Path(__file__).parent / "golden" / "slurm_job.sh"
@@ -82,8 +83,8 @@ def test_a_task_holds_the_key_of_one_student_and_never_the_secret(
     raws = {s.student: tasks.of(s) for s in collected(handed_in, tmp_path)}
     assert all(SECRET not in raw for raw in raws.values())
     told = decode(raws["alice"], schedulers_worker.MAX_TASK)
-    assert told["student_key"] == hidden.student_key(SECRET, "alice")
-    assert hidden.student_key(SECRET, "bob") not in raws["alice"]
+    assert told["student_key"] == judged_cases.student_key(SECRET, "alice")
+    assert judged_cases.student_key(SECRET, "bob") not in raws["alice"]
     assert told["version"] == version(infos_by_notebook(klass.row))
 
 

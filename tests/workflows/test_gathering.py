@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder.gathering import GatheringError, Member, gather, give_back, read_roster
+from autograder.grade.gathering import GatheringError, Member, gather, give_back, read_roster
 
 SLUG, STEMS = "ch99_demo", ["lesson_1"]
 DEADLINE = datetime(2027, 5, 4, 22, 0, tzinfo=UTC)

@@ -96,21 +96,24 @@ def test_every_step_with_shell_lines_has_an_id(path):
 
 
 def test_a_released_repository_gets_the_check_and_never_the_grading():
-    from autograder import release_texts
+    from autograder.release import repository_texts
 
     chapter = {"chapter": "ch03", "slug": "ch03_demo", "title": "Demo", "notebooks": []}
-    written = release_texts.texts([chapter], "course", "0.0")
-    assert written[".github/workflows/check.yml"] == (ROOT / "autograder" / "workflows" / "check.yml").read_text()
+    written = repository_texts.texts([chapter], "course", "0.0")
+    assert (
+        written[".github/workflows/check.yml"]
+        == (ROOT / "autograder" / "release" / "workflows" / "check.yml").read_text()
+    )
     assert not [name for name, text in written.items() if "DLCV_SECRET" in text or name.endswith("grade.yml")]
 
 
 def test_a_course_folder_gets_the_grading_once(tmp_path):
-    from autograder import course
+    from autograder.release import course
 
     path = tmp_path / ".github" / "workflows" / "grade.yml"
     _, made = course.init_course(tmp_path)
     assert path in made
-    assert path.read_text() == (ROOT / "autograder" / "workflows" / "grade.yml").read_text()
+    assert path.read_text() == (ROOT / "autograder" / "release" / "workflows" / "grade.yml").read_text()
     path.write_text("mine")
     _, made = course.init_course(tmp_path)
     assert made == []

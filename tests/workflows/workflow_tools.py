@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-RELEASED = sorted((ROOT / "autograder" / "workflows").glob("*.yml"))
+RELEASED = sorted((ROOT / "autograder" / "release" / "workflows").glob("*.yml"))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder import wheel
+from autograder.release import wheel
 from dlcv_lab import zoo
 from dlcv_lab.zoo import cards, catalogue, fetching, training
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.declare.exercise import Alternative, Exercise, Misconception
 from autograder.exercises.ch03_convolutional_networks import lesson_1_extra_variants as extra
 from autograder.exercises.ch03_convolutional_networks import lesson_1_pool_variants as pool
 from autograder.exercises.ch03_convolutional_networks.lesson_1_common import NO_CONVOLUTION, STANDINS, between, draw

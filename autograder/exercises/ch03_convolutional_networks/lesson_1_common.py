@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Variant
+from autograder.declare.exercise import Variant
 from autograder.exercises.ch03_convolutional_networks import lesson_1_pool_variants as pool
 from dlcv_lab.checking.model import Forbid
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.declare.exercise import Alternative, Exercise, Misconception
 from autograder.exercises.ch03_convolutional_networks import lesson_1_extra_variants as extra
 from autograder.exercises.ch03_convolutional_networks.lesson_1_common import between, draw
 from dlcv_lab.checking.model import Case, Forbid

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.declare.exercise import Alternative, Exercise, Misconception
 from autograder.exercises.ch03_convolutional_networks import lesson_1_core_variants as core
 from autograder.exercises.ch03_convolutional_networks.lesson_1_common import NO_CONVOLUTION, between, draw
 from dlcv_lab.checking.model import Case

@@ -1,6 +1,6 @@
 """Chapter 3, notebook 2: the exercises around a LeNet-like network and three training techniques."""
 
-from autograder.exercise import Exercise, Question
+from autograder.declare.exercise import Exercise, Question
 from autograder.exercises.ch03_convolutional_networks import lesson_2_epoch as epoch
 from autograder.exercises.ch03_convolutional_networks import lesson_2_grad as grad
 from autograder.exercises.ch03_convolutional_networks import lesson_2_lenet as lenet

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autograder.exercise import Alternative, Misconception
+from autograder.declare.exercise import Alternative, Misconception
 from dlcv_lab.checking.model import Case
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from autograder.exercise import Alternative, Misconception
+from autograder.declare.exercise import Alternative, Misconception
 from dlcv_lab.checking.model import Case
 
 

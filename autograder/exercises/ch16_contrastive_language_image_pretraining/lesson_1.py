@@ -1,6 +1,6 @@
 """Chapter 16, notebook 1: the exercises around CLIP's loss, its training and its use, in the order of the lesson."""
 
-from autograder.exercise import Question
+from autograder.declare.exercise import Question
 from autograder.exercises.ch16_contrastive_language_image_pretraining.lesson_1_loss import LOSS
 from autograder.exercises.ch16_contrastive_language_image_pretraining.lesson_1_recall import RECALL
 from autograder.exercises.ch16_contrastive_language_image_pretraining.lesson_1_step import STEP

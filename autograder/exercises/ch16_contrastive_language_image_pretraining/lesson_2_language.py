@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise, mistaken
 from autograder.exercises.ch16_contrastive_language_image_pretraining import lesson_2_metaclip_mistakes as wrong
 from dlcv_lab.checking.model import Case
 

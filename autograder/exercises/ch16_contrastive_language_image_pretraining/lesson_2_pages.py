@@ -5,7 +5,7 @@ import math
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from autograder.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 

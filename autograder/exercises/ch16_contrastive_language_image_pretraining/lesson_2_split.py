@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 SYNONYMS = {"ring": ["hoop", "hollow shape"], "star": ["five-pointed shape"], "arrow": []}

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.exercise import mistaken
+from autograder.declare.exercise import mistaken
 
 
 class Mistaken(nn.Module):

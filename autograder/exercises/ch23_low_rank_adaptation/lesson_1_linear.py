@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise
+from autograder.declare.exercise import Alternative, Exercise
 from autograder.exercises.ch23_low_rank_adaptation.lesson_1_linear_mistakes import MISTAKES
 from dlcv_lab.checking.model import Case
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.exercise import mistaken
+from autograder.declare.exercise import mistaken
 
 
 class Mistaken(nn.Module):

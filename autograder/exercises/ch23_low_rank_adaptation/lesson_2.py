@@ -1,6 +1,6 @@
 """Chapter 23, notebook 2: the exercises around VeRA, DoRA and 4-bit weights, in the order of the lesson."""
 
-from autograder.exercise import Question
+from autograder.declare.exercise import Question
 from autograder.exercises.ch23_low_rank_adaptation.lesson_2_counts import VECTORS
 from autograder.exercises.ch23_low_rank_adaptation.lesson_2_dora import DORA
 from autograder.exercises.ch23_low_rank_adaptation.lesson_2_double import DOUBLE

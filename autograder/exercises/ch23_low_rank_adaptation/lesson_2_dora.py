@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise, mistaken
 from dlcv_lab.checking.model import Case
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograder.exercise import Misconception, mistaken
+from autograder.declare.exercise import Misconception, mistaken
 
 
 def levels_with_mistake(mistake):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise, mistaken
 from autograder.exercises.ch23_low_rank_adaptation.lesson_2_nf4 import (
     CODE,
     dequantize_nf4__flat,

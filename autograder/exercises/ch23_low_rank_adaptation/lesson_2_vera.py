@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise
+from autograder.declare.exercise import Alternative, Exercise
 from autograder.exercises.ch23_low_rank_adaptation.lesson_2_vera_mistakes import MISTAKES
 from dlcv_lab.checking.model import Case
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from autograder.exercise import mistaken
+from autograder.declare.exercise import mistaken
 
 
 class Mistaken(nn.Module):

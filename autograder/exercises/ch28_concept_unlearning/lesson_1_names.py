@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise, Misconception, mistaken
+from autograder.declare.exercise import Alternative, Exercise, Misconception, mistaken
 from dlcv_lab.checking.model import Case
 
 

@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from autograder.exercise import Alternative, Exercise, Misconception
+from autograder.declare.exercise import Alternative, Exercise, Misconception
 from dlcv_lab.checking.model import Case
 
 

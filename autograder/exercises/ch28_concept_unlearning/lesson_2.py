@@ -1,6 +1,6 @@
 """Chapter 28, notebook 2: Receler, UCE, SLD and FMN, in the order of the lesson."""
 
-from autograder.exercise import Question
+from autograder.declare.exercise import Question
 from autograder.exercises.ch28_concept_unlearning.lesson_2_attack import ATTACK
 from autograder.exercises.ch28_concept_unlearning.lesson_2_eraser import ERASER
 from autograder.exercises.ch28_concept_unlearning.lesson_2_local import LOCAL

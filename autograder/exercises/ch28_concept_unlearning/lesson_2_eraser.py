@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise, mistaken
 from autograder.exercises.ch28_concept_unlearning import lesson_2_eraser_variants as variants
 from dlcv_lab.checking.model import Case
 

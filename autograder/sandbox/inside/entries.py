@@ -13,7 +13,7 @@ from dlcv_lab.checking.envelope import decode, encode
 from dlcv_lab.checking.execute import run_job
 from dlcv_lab.checking.extract import read_programs as programs_of
 from dlcv_lab.checking.model import ExerciseInfo
-from dlcv_lab.checking.reader import UnreadableError
+from dlcv_lab.checking.notebook_reader import UnreadableError
 from dlcv_lab.checking.wire import decode_job
 from dlcv_lab.checking.worker import HEAD
 

@@ -23,7 +23,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from . import STRETCH, confine, pages
+from . import STRETCH, confine, large_pages
 
 _TICK = 0.02  # seconds between two looks of the watchdog
 _NESTED = ("bubblewrap",)  # levels at which a job gets namespaces of its own
@@ -61,9 +61,9 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     control.sendall(json.dumps(ready).encode() + b"\n")
-    small = iter(()) if options["cold"] else pages.own_places()
+    small = iter(()) if options["cold"] else large_pages.own_places()
     while entries:
-        pages.enlarge_while_idle(small, control)
+        large_pages.enlarge_while_idle(small, control)
         raw, descriptors, _, _ = socket.recv_fds(control, 65536, 3)
         if not raw:
             break

@@ -1,0 +1,1 @@
+"""The web book: pages from rows and executed lessons."""

@@ -1,0 +1,111 @@
+"""The lesson pages: the executed notebooks with the stub in the place of the reference, and the outputs kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import nbformat
+from nbformat.notebooknode import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+from autograder.base import cache, paths
+from autograder.book import pictures, quiz, quiz_page
+from autograder.release import assemble, launch_buttons
+from autograder.release.execute_lessons import Execution
+from dlcv_lab.checking.wire import decode_pack
+
+# a section's heading with the label above it; headings inside fences do not occur in lessons
+_SECTION = re.compile(r"^(?:\(\S+\)=\s*\n+)?## ", re.M)
+_SAMPLE = "<summary>What a wrong"  # how `check` begins the sample of a wrong verdict
+
+
+def write_lessons(
+    executions: Sequence[Execution], folder: Path, with_solutions: bool, places: launch_buttons.Places | None = None
+) -> None:
+    """Write the page of every executed notebook of one chapter and its pictures, and remove what is gone.
+
+    Args:
+        executions: the chapter's notebooks as they ran.
+        folder: of the chapter's pages; its name is the chapter's slug.
+        with_solutions: put the worked solution under each exercise, folded away.
+        places: where the notebook can be opened; None leaves the buttons out.
+    """
+    wanted = set()
+    for done in executions:
+        page = page_of(nbformat.read(done.path, as_version=4), with_solutions)
+        _add_quick_questions(page, folder.name)
+        buttons = launch_buttons.buttons(places, folder.name, done.notebook) if places else ""
+        if buttons:
+            page.cells.insert(1, new_markdown_cell(buttons, id="launch"))
+        wanted |= {folder / f"{done.notebook}.ipynb", *pictures.separate(page, folder)}
+        cache.write(folder / f"{done.notebook}.ipynb", assemble.to_bytes(page))
+    for stale in {*folder.glob("*.ipynb"), *folder.glob(f"{pictures.FOLDER}/*")} - wanted:
+        stale.unlink()
+
+
+def page_of(executed: NotebookNode, with_solutions: bool) -> NotebookNode:
+    """Return the notebook as the book shows it.
+
+    Every solution cell shows the released stub; with `with_solutions` the reference follows it, folded away. What the
+    reference printed and drew stays, in this and in later cells. A prose cell that goes on to a new section is split.
+    """
+    cells: list[NotebookNode] = []
+    for cell in executed.cells:
+        facts = cell.metadata.get("dlcv", {})
+        cells += _split(cell) if cell.cell_type == "markdown" else [cell]
+        if "check" in facts:
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "check"]
+            _open_sample(cell)
+        if "stub" in facts:
+            solution = cell.source
+            cell.source = facts["stub"]
+            if with_solutions:
+                cells.append(_folded(cell.id, str(facts["exercise"]), solution))
+    page: NotebookNode = nbformat.from_dict({**executed, "cells": cells})
+    return page
+
+
+def _split(cell: NotebookNode) -> list[NotebookNode]:
+    """Return a prose cell as one cell a section."""
+    starts = [found.start() for found in _SECTION.finditer(cell.source) if found.start()]
+    if not starts:
+        return [cell]
+    ends = [*starts, len(cell.source)]
+    texts = [cell.source[start:end].strip("\n") for start, end in zip([0, *starts], ends)]
+    return [new_markdown_cell(text, id=f"{cell.id}-{index}"[:64]) for index, text in enumerate(texts)]
+
+
+def _open_sample(check: NotebookNode) -> None:
+    """Let the page show what a wrong answer reads beside what the right one does, not behind a click."""
+    for output in check.get("outputs", []):
+        data = output.get("data", {})
+        if "text/html" in data:
+            data["text/html"] = data["text/html"].replace(f"<details>{_SAMPLE}", f"<details open>{_SAMPLE}")
+
+
+def _folded(cell_id: str, name: str, solution: str) -> NotebookNode:
+    text = f"::::{{dropdown}} A worked solution of `{name}`\n```python\n{solution.strip()}\n```\n::::"
+    return new_markdown_cell(text, id=f"{cell_id}-solution"[:64])
+
+
+def _add_quick_questions(page: NotebookNode, slug: str) -> None:
+    """Put three quick questions at the end of every section that has exercises."""
+    cells: list[NotebookNode] = []
+    for number, section in enumerate(_sections(page)):
+        names = [cell.metadata["dlcv"]["exercise"] for cell in section if "exercise" in cell.metadata.get("dlcv", {})]
+        packs = [decode_pack((paths.packs() / slug / f"{name}.pack").read_bytes()) for name in names]
+        block = quiz_page.section_block(quiz.for_section(packs))
+        cells += [*section, *([new_markdown_cell(block, id=f"quick-{number}")] if block else [])]
+    page.cells = cells
+
+
+def _sections(page: NotebookNode) -> Iterator[list[NotebookNode]]:
+    section: list[NotebookNode] = []
+    for cell in page.cells:
+        if cell.cell_type == "markdown" and _SECTION.match(cell.source) and section:
+            yield section
+            section = []
+        section.append(cell)
+    yield section

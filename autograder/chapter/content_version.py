@@ -1,0 +1,126 @@
+"""The content version of an exercise: a hash of all that decides its points. Wording does not count.
+
+It is stored with the release, with a student's receipt and with every verdict, so that `dlcv regrade` can tell which
+verdicts were made by an exercise that has changed since.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import io
+import json
+import tokenize
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+from autograder.base import cache
+from autograder.chapter import source
+from autograder.chapter.rows import Row
+from autograder.declare.exercise import Exercise
+from dlcv_lab.checking import compare
+
+RELEASES = "releases.jsonl"
+_EXERCISES = "autograder.exercises."
+
+
+def version_of(row: Row, exercise: Exercise, probe: str) -> str:
+    """Return the content version: reference, what it uses, cases, probe, variants, tolerances, points and limits."""
+    used = [row.reference(row.exercise_by_name[name]) for name in exercise.uses if name in row.exercise_by_name]
+    variants = [*exercise.alternatives, *exercise.misconceptions, *exercise.standins]
+    facts = json.dumps(
+        [
+            exercise.groups,
+            asdict(exercise.forbid),
+            asdict(exercise.limits),
+            exercise.keeps_inputs,
+            exercise.exact_dtype,
+            sorted((str(dtype), floor) for dtype, floor in compare.FLOORS.items()),
+            compare.MARGIN,
+        ],
+        sort_keys=True,
+    )
+    texts = [row.reference(exercise), *used, cases_of(exercise.cases), probe]
+    texts += [variant.source() for variant in variants]
+    return cache.digest(*map(code_only, texts), *(variant.name for variant in variants), facts)[:16]
+
+
+def wording_of(exercise: Exercise) -> str:
+    """Return a hash of what is only said about an exercise: its hints."""
+    return cache.digest(*exercise.hints, *(wrong.hint for wrong in exercise.misconceptions))[:16]
+
+
+def cases_of(cases: Callable[..., object]) -> str:
+    """Return the text of a case generator and of everything in the chapter's exercise modules that it calls."""
+    plain = inspect.unwrap(cases)
+    module = inspect.getmodule(plain)
+    if module is None or not hasattr(plain, "__name__") or plain.__name__ == "<lambda>":
+        return inspect.getsource(plain)
+    return "\n".join(_reached(module, plain.__name__, set()))
+
+
+def _reached(module: ModuleType, name: str, seen: set[tuple[str, str]]) -> list[str]:
+    """Return the text that `name` needs in its module, then that of helpers imported from the chapter's others."""
+    if (module.__name__, name) in seen:
+        return []
+    seen.add((module.__name__, name))
+    text = source.reachable(source.module_file(module).read_text(encoding="utf-8"), [name])
+    found = [text]
+    for other in sorted({node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}):
+        helper = getattr(module, other, None)
+        home = inspect.getmodule(helper) if inspect.isfunction(helper) or inspect.isclass(helper) else None
+        if helper is not None and home is not None and home is not module and home.__name__.startswith(_EXERCISES):
+            found += _reached(home, helper.__name__, seen)
+    return found
+
+
+def code_only(text: str) -> str:
+    """Return Python text without comments, docstrings and blank lines; text that is not Python comes back as it is."""
+    try:
+        tree = ast.parse(text)
+        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    except (SyntaxError, tokenize.TokenError):
+        return text
+    lines = text.splitlines()
+    spans = [(token.start, token.end) for token in tokens if token.type == tokenize.COMMENT]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef | ast.Module):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and type(first.value.value) is str:
+                start, end = (first.lineno, first.col_offset), (first.end_lineno or 0, first.end_col_offset or 0)
+                spans.append((_in_characters(lines, start), _in_characters(lines, end)))
+    for start, end in sorted(spans, reverse=True):
+        before, after = lines[start[0] - 1][: start[1]], lines[end[0] - 1][end[1] :]
+        lines[start[0] - 1 : end[0]] = [before + after, *[""] * (end[0] - start[0])]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _in_characters(lines: list[str], place: tuple[int, int]) -> tuple[int, int]:
+    """Turn ast's (line, offset in UTF-8 bytes) into (line, offset in characters)."""
+    return place[0], len(lines[place[0] - 1].encode()[: place[1]].decode())
+
+
+def note_release(journal: Path, row: Row, versions: Mapping[str, str]) -> None:
+    """Note in the course which content versions went out; nothing is written where nothing changed."""
+    if released(journal, row.slug) == dict(versions):
+        return
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    line = json.dumps({"when": when, "chapter": row.slug, "versions": dict(versions)}, ensure_ascii=False)
+    journal.mkdir(parents=True, exist_ok=True)
+    with (journal / RELEASES).open("a", encoding="utf-8") as log:
+        log.write(line + "\n")
+
+
+def released(journal: Path, slug: str) -> dict[str, str]:
+    """Return the content versions of the last release of a chapter, or nothing."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in (journal / RELEASES).read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                told = json.loads(line)
+                found = dict(told["versions"]) if told["chapter"] == slug else found
+    return found

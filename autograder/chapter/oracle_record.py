@@ -1,0 +1,102 @@
+"""The record of oracle tests: which tests marked with a method's key passed, and for which state of the chapter.
+
+Kept in build/records/oracle_tests.json by the hooks in tests/conftest.py; build/records/oracle.json is the sum by key.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from autograder.base import cache, paths
+from autograder.chapter import rows
+
+Outcomes = dict[str, dict[str, Any]]  # node id -> {"keys": [...], "outcome": "passed" | "failed" | "skipped"}
+
+
+class OracleError(Exception):
+    """The oracle tests could not be run at all."""
+
+
+def files(slug: str) -> list[Path]:
+    """Return the oracle test files of a chapter."""
+    return sorted((paths.root() / "tests" / "chapters").glob(f"test_{slug}*.py"))
+
+
+def slug_of(file: str) -> str | None:
+    """Return the chapter that a test file belongs to, or None."""
+    name = Path(file).name.removeprefix("test_")
+    return next((slug for slug in rows.slugs() if name.startswith(slug)), None)
+
+
+def state(slug: str) -> str:
+    """Return a hash of everything that the oracle tests of a chapter depend on."""
+    home = paths.solutions()
+    solutions = [home / f"{slug}.py"] if (home / f"{slug}.py").exists() else list((home / slug).glob("*.py"))
+    return cache.digest(cache.files_digest([*files(slug), *solutions]), cache.code_digest("dlcv_lab"))
+
+
+def _path() -> Path:
+    return paths.records() / "oracle_tests.json"
+
+
+def load() -> dict[str, dict[str, Any]]:
+    """Return test file name -> {state, complete, tests}."""
+    return json.loads(_path().read_text()) if _path().exists() else {}
+
+
+def record(ran: Mapping[str, Outcomes], *, complete: bool) -> None:
+    """Merge the outcomes of a test run, by test file; `complete` says that no test of the files was left out."""
+    held = load()
+    for file, tests in ran.items():
+        slug = slug_of(file)
+        if slug is None:
+            continue
+        now, name = state(slug), Path(file).name
+        before = held.get(name, {})
+        fresh = before.get("state") == now and not complete
+        merged = {**before["tests"], **tests} if fresh else dict(tests)
+        held[name] = {"state": now, "complete": complete or (fresh and before["complete"]), "tests": merged}
+    cache.write(_path(), (json.dumps(held, indent=1, sort_keys=True) + "\n").encode())
+    sums = (json.dumps(counts(held), indent=1, sort_keys=True) + "\n").encode()
+    cache.write(paths.records() / "oracle.json", sums)
+
+
+def counts(held: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dict[str, int]]:
+    """Return method key -> {"passed": n, "failed": n}."""
+    found: dict[str, dict[str, int]] = {}
+    for entry in (load() if held is None else held).values():
+        for test in entry["tests"].values():
+            for key in test["keys"]:
+                sums = found.setdefault(key, {"passed": 0, "failed": 0})
+                if test["outcome"] in sums:
+                    sums[test["outcome"]] += 1
+    return found
+
+
+def is_fresh(slug: str) -> bool:
+    """Tell whether the record holds a complete run of the chapter's oracle tests as they are now."""
+    held, now = load(), state(slug)
+    entries = [held.get(path.name) for path in files(slug)]
+    return all(entry is not None and entry["complete"] and entry["state"] == now for entry in entries)
+
+
+def refresh(slugs: Iterable[str]) -> list[str]:
+    """Run the oracle tests of the chapters whose record is missing or older than the chapter; return those slugs.
+
+    Raises:
+        OracleError: pytest could not collect or run them (failing tests are a result, not an error).
+    """
+    stale = [slug for slug in slugs if files(slug) and not is_fresh(slug)]
+    if stale:
+        tests = [str(path) for slug in stale for path in files(slug)]
+        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
+        done = subprocess.run(command, cwd=paths.CHECKOUT, capture_output=True, text=True)
+        if done.returncode not in (0, 1):
+            tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+            raise OracleError(f"the oracle tests could not be run:\n{tail}")
+    return stale

@@ -1,0 +1,1 @@
+"""All that a chapter imports to declare its exercises and claims."""

@@ -1,0 +1,1 @@
+"""From what students hand in to marks: found, run and judged, recorded once."""

@@ -1,0 +1,44 @@
+"""Bring the evidence for `dlcv methods` up to date: verified exercises and oracle tests of every chapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from autograder.chapter import oracle_record, rows
+from autograder.chapter.methods import Evidence
+from autograder.release import packing, verify
+
+
+def gather(
+    *,
+    refresh: bool = True,
+    only: Collection[str] | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Evidence:
+    """Return what is known to work. With `refresh`, run again what is missing or older than its chapter, in the
+    chapters `only` (slugs; default: in all).
+
+    Elsewhere records that are older than their chapter do not count.
+    """
+    slugs = rows.slugs()
+    again = {slug for slug in slugs if refresh and (only is None or slug in only)}
+    if again:
+        stale = [slug for slug in sorted(again) if not oracle_record.is_fresh(slug)]
+        if stale:
+            progress(f"oracle tests of {', '.join(slug[:4] for slug in stale)}")
+            oracle_record.refresh(stale)
+    verified = set()
+    for slug in slugs:
+        row = rows.load_row(slug)
+        infos = packing.infos_of(row)
+        tried = verify.verified(tried=True)
+        stale_names = [info.name for info in infos if tried.get(info.key) != info.version]
+        if slug in again and stale_names:
+            progress(f"verifying {len(stale_names)} exercises of {row.key}")
+            with verify.sandbox(row) as runner:
+                verify.verify_row(row, runner, only=stale_names)
+        known = verify.verified()
+        verified |= {info.key for info in infos if known.get(info.key) == info.version}
+    fresh = [path.name for slug in slugs if oracle_record.is_fresh(slug) for path in oracle_record.files(slug)]
+    held = oracle_record.load()
+    return Evidence(frozenset(verified), oracle_record.counts({name: held[name] for name in fresh}))

@@ -1,0 +1,136 @@
+"""What travels with a notebook: the facts about each exercise and its check pack of public cases."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from autograder.base import cache, paths
+from autograder.chapter import content_version, row_checks, source
+from autograder.chapter.extras import extras_of
+from autograder.chapter.rows import Row, RowError
+from autograder.declare.exercise import Exercise
+from dlcv_lab.checking.model import ExerciseInfo, Pack
+
+PACK_CODE = (
+    "dlcv_lab/checking",
+    "autograder/release/judged_cases.py",
+    "autograder/declare",
+    "autograder/release/packing.py",
+)
+
+
+def info_of(row: Row, exercise: Exercise) -> ExerciseInfo:
+    """Return what a student may know about an exercise.
+
+    Raises:
+        RowError: the row does not hold together (see `row_checks`).
+    """
+    lesson = row.notebook_of(exercise.name)
+    reference = row.reference(exercise)
+    try:
+        probe = source.probe_source(exercise.probe)
+    except source.SourceError as error:
+        raise RowError(f"{exercise.name}: {error}") from None
+    return ExerciseInfo(
+        chapter=row.key,
+        name=exercise.name,
+        notebook=lesson.stem,
+        defines=exercise.defines,
+        points=exercise.points,
+        core=exercise.core,
+        groups=dict(exercise.groups),
+        minutes=exercise.minutes,
+        difficulty=exercise.difficulty,
+        good_for=exercise.good_for,
+        uses=exercise.uses,
+        hints=exercise.hints,
+        stub=source.stub_of(reference),
+        probe=probe,
+        setup=row_checks.setup_of(row, lesson),
+        standins={variant.name: variant.source() for variant in exercise.standins},
+        forbid=exercise.forbid,
+        limits=exercise.limits,
+        keeps_inputs=exercise.keeps_inputs,
+        exact_dtype=exercise.exact_dtype,
+        picture=exercise.picture,
+        version=content_version.version_of(row, exercise, probe),
+    )
+
+
+def infos_of(row: Row, notebook: str | None = None) -> list[ExerciseInfo]:
+    """Return the facts about all exercises of a chapter, or of one of its notebooks, in the notebook's order."""
+    return [
+        info_of(row, row.exercise_by_name[name])
+        for lesson in row.notebooks
+        if notebook in (None, lesson.stem)
+        for name in lesson.named("exercise")
+    ]
+
+
+def _timeless(pack: Pack) -> Pack:
+    """Drop how long the known mistakes took, so that the same exercise gives the same bytes."""
+    answers = tuple(
+        replace(wrong, outcomes=tuple(replace(outcome, seconds=0.0) for outcome in wrong.outcomes))
+        for wrong in pack.misconceptions()
+    )
+    return replace(pack, misconceptions=lambda: answers)
+
+
+def cases_text(cases: Callable[..., object]) -> str:
+    """Return the text of a case generator and of everything in its module that it calls."""
+    plain = inspect.unwrap(cases)
+    module = inspect.getmodule(plain)
+    if module is None or not hasattr(plain, "__name__") or plain.__name__ == "<lambda>":
+        return inspect.getsource(plain)
+    return source.reachable(source.module_file(module).read_text(encoding="utf-8"), [plain.__name__])
+
+
+def build_packs(row: Row, progress: Callable[[str], None] = lambda name: None) -> list[Path]:
+    """Write build/packs/<slug>/<name>.pack for every exercise and the chapter's table of contents.
+
+    A pack is made again only where the exercise or the code that makes packs changed.
+    """
+    from autograder.release.judged_cases import public_pack
+    from dlcv_lab.checking.packs import save_pack
+
+    home = paths.packs() / row.slug
+    made = []
+    versions: dict[str, str] = {}
+    for info in infos_of(row):
+        path = home / f"{info.name}.pack"
+        wording = content_version.wording_of(row.exercise_by_name[info.name])
+        key = cache.digest(repr(info), wording, cache.code_digest(*PACK_CODE))
+        if not cache.fetch("packs", key, path):
+            progress(info.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_pack(_timeless(public_pack(row.exercise_by_name[info.name], info)), path)
+            cache.store("packs", key, path)
+        made.append(path)
+        versions[info.name] = info.version
+    for stale in set(home.glob("*.pack")) - set(made):
+        stale.unlink()
+    contents = {
+        "chapter": row.key,
+        "slug": row.slug,
+        "title": row.title,
+        "extras": extras_of(row),
+        "version": cache.digest(*versions.values())[:16],
+        "versions": versions,
+        "notebooks": [
+            {
+                "stem": lesson.stem,
+                "title": lesson.title,
+                "minutes": lesson.minutes,
+                "exercises": list(lesson.named("exercise")),
+                "written": list(lesson.named("question")),
+                "written_points": {name: row.question_by_name[name].points for name in lesson.named("question")},
+            }
+            for lesson in row.notebooks
+        ],
+    }
+    cache.write(home / "chapter.json", (json.dumps(contents, indent=1, ensure_ascii=False) + "\n").encode())
+    return [*made, home / "chapter.json"]

@@ -1,0 +1,189 @@
+"""Name the likely cause of a wrong answer in one sentence that is true of the evidence.
+
+Every rule looks at the outcomes of all cases and speaks only of what it has computed, so its sentence holds for the
+cases at hand whatever the cause was. `changes` looks for a simple change that would make the answer right, `relations`
+for a term or factor that is missing, `shapes` for what the right cases have in common, `parts` for parts and kinds of
+cases that are right, `places` for where the numbers differ.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from dlcv_lab.checking.compare import compare, describe, input_dtype, is_number, numeric_leaves
+from dlcv_lab.checking.diagnosis.changes import changed
+from dlcv_lab.checking.diagnosis.judged_case import Evidence, comparable
+from dlcv_lab.checking.diagnosis.parts import groups, numbers, parts
+from dlcv_lab.checking.diagnosis.places import differences
+from dlcv_lab.checking.diagnosis.relations import pattern, related
+from dlcv_lab.checking.diagnosis.shapes import conditions
+from dlcv_lab.checking.envelope import leaves
+from dlcv_lab.checking.messages import input_name, say, spoken
+from dlcv_lab.checking.model import Diagnosis
+
+_CUT_OFF = ("does not require grad", "does not have a grad_fn")
+_IN_PLACE = ("modified by an inplace operation", "a leaf Variable that requires grad is being used in an in-place")
+
+
+def diagnose(evidence: Sequence[Evidence], names: frozenset[str] | None = None) -> Diagnosis | None:
+    """Return the likely cause of the failures, or None where nothing simple explains them.
+
+    `names` are the inputs that the student knows by name, the parameters of what is to be written; a sentence speaks
+    of no other. None allows all.
+    """
+    wrong = [item for item in evidence if not item.right]
+    if not wrong:
+        return None
+    for found in (_errors(wrong), _none(wrong), _mutated(wrong, names), _types(wrong)):
+        if found:
+            return found
+    values = [item for item in wrong if item.comparison is not None and not item.comparison.equal]
+    whole = len(values) == len(wrong)
+    found = _changes(values, whole=whole) if values else None
+    if found:
+        return found
+    found = conditions([item.case for item in evidence if item.right], [item.case for item in wrong], names)
+    if found is None and values:
+        found = related(values if whole else values[:1], names)
+    return (
+        found or _shapes(values) or _dtypes(values) or _structures(values) or parts(evidence) or groups(evidence)
+        or _places(values)
+    )  # fmt: skip
+
+
+def _changes(values: Sequence[Evidence], *, whole: bool) -> Diagnosis | None:
+    """Look for a change that would mend the values; a sentence about every wrong case is only true where every wrong
+    case gave a value (`whole`)."""
+    found = _strange(values) or ((changed(values) or numbers(values)) if whole else None)
+    if found is None and len(values) > 1:
+        found = changed(values[:1], values[0].name)
+    return found
+
+
+def _generic(key: str, **parts: object) -> Diagnosis:
+    return Diagnosis(key, say(f"diagnosis.{key}", **parts), "generic")
+
+
+def _start(item: Evidence) -> str:
+    return item.name[0].upper() + item.name[1:]
+
+
+def _errors(wrong: Sequence[Evidence]) -> Diagnosis | None:
+    errors = [item for item in wrong if item.outcome.status == "raised"]
+    if not errors:
+        silent = [item for item in wrong if item.expected.status == "raised"]
+        if silent and len(silent) == len(wrong):
+            return _generic("no_error", error=silent[0].expected.error, where=silent[0].name)
+        return None
+    for item in errors:
+        if any(text in item.outcome.message for text in _CUT_OFF):
+            return _generic("detached")
+        if any(text in item.outcome.message for text in _IN_PLACE):
+            return _generic("inplace_gradient")
+    first = errors[0].outcome
+    if first.error == "NameError":
+        return _generic("name_error", message=first.message.strip().rstrip("."))
+    if first.error == "NotImplementedError" and len(errors) == len(wrong):
+        return _generic("part_missing", where=errors[0].name)
+    return None
+
+
+def _none(wrong: Sequence[Evidence]) -> Diagnosis | None:
+    empty = [
+        item for item in wrong if item.has_values and item.outcome.value is None and item.expected.value is not None
+    ]
+    if empty and len(empty) == len(wrong):
+        return _generic("none")
+    for item in wrong:
+        if item.has_values:
+            table = dict(leaves(item.outcome.value))
+            lost = [path for path, _ in numeric_leaves(item.expected.value) if path and table.get(path, 0) is None]
+            if lost:
+                key = "no_gradient" if "grad" in item.case.group.lower() else "none_inside"
+                return _generic(key, path=spoken(lost[0]), where=item.name)
+    return None
+
+
+def _mutated(wrong: Sequence[Evidence], names: frozenset[str] | None) -> Diagnosis | None:
+    if all(item.outcome.mutated and item.comparison is not None and item.comparison.equal for item in wrong):
+        changed_ = dict.fromkeys(input_name(path, names) for path in wrong[0].outcome.mutated)
+        return _generic("mutated", names=", ".join(f"`{name}`" for name in changed_))
+    return None
+
+
+def _types(wrong: Sequence[Evidence]) -> Diagnosis | None:
+    for item in wrong:
+        if item.has_values and isinstance(item.expected.value, torch.Tensor):
+            mine = item.outcome.value
+            if isinstance(mine, list | tuple):
+                if len(mine) == 1 and item.fits(mine[0], item.expected.value):
+                    return _generic("wrapped", kind=type(mine).__name__)
+                return _generic("sequence", kind=type(mine).__name__, where=item.name)
+        for _, part, right in item.pairs():
+            if isinstance(part, np.ndarray) and isinstance(right, torch.Tensor):
+                return _generic("numpy", where=item.name)
+            if is_number(part) and isinstance(right, torch.Tensor):
+                return _generic("plain_number", where=item.name)
+    return None
+
+
+def _strange(values: Sequence[Evidence]) -> Diagnosis | None:
+    for item in values:
+        if item.comparison is not None and item.comparison.kind == "nan":
+            return _generic("nan", start=_start(item), text=item.comparison.text)
+    return None
+
+
+def _shapes(values: Sequence[Evidence]) -> Diagnosis | None:
+    for item in values:
+        for path, mine, right in item.pairs():
+            if isinstance(mine, torch.Tensor) and isinstance(right, torch.Tensor) and mine.shape != right.shape:
+                place = f"At {spoken(path)}, your output has" if path else "Your output has"
+                key = "axes" if mine.dim() != right.dim() else "shape"
+                return _generic(key, place=place, mine=tuple(mine.shape), right=tuple(right.shape), where=item.name,
+                                dims=mine.dim(), want=right.dim())  # fmt: skip
+    return None
+
+
+def _dtypes(values: Sequence[Evidence]) -> Diagnosis | None:
+    for item in values:
+        if item.comparison is not None and item.comparison.kind == "dtype":
+            return _generic("dtype", start=_start(item), text=item.comparison.text)
+        pair, first = item.single(), item.first_wrong()
+        if pair is None or first is None or input_dtype(item.case) != torch.float64 or first[1].dtype == torch.float64:
+            continue
+        if compare(*pair, [1e-5 * float(pair[1].abs().max())]).equal:
+            return _generic("precision", dtype=describe(first[1]).split()[1], where=item.name)
+    return None
+
+
+def _structures(values: Sequence[Evidence]) -> Diagnosis | None:
+    for item in values:
+        if item.comparison is not None and item.comparison.kind in ("structure", "type"):
+            return _generic("structure", start=_start(item), text=item.comparison.text)
+    return None
+
+
+def _places(values: Sequence[Evidence]) -> Diagnosis | None:
+    for item in values:
+        first = item.first_wrong()
+        pair = comparable(*first[1:]) if first is not None else None
+        if first is not None and pair is not None:
+            where = f"at {spoken(first[0])} {item.name}" if first[0] else item.name
+            found = differences(*pair, item.slack(pair[1]), where)
+            if found:
+                return (pattern(item) or found) if found.key == "numbers" else found
+    return None
+
+
+def known_names(stub: str) -> frozenset[str] | None:
+    """Return the parameters of the functions and methods of a stub; None where it has none, or takes any."""
+    functions = [node for node in ast.walk(ast.parse(stub)) if isinstance(node, ast.FunctionDef)]
+    if any(function.args.vararg or function.args.kwarg for function in functions):
+        return None
+    found = {arg.arg for function in functions for arg in ast.walk(function.args) if isinstance(arg, ast.arg)}
+    return frozenset(found - {"self"}) or None
