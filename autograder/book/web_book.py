@@ -147,8 +147,8 @@ def write_pages(
     }
     for slug, row in loaded.items():
         own = [method for method in methods if method["chapter"] == slug]
-        pages[f"chapters/{slug}/index.md"] = pages.chapter_page(plan, row, own, place, ledgers[slug], seconds)
-        pages[f"teaching/{slug}.md"] = teaching.page(plan, row)
+        texts[f"chapters/{slug}/index.md"] = pages.chapter_page(plan, row, own, place, ledgers[slug], seconds)
+        texts[f"teaching/{slug}.md"] = teaching.page(plan, row)
     texts["teaching/index.md"] = teaching.overview(plan, loaded)
     for name, text in texts.items():
         cache.write(folder / name, text.encode())
