@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from dlcv_lab import world as world
     from dlcv_lab import zoo as zoo
     from dlcv_lab.checking.verbs import check as check
+    from dlcv_lab.checking.verbs import foreseen as foreseen
     from dlcv_lab.checking.verbs import hint as hint
     from dlcv_lab.checking.verbs import needs as needs
     from dlcv_lab.checking.verbs import predict as predict
+    from dlcv_lab.checking.verbs import reveal as reveal
     from dlcv_lab.checking.verbs import show_solution as show_solution
     from dlcv_lab.checking.verbs import stuck as stuck
     from dlcv_lab.checking.verbs import submit as submit
@@ -39,9 +41,11 @@ __version__ = "0.1.0"
 # submodule binds its name on the package
 _HOMES = {
     "check": "checking.verbs",
+    "foreseen": "checking.verbs",
     "hint": "checking.verbs",
     "needs": "checking.verbs",
     "predict": "checking.verbs",
+    "reveal": "checking.verbs",
     "show_solution": "checking.verbs",
     "stuck": "checking.verbs",
     "submit": "checking.verbs",

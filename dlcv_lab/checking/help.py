@@ -13,6 +13,7 @@ from dlcv_lab.checking.envelope import EnvelopeError
 from dlcv_lab.checking.messages import say
 from dlcv_lab.checking.model import ExerciseInfo
 from dlcv_lab.checking.packs import PacksError, find_chapter
+from dlcv_lab.checking.predictions import foreseen
 from dlcv_lab.checking.progress import Progress, home
 from dlcv_lab.checking.report import CheckReport
 from dlcv_lab.checking.submit import Receipt, live_source, submit_folder
@@ -121,6 +122,8 @@ class Submitted:
             reason = f"  {result.message} {result.hint}".rstrip()
             lines.append(f"  {result.name:24s} {result.verdict}  {result.score:g}/{result.max_score:g}{reason}")
         lines += [f"Note: {warning}" for warning in self.receipt.warnings]
+        if foreseen(self.receipt.chapter).answered:
+            lines.append(repr(foreseen(self.receipt.chapter)))
         lines.append(f"Receipt {self.receipt.number}, written to {self.receipt.path.name}")
         return "\n".join([*lines, say("hand_in")])
 

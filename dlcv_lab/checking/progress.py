@@ -35,6 +35,7 @@ class Progress:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.path = (folder or home()) / FILE
+        self.predictions: dict[str, dict[str, str]] = {}  # "ch03.linear": what was said, what was right, what it was
         self.records: dict[str, Record] = self._read()
 
     def _read(self) -> dict[str, Record]:
@@ -42,6 +43,7 @@ class Progress:
             return {}
         try:
             raw = json.loads(self.path.read_text(encoding="utf-8"))
+            self.predictions = {str(key): dict(value) for key, value in raw.get("predictions", {}).items()}
             return {str(key): _record(value) for key, value in raw["exercises"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             aside = self.path.with_suffix(".json.broken")
@@ -74,10 +76,17 @@ class Progress:
         record.hints = max(record.hints, stage)
         self._write()
 
+    def foresaw(self, key: str, **entry: str) -> None:
+        """Note a prediction that was answered; the first one stands, for a second choice knows the result."""
+        if key not in self.predictions:
+            self.predictions[key] = entry
+            self._write()
+
     def _write(self) -> None:
         """Write all records in one step; a folder that cannot be written only costs the progress, never the check."""
         exercises = {key: {**record.extra, **_without_extra(record)} for key, record in sorted(self.records.items())}
-        text = json.dumps({"format": 1, "exercises": exercises}, indent=1) + "\n"
+        kept = {"predictions": dict(sorted(self.predictions.items()))} if self.predictions else {}
+        text = json.dumps({"format": 1, "exercises": exercises, **kept}, indent=1, ensure_ascii=False) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{FILE}.")

@@ -3,6 +3,6 @@
 from dlcv_lab.checking.check import check
 from dlcv_lab.checking.help import hint, show_solution, stuck, submit
 from dlcv_lab.checking.needs import needs
-from dlcv_lab.checking.predictions import predict
+from dlcv_lab.checking.predictions import foreseen, predict, reveal
 
-__all__ = ["check", "hint", "needs", "predict", "show_solution", "stuck", "submit"]
+__all__ = ["check", "foreseen", "hint", "needs", "predict", "reveal", "show_solution", "stuck", "submit"]

@@ -16,6 +16,7 @@ from dlcv_lab.checking import packs
 from dlcv_lab.checking.messages import say
 from dlcv_lab.checking.model import ExerciseResult, Verdict
 from dlcv_lab.checking.packs import Chapter, PacksError
+from dlcv_lab.checking.predictions import foreseen
 from dlcv_lab.checking.progress import Progress
 from dlcv_lab.cli.frame import DONE, FAULT, FINDINGS, Trouble, console, fail, write_json
 
@@ -190,7 +191,7 @@ def progress(as_json: Json = False) -> None:
         tried = [n for n in chapter.exercises if marks.of(f"{chapter.key}.{n}").attempts and n not in done]
         left = [name for name in chapter.exercises if name not in done]
         rows.append({"chapter": chapter.key, "title": chapter.title, "exercises": len(chapter.exercises),
-                     "solved": done, "tried": tried, "written": list(chapter.written),
+                     "solved": done, "tried": tried, "written": list(chapter.written), "foresaw": foreseen(chapter.key).counted,
                      "next": left[0] if left else None})  # fmt: skip
     if not rows:
         fail(f"no exercises were found from here: {packs.REMEDY}")
@@ -198,11 +199,11 @@ def progress(as_json: Json = False) -> None:
         write_json(rows)
         return
     shown = Table(title="Your progress", title_justify="left")
-    for heading in ("chapter", "solved", "tried", "next", "marked by hand"):
+    for heading in ("chapter", "solved", "tried", "next", "foreseen", "marked by hand"):
         shown.add_column(heading)
     for row in rows:
         shown.add_row(f"{row['chapter']} {row['title']}", f"{len(row['solved'])} of {row['exercises']}",
-                      ", ".join(row["tried"]) or "-", row["next"] or "all done",
+                      ", ".join(row["tried"]) or "-", row["next"] or "all done", row["foresaw"] or "-",
                       ", ".join(row["written"]) or "-")  # fmt: skip
     console.print(shown)
 

@@ -11,7 +11,6 @@ from dlcv_lab.checking import packs
 from dlcv_lab.checking.model import Verdict
 from dlcv_lab.checking.needs import NotSolvedYet, needs
 from dlcv_lab.checking.packs import PacksError, find_exercise, list_packs, load_pack
-from dlcv_lab.checking.predictions import predict
 from dlcv_lab.checking.progress import Progress
 
 
@@ -190,14 +189,6 @@ def test_a_damaged_pack_is_named_with_a_remedy(course, packs_root, tmp_path, mon
     monkeypatch.setenv("DLCV_PACKS", str(copy))
     with pytest.raises(PacksError, match=r"f.pack is damaged .*; work in a folder of the course's repository"):
         load_pack("ch98", "f")
-
-
-def test_predictions_are_noted_by_index_or_by_option():
-    assert "Noted: down" in repr(predict("Where?", ["up", "down"], mine=1))
-    assert "Noted: up" in repr(predict("Where?", ["up", "down"], mine="up"))
-    assert "Replace mine=..." in repr(predict("Where?", ["up", "down"], mine=...))
-    with pytest.raises(ValueError, match="none of the options"):
-        predict("Where?", ["up", "down"], mine=2)
 
 
 def test_left_over_packs_of_a_removed_chapter_do_not_count(monkeypatch, tmp_path):

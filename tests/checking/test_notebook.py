@@ -45,7 +45,7 @@ def test_run_all_on_an_untouched_release_waits_and_goes_on(course):
     assert "stand-in" in shown[4]
     assert shown[5].startswith("False")
     assert "Return every stride-th row" in shown[5]
-    assert "Replace mine=..." in shown[6]
+    assert 'mine="A" to mine="B"' in shown[6]
     assert shown[7].strip() == "7"
     assert "kept quiet" not in shown[8]
 
