@@ -130,10 +130,23 @@ def section(model: catalogue.Model) -> str:
     )
 
 
+def checkpoints() -> str:
+    """Return a table of the checkpoints of chapters, or nothing where there are none."""
+    if not zoo.checkpoints():
+        return ""
+    rows = ["| checkpoint | parameters | steps | figures | what it cannot do |", "|---|---:|---:|---|---|"]
+    for name in zoo.checkpoints():
+        card = zoo.card(name)
+        figures = ", ".join(f"{figure} {value:.3g}" for figure, value in card.metrics.items())
+        rows.append(f"| `{name}` | {card.parameters:,} | {card.steps} | {figures} | {card.limits} |")
+    text = 'What a lesson begins and has no time to end: `zoo.checkpoint("NAME", into=model)` fills your own module.'
+    return f"\n\n## Checkpoints of chapters\n\n{text}\n\n" + "\n".join(rows)
+
+
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     there = [model for model in catalogue.MODELS.values() if (model.folder / cards.NAME).is_file()]
-    body = "\n\n".join(section(model) for model in there)
+    body = "\n\n".join(section(model) for model in there) + checkpoints()
     (OUT / "models.md").write_text(body + "\n", encoding="utf-8", newline="\n")
     print(f"{OUT / 'models.md'}: {', '.join(model.name for model in there)}")
 

@@ -168,7 +168,7 @@ def _column(home: Path, slug: str, package: str) -> tuple[Path, ...]:
     )
 
 
-def _link_packages() -> None:
+def link_packages() -> None:
     """Let `solutions.<slug>` and `autograder.exercises.<slug>` be those of the rows' folder (DLCV_ROOT)."""
     import autograder.exercises as exercises_package
     import solutions as solutions_package
@@ -241,7 +241,7 @@ def _load(root: Path, slug: str, solution_files: _Columns, exercise_files: _Colu
 
 
 def _import_exercises(slug: str) -> ModuleType:
-    _link_packages()
+    link_packages()
     name = f"autograder.exercises.{slug}"
     held = sys.modules.get(name)
     if held is not None and not Path(str(held.__file__)).is_relative_to(paths.exercises()):

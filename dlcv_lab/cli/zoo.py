@@ -1,4 +1,4 @@
-"""`dlcv zoo`: list, show, verify and train the tiny pretrained models."""
+"""`dlcv zoo`: list, show, verify and train the tiny pretrained models and the checkpoints of chapters."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def _told() -> Iterator[None]:
 
 @app.command(name="list")
 def list_(as_json: Json = False) -> None:
-    """List the models: what they are, how large, how good.
+    """List the models and the checkpoints of chapters: what they are, how large, how good.
 
     Example: [bold]dlcv zoo list[/bold]
     """
-    rows = [_row(model) for model in catalogue.MODELS.values()]
+    rows = [_row(model) for model in catalogue.MODELS.values()] + [_checkpoint(name) for name in zoo.checkpoints()]
     if as_json:
         write_json(rows)
         return
@@ -62,6 +62,13 @@ def _row(model: catalogue.Model) -> dict[str, Any]:
     return row | {"parameters": card.parameters, "bytes": size, "metrics": card.metrics}
 
 
+def _checkpoint(name: str) -> dict[str, Any]:
+    card, folder = zoo.card(name), zoo.folder(name)
+    return {"name": name, "what": "a checkpoint of a chapter", "gives": card.made_of, "full": "", "extra": "",
+            "parameters": card.parameters, "bytes": sum((folder / file).stat().st_size for file in card.files),
+            "metrics": card.metrics, "trouble": ""}  # fmt: skip
+
+
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A model: clip.")], as_json: Json = False) -> None:
     """Show a model's card: data, steps, seed, time, figures, limits, files.
@@ -69,25 +76,29 @@ def show(name: Annotated[str, typer.Argument(help="A model: clip.")], as_json: J
     Example: [bold]dlcv zoo show clip[/bold]
     """
     with _told():
-        model, card = catalogue.find(name), zoo.card(name)
+        card = zoo.card(name)
+        model = None if name in zoo.checkpoints() and not catalogue.FINDERS else catalogue.find(name)
     if as_json:
         write_json(asdict(card))
         return
+    gives = "zoo.checkpoint gives" if name in zoo.checkpoints() else "zoo.load gives"
     lines = {
-        "what": model.what, "zoo.load gives": model.gives, 'scale="full"': model.full,
+        "what": model.what if model else "a checkpoint of a chapter", gives: card.made_of,
+        'scale="full"': model.full if model else "",
         "parameters": f"{card.parameters:,}", "data": card.data,
         "training": f"{card.steps} steps, seed {card.seed}, {card.seconds:g} s on {card.device}",
         "made with": ", ".join(f"{library} {version}" for library, version in card.libraries.items()),
-        "licence": card.licence, "limits": card.limits, "folder": str(model.folder),
+        "licence": card.licence, "limits": card.limits, "folder": str(zoo.folder(name)),
     }  # fmt: skip
     shown = Table(title=name, title_justify="left", show_header=False)
     shown.add_column(no_wrap=True)
     shown.add_column(overflow="fold")
     for key, text in lines.items():
-        shown.add_row(key, text)
+        if text:
+            shown.add_row(key, text)
     shown.add_section()
     for figure, value in card.metrics.items():
-        shown.add_row(figure, f"{value:g}  {model.figures.get(figure, '')}")
+        shown.add_row(figure, f"{value:g}  {model.figures.get(figure, '') if model else ''}")
     console.print(shown)
 
 
@@ -102,7 +113,7 @@ def verify(
     Examples: [bold]dlcv zoo verify[/bold]   [bold]dlcv zoo verify clip gpt --json[/bold]
     """
     rows: list[dict[str, Any]] = []
-    for name in names or zoo.names():
+    for name in names or (*zoo.names(), *zoo.checkpoints()):
         began = time.perf_counter()
         trouble: str = ""
         found: list[zoo.Comparison] = []
@@ -131,6 +142,8 @@ def _print_verified(rows: list[dict[str, Any]]) -> None:
             short = f" (below its aim of {each['aim']:g})" if each["short"] else ""
             shown.add_row(row["name"], each["figure"], f"{each['said']:.3f}", f"{each['measured']:.3f}",
                           f"{each['allowed']:g}", verdict + short)  # fmt: skip
+        if not row["figures"] and not row["trouble"]:
+            shown.add_row(row["name"], "files", "", "", "", "[green]whole[/green] (figures: in a checkout)")
         if row["trouble"]:
             shown.add_row(row["name"], "", "", "", "", f"[red]{row['trouble']}[/red]")
         shown.add_section()
@@ -142,8 +155,10 @@ def _print_verified(rows: list[dict[str, Any]]) -> None:
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="A model: clip.")],
-    to: Annotated[Path | None, typer.Option("--to", help="Folder to make; ./zoo/NAME without.")] = None,
+    name: Annotated[str, typer.Argument(help="A model: clip; or a chapter's checkpoint: ch04/simclr.")],
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder to make. Without: ./zoo/NAME; a checkpoint's in the package.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps; as the shipped model without.")] = None,
     device: Device = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken-off training stopped.")] = False,
@@ -151,13 +166,16 @@ def train(
 ) -> None:
     """Train a model, measure it and write its card. Load it with zoo.load(NAME, folder=...).
 
-    Examples: [bold]dlcv zoo train vit[/bold]   [bold]dlcv zoo train clip --resume[/bold]   [bold]dlcv zoo train vit
-    --begin zoo/vit --to zoo/vit2 --steps 2000[/bold]
+    A chapter's checkpoint goes to where the package looks for it, and needs a checkout with the chapters.
+
+    Examples: [bold]dlcv zoo train vit[/bold]   [bold]dlcv zoo train clip --resume[/bold]   [bold]dlcv zoo train
+    ch04/simclr[/bold]   [bold]dlcv zoo train vit --begin zoo/vit --to zoo/vit2 --steps 2000[/bold]
     """
     with _told():
         model = catalogue.find(name)
         catalogue.require(model)
-        folder = to or Path("zoo") / name
+        chapter = "/" in name
+        folder = to or (model.folder if chapter else Path("zoo") / name)
         if folder.exists() and not (folder / cards.NAME).is_file() and any(folder.iterdir()):
             fail(f"{folder} holds something else than a model of the zoo: name another folder with --to")
         from dlcv_lab.devices import device as known
@@ -167,4 +185,6 @@ def train(
         card = training.make(model, folder, options)
     for figure, value in card.metrics.items():
         console.print(f"{figure}: {value:g}  {model.figures.get(figure, '')}", highlight=False)
-    console.print(f'zoo.load("{name}", folder="{folder}") loads it', highlight=False, markup=False)
+    call = f'zoo.checkpoint("{name}"' if chapter else f'zoo.load("{name}"'
+    where = "" if chapter and to is None else f', folder="{folder}"'
+    console.print(f"{call}{where}) loads it", highlight=False, markup=False)

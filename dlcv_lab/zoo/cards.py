@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -146,4 +147,5 @@ def digest(path: Path) -> str:
 
 
 def _remedy(folder: Path) -> str:
-    return f"install dlcv-lab again, or make it anew with `dlcv zoo train {folder.name}`."
+    chapter = f"{folder.parent.name}/" if re.fullmatch(r"ch\d\d", folder.parent.name) else ""
+    return f"install dlcv-lab again, or make it anew with `dlcv zoo train {chapter}{folder.name}`."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -18,6 +19,10 @@ class ZooError(Exception):
 
 class UnknownModelError(ZooError, ValueError):
     """No model has this name."""
+
+
+class MismatchedWeightsError(ZooError, ValueError):
+    """A checkpoint does not fit the module that it was asked for; the message names the entries."""
 
 
 class MissingLibraryError(ZooError, ImportError):
@@ -254,17 +259,35 @@ MODELS: dict[str, Model] = {
 }
 
 
+FINDERS: list[Callable[[str], Model | None]] = []
+"""Functions from a name such as "ch04/simclr" to its row, or None; the instructor's half has one."""
+
+
 def find(name: str) -> Model:
-    """Return the row of a name.
+    """Return the row of a name: a model's, or that of a chapter's checkpoint, "ch04/simclr", where chapters are seen.
 
     Raises:
         UnknownModelError: there is none; the message names the nearest.
     """
     if name in MODELS:
         return MODELS[name]
+    if "/" in str(name):
+        for finder in FINDERS:
+            if (found := finder(name)) is not None:
+                return found
+        raise UnknownModelError(
+            f"there is no recipe {name!r}. Recipes stand in chapters/<slug>/recipes.py of a checkout with the "
+            "instructor's half; here are the checkpoints: " + (", ".join(checkpoints()) or "none") + "."
+        )
     near = difflib.get_close_matches(str(name).lower(), MODELS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UnknownModelError(f"the zoo has no model {name!r}; {hint}There are {', '.join(MODELS)}.")
+
+
+def checkpoints() -> tuple[str, ...]:
+    """Return the names of all checkpoints of chapters that have weights here, sorted: "ch04/simclr", ..."""
+    found = WEIGHTS.glob("ch[0-9][0-9]/*/card.json")
+    return tuple(sorted(path.parent.relative_to(WEIGHTS).as_posix() for path in found))
 
 
 def require(model: Model) -> None:

@@ -92,12 +92,15 @@ def run_steps(
     weight_decay: float = 1e-4,
     matrices: Sequence[nn.Parameter] = (),
     average: Any = None,
+    updates: Sequence[torch.optim.Optimizer] = (),
+    after: Callable[[int], None] | None = None,
     stop_at: int | None = None,
 ) -> float:
     """Train the parameters that want a gradient of all modules, and return the seconds it took, resumed parts included.
 
     `one_step(step)` returns the loss; `average` is a diffusers `EMAModel` over these parameters. AdamW changes them at
     the rate `lr`, but Muon (Jordan et al. 2024) at `MUON_TIMES` this rate those in `matrices`, hidden layers' weights.
+    With `updates`, `one_step` makes its updates itself, by these optimizers; `after(step)` is called when one is made.
     State goes to `checkpoint` every minute and at the end. `stop_at` ends early, as an interruption would (for tests).
 
     Raises:
@@ -105,8 +108,9 @@ def run_steps(
         ZooError: torch is too old to have Muon.
     """
     learned = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
-    updates = _optimizers(learned, lr, weight_decay, matrices)
-    factor = rate(steps, min(100, max(1, steps // 10)))
+    own = bool(updates)
+    updates = updates or _optimizers(learned, lr, weight_decay, matrices)
+    factor: Callable[[int], float] = (lambda step: 1.0) if own else rate(steps, min(100, max(1, steps // 10)))
     rates = [torch.optim.lr_scheduler.LambdaLR(update, factor) for update in updates]
     plan = {"steps": steps, "lr": lr, "numbers": sum(p.numel() for p in learned)}
     first, spent = 0, 0.0
@@ -120,13 +124,16 @@ def run_steps(
         loss = one_step(step)
         if not torch.isfinite(loss):
             raise InterruptedTrainingError(f"the loss is {loss.item()} at step {step} of {steps}: lower the rate {lr}")
-        for parameter in learned:
-            parameter.grad = None
-        loss.backward()
-        nn.utils.clip_grad_norm_(learned, 1.0)
-        for update, schedule in zip(updates, rates):
-            update.step()
-            schedule.step()
+        if not own:
+            for parameter in learned:
+                parameter.grad = None
+            loss.backward()
+            nn.utils.clip_grad_norm_(learned, 1.0)
+            for update, schedule in zip(updates, rates):
+                update.step()
+                schedule.step()
+        if after is not None:
+            after(step)
         if average is not None:
             average.step(learned)
         smooth = loss.item() if step == first else 0.98 * smooth + 0.02 * loss.item()
