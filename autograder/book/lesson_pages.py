@@ -8,10 +8,11 @@ from pathlib import Path
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
-from nbformat.v4 import new_markdown_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from autograder.base import cache, paths
-from autograder.book import pictures, quiz, quiz_page
+from autograder.book import folding, pictures, quiz, quiz_page
+from autograder.chapter import quick
 from autograder.release import assemble, launch_buttons
 from autograder.release.execute_lessons import Execution
 from dlcv_lab.checking.wire import decode_pack
@@ -54,17 +55,49 @@ def page_of(executed: NotebookNode, with_solutions: bool) -> NotebookNode:
     cells: list[NotebookNode] = []
     for cell in executed.cells:
         facts = cell.metadata.get("dlcv", {})
-        cells += _split(cell) if cell.cell_type == "markdown" else [cell]
-        if "check" in facts:
-            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "check"]
-            _open_sample(cell)
-        if "stub" in facts:
+        if cell.cell_type == "markdown":
+            cells += _split(cell)
+        elif "stub" in facts:
+            cells.append(cell)
             solution = cell.source
             cell.source = facts["stub"]
             if with_solutions:
                 cells.append(_folded(cell.id, str(facts["exercise"]), solution))
+        else:
+            if "check" in facts:
+                _tag(cell, "check")
+                _open_sample(cell)
+            cells += _read_and_folded(cell)
     page: NotebookNode = nbformat.from_dict({**executed, "cells": cells})
     return page
+
+
+def _tag(cell: NotebookNode, *tags: str) -> None:
+    cell.metadata["tags"] = list(dict.fromkeys([*cell.metadata.get("tags", []), *tags]))
+
+
+def _read_and_folded(cell: NotebookNode) -> list[NotebookNode]:
+    """Return a code cell as the page prints it: what is read, and what draws behind one line; what asks is left out."""
+    if re.search(r'^start\("ch', cell.source, re.M):
+        return [_behind(cell, "The set-up")]
+    if "hide-input" in cell.metadata.get("tags", []):
+        return [_behind(cell, "The code")]
+    read, drawing = folding.split(cell.source)
+    if not drawing:
+        cell.source = read
+        if not read:
+            _tag(cell, "remove-input")
+        return [cell]
+    first = new_code_cell(read, id=f"{cell.id}-read"[:64], execution_count=cell.execution_count)
+    cell.source = drawing
+    return [*([first] if read else []), _behind(cell, "The picture's code")]
+
+
+def _behind(cell: NotebookNode, line: str) -> NotebookNode:
+    """Fold the source of a cell behind one line."""
+    _tag(cell, "hide-input")
+    cell.metadata["mystnb"] = {"code_prompt_show": line, "code_prompt_hide": line}
+    return cell
 
 
 def _split(cell: NotebookNode) -> list[NotebookNode]:
@@ -91,14 +124,23 @@ def _folded(cell_id: str, name: str, solution: str) -> NotebookNode:
 
 
 def _add_quick_questions(page: NotebookNode, slug: str) -> None:
-    """Put three quick questions at the end of every section that has exercises."""
+    """Put the quick questions of every section at its end: those that stand in it, else some on its exercises."""
     cells: list[NotebookNode] = []
     for number, section in enumerate(_sections(page)):
-        names = [cell.metadata["dlcv"]["exercise"] for cell in section if "exercise" in cell.metadata.get("dlcv", {})]
-        packs = [decode_pack((paths.packs() / slug / f"{name}.pack").read_bytes()) for name in names]
-        block = quiz_page.section_block(quiz.for_section(packs))
-        cells += [*section, *([new_markdown_cell(block, id=f"quick-{number}")] if block else [])]
+        written: list[quick.Quick] = []
+        for cell in section:
+            if cell.cell_type == "markdown":
+                cell.source, found = quick.take(cell.source)
+                written += found
+        block = quiz_page.section_block(written or _generated(section, slug), slug)
+        cells += [cell for cell in section if cell.cell_type != "markdown" or cell.source.strip()]
+        cells += [new_markdown_cell(block, id=f"quick-{number}")] if block else []
     page.cells = cells
+
+
+def _generated(section: Sequence[NotebookNode], slug: str) -> list[quiz.QuickQuestion]:
+    names = [cell.metadata["dlcv"]["exercise"] for cell in section if "exercise" in cell.metadata.get("dlcv", {})]
+    return quiz.for_section([decode_pack((paths.packs() / slug / f"{name}.pack").read_bytes()) for name in names])
 
 
 def _sections(page: NotebookNode) -> Iterator[list[NotebookNode]]:

@@ -4,69 +4,78 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 
-from autograder.book.quiz import Option, QuickQuestion
-from autograder.chapter.markup import raw
+from markupsafe import Markup
 
-LETTERS = "ABC"
+from autograder.book.quiz import QuickQuestion
+from autograder.book.render import block, prose
+from autograder.chapter.quick import LETTERS, Quick
+from autograder.chapter.source import short_hash
 
 
-def section_block(questions: Sequence[QuickQuestion]) -> str:
+@dataclass(frozen=True)
+class ShownOption:
+    """An option, and what a reader who chose it is told."""
+
+    shown: Markup
+    said: Markup
+
+
+@dataclass(frozen=True)
+class ShownQuestion:
+    """A question as the template prints it."""
+
+    key: str  # under which a browser remembers the reader's answer
+    asked: Markup
+    options: tuple[ShownOption, ...]
+    answer: int
+    note: str = ""
+    given: tuple[tuple[str, Markup], ...] = ()
+
+    @property
+    def field(self) -> str:
+        return "quick-" + re.sub(r"[^a-z0-9]+", "-", self.key.lower()).strip("-")
+
+
+def section_block(questions: Sequence[QuickQuestion | Quick], slug: str = "") -> str:
     """Return the quick questions of one section as a MyST block; an empty text where there are none."""
     if not questions:
         return ""
-    parts = [_question(question, place) for place, question in enumerate(questions, start=1)]
-    head = '<p class="quick-head"><strong>Quick questions</strong> about the code of this section. No need to compute '
-    head += "everything: one entry, a sign or a shape is often enough.</p>"
-    return raw(f'<section class="quick" aria-label="Quick questions">{head}{"".join(parts)}</section>')
+    shown = [_written(each, slug) if isinstance(each, Quick) else _generated(each) for each in questions]
+    return block("quick.html", questions=shown)
 
 
-def _question(question: QuickQuestion, place: int) -> str:
-    name = "quick-" + re.sub(r"[^a-z0-9]+", "-", question.key.lower()).strip("-")
-    part = f", <code>{escape(question.part)}</code> of the result" if question.part else ""
-    asked = "Which output is right?"
+def _written(quick: Quick, slug: str) -> ShownQuestion:
+    why = prose(quick.why)
+    best = Markup("It is {}. {}").format(LETTERS[quick.answer], why)
+    options = tuple(
+        ShownOption(prose(option), why if index == quick.answer else best) for index, option in enumerate(quick.options)
+    )
+    return ShownQuestion(f"{slug}/{short_hash(quick.question)}", prose(quick.question), options, quick.answer)
+
+
+def _generated(question: QuickQuestion) -> ShownQuestion:
+    name = Markup("<code>{}</code>").format(question.exercise)
+    asked = Markup("{}: which output is right?").format(name)
     if question.about:
         hint = next(option.hint for option in question.options if option.mistake == question.about)
-        asked = f"One of these outputs is from wrong code, to which <code>check</code> says: “{prose(hint)}” Which one?"
-    given = "".join(
-        f"<li><code>{escape(label)}</code><span>=</span><span>{look.html}</span></li>" for label, look in question.given
+        asked = Markup(
+            "{}: one of these outputs is from wrong code, to which <code>check</code> says: “{}” Which one?"
+        ).format(name, prose(hint))
+    options = tuple(
+        ShownOption(Markup(option.shown.html), _said(question, index)) for index, option in enumerate(question.options)
     )
-    options = "".join(
-        f'<label class="quick-option"><input type="radio" name="{name}" value="{index}"> <b>{LETTERS[index]}</b> '
-        f"<span>{option.shown.html}</span></label>"
-        for index, option in enumerate(question.options)
-    )
-    answers = "".join(
-        f"<li><b>{LETTERS[index]}</b> <span>{_said(question, index)}</span></li>"
-        for index in range(len(question.options))
-    )
-    return (
-        f'<fieldset class="quick-question" data-key="{escape(question.key)}" data-answer="{question.answer}">'
-        f"<legend>{place}. <code>{escape(question.exercise)}</code>: {asked}</legend>"
-        f'<p class="quick-note">Case: {escape(question.note)}{part}.</p><ul class="quick-given">{given}</ul>'
-        f'<div class="quick-options">{options}</div><p class="quick-said" role="status"></p>'
-        f"<details><summary>What each output is</summary><ul>{answers}</ul></details></fieldset>"
-    )
+    given = tuple((label, Markup(look.html)) for label, look in question.given)
+    return ShownQuestion(question.key, asked, options, question.answer, f"Case: {question.note}.", given)
 
 
-def _said(question: QuickQuestion, index: int) -> str:
+def _said(question: QuickQuestion, index: int) -> Markup:
     """Return the sentence that an option is answered with."""
     option = question.options[index]
-    what = "This is the right output." if not option.mistake else f"This comes from wrong code. {prose(option.hint)}"
     if index == question.answer and option.mistake:
-        return f"This is it. {_reference_of(question.options)}"
-    return what
-
-
-def _reference_of(options: Sequence[Option]) -> str:
-    place = next(index for index, option in enumerate(options) if not option.mistake)
-    return f"The right output is {LETTERS[place]}."
-
-
-def prose(text: str) -> str:
-    """Return a sentence of plain Markdown, with code spans only, as HTML."""
-    pieces = re.split(r"`([^`]+)`", " ".join(text.split()))
-    return "".join(
-        f"<code>{escape(piece)}</code>" if index % 2 else escape(piece) for index, piece in enumerate(pieces)
-    )
+        place = next(index for index, option in enumerate(question.options) if not option.mistake)
+        return Markup("This is it. The right output is {}.").format(LETTERS[place])
+    if not option.mistake:
+        return Markup("This is the right output.")
+    return Markup("This comes from wrong code. {}").format(prose(option.hint))

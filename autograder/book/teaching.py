@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from autograder.book.pages import count, hours
-from autograder.book.quiz_page import prose
+from autograder.book.render import prose
 from autograder.chapter import syllabus
 from autograder.chapter.book_plan import Plan
 from autograder.chapter.cards import number

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from autograder.chapter import quick
 from autograder.chapter.references import Reference, as_link
 
 ADMONITIONS = {
@@ -110,6 +111,11 @@ class Rewriter:
         return " and ".join(links) if role.startswith("cite:t") else f"({'; '.join(links)})"
 
     def _directive(self, name: str, title: str, body: list[str]) -> str:
+        if name == "quick":
+            try:
+                return quick.as_markdown(quick.parse(title, [_INLINE.sub(self._inline, line) for line in body]))
+            except quick.QuickError as error:
+                raise MarkupError(str(error)) from None
         options, body = _options(body)
         inner = self.rewrite("\n".join(body)).strip("\n")
         if name in ("dropdown", "toggle") or "dropdown" in options.get("class", ""):
@@ -129,8 +135,8 @@ class Rewriter:
         if name in ("div", "margin", "sidebar", ""):
             return f"**{title}.** {inner}" if title and name in ("margin", "sidebar") else inner
         raise MarkupError(
-            f"the directive {{{name}}} cannot be shown in a notebook; known: dropdown, admonition, math, bibliography, "
-            f"margin, {', '.join(ADMONITIONS)} (pictures are made by `show` in a code cell)"
+            f"the directive {{{name}}} cannot be shown in a notebook; known: dropdown, quick, admonition, math, "
+            f"bibliography, margin, {', '.join(ADMONITIONS)} (pictures are made by `show` in a code cell)"
         )
 
 

@@ -71,8 +71,9 @@ class Prediction:
             rows = "".join(f"<li>{html.escape(option)}</li>" for option in self.options)
             foot = "Choose before you read on."
         else:
+            mark = " &larr; <b>your choice</b>"
             rows = "".join(
-                f"<li><b>{LETTERS[i]}</b>&ensp;{html.escape(option)}{' &larr; <b>your choice</b>' * (i == self.choice)}</li>"
+                f"<li><b>{LETTERS[i]}</b>&ensp;{html.escape(option)}{mark if i == self.choice else ''}</li>"
                 for i, option in enumerate(self.options)
             )
             foot = html.escape(self._foot())

@@ -191,8 +191,8 @@ def progress(as_json: Json = False) -> None:
         tried = [n for n in chapter.exercises if marks.of(f"{chapter.key}.{n}").attempts and n not in done]
         left = [name for name in chapter.exercises if name not in done]
         rows.append({"chapter": chapter.key, "title": chapter.title, "exercises": len(chapter.exercises),
-                     "solved": done, "tried": tried, "written": list(chapter.written), "foresaw": foreseen(chapter.key).counted,
-                     "next": left[0] if left else None})  # fmt: skip
+                     "solved": done, "tried": tried, "written": list(chapter.written),
+                     "foresaw": foreseen(chapter.key).counted, "next": left[0] if left else None})  # fmt: skip
     if not rows:
         fail(f"no exercises were found from here: {packs.REMEDY}")
     if as_json:

@@ -22,7 +22,7 @@ def test_a_page_shows_the_stub_and_keeps_what_the_reference_printed():
     assert "raise NotImplementedError" in sources[1]
     assert "x + 1" not in "".join(sources)
     assert page.cells[2].outputs[0].text == "right"
-    assert page.cells[2].metadata["tags"] == ["check"]
+    assert page.cells[2].metadata["tags"] == ["check", "remove-input"]
 
 
 def test_a_page_with_solutions_folds_the_reference_below_its_stub():
@@ -49,3 +49,15 @@ def test_mirror_copies_changes_and_removes_what_is_gone(tmp_path):
 def test_the_log_of_a_build_is_read_without_colours_and_repetition():
     log = "\x1b[31m/a/b.md:3: WARNING: undefined label\x1b[39;49;00m\nreading\n/a/b.md:3: WARNING: undefined label\n"
     assert web_book.warnings_of(log) == ["/a/b.md:3: WARNING: undefined label"]
+
+
+def test_drawing_folds_below_what_is_read_and_keeps_the_outputs():
+    cell = new_code_cell(
+        'needs("f")\ny = f(3)\nshow.images(y, alt="three")', id="a", outputs=[new_output("stream", text="7")]
+    )
+    read, folded = page_of(new_notebook(cells=[cell]), with_solutions=False).cells
+    assert (read.source, list(read.outputs)) == ("y = f(3)", [])
+    assert folded.source == "show.images(y)"
+    assert folded.metadata["tags"] == ["hide-input"]
+    assert folded.metadata["mystnb"]["code_prompt_show"] == "The picture's code"
+    assert folded.outputs[0].text == "7"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from autograder.book import quiz, quiz_page, values
+from autograder.chapter import quick
+from autograder.chapter.markup import MarkupError, Rewriter
 from dlcv_lab.checking.model import Case, ExerciseInfo, MisconceptionAnswers, Outcome, Pack
 
 HINTS = {
@@ -29,7 +32,8 @@ def pack(inputs: dict[str, Any], wrong: dict[str, Any] | None = None) -> Pack:
     wrong = WRONG if wrong is None else wrong
     info = ExerciseInfo(
         chapter="ch98", name="f", notebook="lesson_1", defines=("f",), points=1.0, core=True, groups={"plain": 1.0},
-        minutes=5, difficulty="easy", good_for="testing", uses=(), hints=("a", "b", "c"), stub="", probe="", setup="",
+        minutes=5, difficulty="easy", good_for="test", uses=(), hints=("a", "b", "c"), stub="def f(x): ...", probe="",
+        setup="",
     )  # fmt: skip
     cases = tuple(Case("plain", {"x": x}, note) for note, x in inputs.items())
     known = tuple(
@@ -43,12 +47,12 @@ def pack(inputs: dict[str, Any], wrong: dict[str, Any] | None = None) -> Pack:
 SMALL = {"a row": torch.tensor([3, 5]), "a number": 7, "another row": torch.tensor([4, 4, 9])}
 
 
-def test_a_section_gets_three_questions_about_different_mistakes():
+def test_a_section_gets_two_questions_about_different_mistakes():
     found = quiz.for_section([pack(SMALL, WRONG | {"refuses": None})])
-    assert len(found) == 3
+    assert len(found) == 2
     assert [question.about for question in found].count("") == 1
     assert found[0].about == ""
-    assert len({question.about for question in found}) == 3
+    assert len({question.about for question in found}) == 2
 
 
 def test_exactly_one_option_is_asked_for_and_one_is_right():
@@ -67,13 +71,25 @@ def test_options_are_not_always_in_the_same_order():
     assert len({question.answer for question in quiz.candidates(pack(inputs))}) > 1
 
 
-def test_no_question_where_the_inputs_are_too_large_to_compute_with():
-    assert list(quiz.candidates(pack({"large": torch.rand(20, 30) + 1}))) == []
+@pytest.mark.parametrize(
+    "x", [torch.rand(20, 30) + 1, torch.rand(2, 2), torch.arange(20), torch.arange(15).reshape(3, 5), 0.123]
+)
+def test_no_question_where_the_input_is_nothing_for_the_head(x):
+    assert list(quiz.candidates(pack({"large": x}, WRONG | {"refuses": None}))) == []
 
 
-def test_large_inputs_are_fine_where_the_wrong_output_is_of_another_kind():
-    found = list(quiz.candidates(pack({"large": torch.rand(20, 30) + 1}, {"refuses": None})))
-    assert [question.about for question in found] == ["refuses"]
+@pytest.mark.parametrize(
+    "x", [torch.arange(16).reshape(4, 4), torch.arange(8), torch.arange(4).reshape(1, 1, 2, 2), 3, 0.5]
+)
+def test_a_small_matrix_a_line_and_a_number_are_for_the_head(x):
+    assert list(quiz.candidates(pack({"small": x})))
+
+
+def test_what_only_the_harness_knows_is_no_question():
+    foreign = replace(
+        pack(SMALL), cases=tuple(Case("plain", {"phase": case.data["x"]}, "a") for case in pack(SMALL).cases)
+    )
+    assert list(quiz.candidates(foreign)) == []
 
 
 def test_outputs_that_look_alike_are_no_options():
@@ -120,16 +136,64 @@ class Parts(HTMLParser):
             self.groups.setdefault(str(found["name"]), []).append(str(found["value"]))
 
 
-def test_a_block_is_made_of_named_groups_with_a_live_region_and_answers_for_pages_without_scripts():
-    block = quiz_page.section_block(quiz.for_section([pack(SMALL)]))
+WRITTEN = """The kernel slides.
+
+:::{quick} A `5x5` kernel over $28 < 30$ pixels gives
+- 28x28
+- [x] 24x24
+- 23x23
+
+28 - 5 + 1 places.
+:::
+
+And on."""
+
+
+def test_a_written_question_is_taken_out_of_the_prose():
+    text, (found,) = quick.take(WRITTEN)
+    assert text == "The kernel slides.\n\nAnd on."
+    assert found == quick.Quick(
+        "A `5x5` kernel over $28 < 30$ pixels gives", ("28x28", "24x24", "23x23"), 1, "28 - 5 + 1 places."
+    )
+
+
+def test_a_notebook_shows_a_written_question_with_a_fold():
+    plain = Rewriter({}).rewrite(WRITTEN)
+    assert "**Quick question.** A `5x5` kernel over $28 < 30$ pixels gives" in plain
+    assert "- **B** 24x24\n" in plain
+    assert "<summary>Answer</summary>\n\n**B.** 28 - 5 + 1 places." in plain
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("[x] ", ""), "0 of them right"),
+        (("- 28x28", "- [x] 28x28"), "2 of them right"),
+        (("28 - 5 + 1 places.", ""), "why"),
+    ],
+)
+def test_a_question_that_has_not_one_right_answer_and_a_reason_is_refused(change, says):
+    with pytest.raises(MarkupError, match=says):
+        Rewriter({}).rewrite(WRITTEN.replace(*change))
+
+
+@pytest.mark.parametrize("questions", [quiz.for_section([pack(SMALL)]), quick.take(WRITTEN)[1] * 3])
+def test_a_block_is_made_of_named_groups_with_a_live_region_and_answers_for_pages_without_scripts(questions):
+    block = quiz_page.section_block(questions, "ch98_small")
     parts = Parts(block)
     assert block.startswith("```{raw} html")
-    assert (
-        parts.tags.count("fieldset") == parts.tags.count("legend") == parts.tags.count("details") == len(parts.groups)
-    )
-    assert block.count('role="status"') == len(parts.groups)
-    assert all(part == ["0", "1", "2"] for part in parts.groups.values())
-    assert "Your f doubles. It adds <code>one</code>." in block
+    assert parts.tags.count("fieldset") == parts.tags.count("legend") == len(questions)
+    assert parts.tags.count("details") == len(questions) + 1, "one is open, the others lie behind one line"
+    assert block.count('role="status"') == len(questions)
+    assert block.index("quick-more") > block.index('data-answer="')
+    assert "\n\n" not in block.strip(), "an empty line would end the block"
+
+
+def test_a_written_question_shows_code_and_formulas_and_says_why():
+    block = quiz_page.section_block(quick.take(WRITTEN)[1], "ch98_small")
+    assert '<code>5x5</code> kernel over <span class="math notranslate">28 &lt; 30</span>' in block
+    assert block.count("28 - 5 + 1 places.") == 3
+    assert block.count("It is B. 28 - 5 + 1 places.") == 2
 
 
 def test_no_questions_no_block():

@@ -68,7 +68,13 @@ def test_the_right_option_is_computed_from_the_value(shown, options, value, righ
 
 @pytest.mark.parametrize(
     ("options", "value"),
-    [(["14x14", "15x15"], 14), (["up", "down"], 3), (["10", "20"], 15), (["10", "20"], float("nan")), (["10", "20"], "x")],
+    [
+        (["14x14", "15x15"], 14),
+        (["up", "down"], 3),
+        (["10", "20"], 15),
+        (["10", "20"], float("nan")),
+        (["10", "20"], "x"),
+    ],
 )
 def test_where_it_cannot_be_computed_the_author_must_say(options, value):
     predict("Which?", options, name="which")
