@@ -24,6 +24,6 @@ def register(app: typer.Typer) -> None:
 
 def find_recipe(name: str) -> catalogue.Model | None:
     """Return the recipe of a chapter's checkpoint, "ch04/simclr", or None."""
-    from autograder import recipes
+    from autograder.chapter import recipes
 
     return recipes.find(name)

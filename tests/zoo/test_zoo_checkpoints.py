@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from autograder import recipes as finding
-from autograder import rows
+from autograder.chapter import recipes as finding
+from autograder.chapter import rows
 from dlcv_lab import zoo
 from dlcv_lab.cli import build_app
 from dlcv_lab.cli.frame import run

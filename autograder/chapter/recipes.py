@@ -8,8 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from autograder import paths
-from autograder.rows import SLUG, link_packages
+from autograder.base import paths
+from autograder.chapter.rows import SLUG, link_packages
 from dlcv_lab.zoo.recipes import Recipe
 
 
