@@ -23,15 +23,19 @@ from autograder.chapter import source
 from autograder.chapter.rows import Row
 from autograder.declare.exercise import Exercise
 from dlcv_lab.checking import compare
+from dlcv_lab.checking.model import ExerciseInfo
 
 RELEASES = "releases.jsonl"
 _EXERCISES = "autograder.exercises."
 
 
 def version_of(row: Row, exercise: Exercise, probe: str) -> str:
-    """Return the content version: reference, what it uses, cases, probe, variants, tolerances, points and limits."""
+    """Return the content version: reference, what it uses, cases, probe, alternatives, tolerances, points and limits.
+
+    Known mistakes do not count: they earn no points. (Alternatives do, because tolerances are measured on them.)
+    """
     used = [row.reference(row.exercise_by_name[name]) for name in exercise.uses if name in row.exercise_by_name]
-    variants = [*exercise.alternatives, *exercise.misconceptions, *exercise.standins]
+    variants = [*exercise.alternatives, *exercise.standins]
     facts = json.dumps(
         [
             exercise.groups,
@@ -50,8 +54,14 @@ def version_of(row: Row, exercise: Exercise, probe: str) -> str:
 
 
 def wording_of(exercise: Exercise) -> str:
-    """Return a hash of what is only said about an exercise: its hints."""
-    return cache.digest(*exercise.hints, *(wrong.hint for wrong in exercise.misconceptions))[:16]
+    """Return a hash of what is only said about an exercise: its hints, and the known mistakes with their sentences."""
+    known = [text for wrong in exercise.misconceptions for text in (wrong.name, wrong.hint, code_only(wrong.source()))]
+    return cache.digest(*exercise.hints, *known)[:16]
+
+
+def verified_as(row: Row, info: ExerciseInfo) -> str:
+    """Return the hash under which `dlcv verify` notes an exercise: the content version and the known mistakes."""
+    return cache.digest(info.version, wording_of(row.exercise_by_name[info.name]))[:16]
 
 
 def cases_of(cases: Callable[..., object]) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from autograder.base import cache, paths
 from autograder.chapter import rows
+
+SHARED = "test_oracles.py"  # one test for every exercise that declares an oracle
 
 Outcomes = dict[str, dict[str, Any]]  # node id -> {"keys": [...], "outcome": "passed" | "failed" | "skipped"}
 
@@ -27,6 +29,17 @@ def files(slug: str) -> list[Path]:
     return sorted((paths.root() / "tests" / "chapters").glob(f"test_{slug}*.py"))
 
 
+def declared(slug: str) -> list[str]:
+    """Return the names of a chapter's exercises with an oracle of their own (`oracle=`), whose tests share a file."""
+    row = rows.load_row(slug)
+    return [f"{row.key}.{exercise.name}" for exercise in row.exercises if exercise.oracle is not None]
+
+
+def names(slug: str) -> list[str]:
+    """Return the names under which the oracle tests of a chapter are noted: its files, and its part of the shared."""
+    return [path.name for path in files(slug)] + ([f"{SHARED}[{slug[:4]}]"] if declared(slug) else [])
+
+
 def slug_of(file: str) -> str | None:
     """Return the chapter that a test file belongs to, or None."""
     name = Path(file).name.removeprefix("test_")
@@ -37,7 +50,10 @@ def state(slug: str) -> str:
     """Return a hash of everything that the oracle tests of a chapter depend on."""
     home = paths.solutions()
     solutions = [home / f"{slug}.py"] if (home / f"{slug}.py").exists() else list((home / slug).glob("*.py"))
-    return cache.digest(cache.files_digest([*files(slug), *solutions]), cache.code_digest("dlcv_lab"))
+    own = [*files(slug), *solutions]
+    if declared(slug):
+        own += [paths.CHECKOUT / "tests" / "chapters" / SHARED, *rows.load_row(slug).exercise_files]
+    return cache.digest(cache.files_digest(own), cache.code_digest("dlcv_lab", "autograder/declare"))
 
 
 def _path() -> Path:
@@ -52,18 +68,29 @@ def load() -> dict[str, dict[str, Any]]:
 def record(ran: Mapping[str, Outcomes], *, complete: bool) -> None:
     """Merge the outcomes of a test run, by test file; `complete` says that no test of the files was left out."""
     held = load()
-    for file, tests in ran.items():
-        slug = slug_of(file)
-        if slug is None:
-            continue
-        now, name = state(slug), Path(file).name
-        before = held.get(name, {})
-        fresh = before.get("state") == now and not complete
+    for name, slug, tests, whole in _parts(ran, complete):
+        now, before = state(slug), held.get(name, {})
+        fresh = before.get("state") == now and not whole
         merged = {**before["tests"], **tests} if fresh else dict(tests)
-        held[name] = {"state": now, "complete": complete or (fresh and before["complete"]), "tests": merged}
+        held[name] = {"state": now, "complete": whole or (fresh and before["complete"]), "tests": merged}
     cache.write(_path(), (json.dumps(held, indent=1, sort_keys=True) + "\n").encode())
     sums = (json.dumps(counts(held), indent=1, sort_keys=True) + "\n").encode()
     cache.write(paths.records() / "oracle.json", sums)
+
+
+def _parts(ran: Mapping[str, Outcomes], complete: bool) -> Iterator[tuple[str, str, Outcomes, bool]]:
+    """Yield name, chapter, outcomes and completeness of every part of a test run; the shared file has one a chapter."""
+    for file, tests in ran.items():
+        if Path(file).name != SHARED:
+            slug = slug_of(file)
+            if slug is not None:
+                yield Path(file).name, slug, tests, complete
+            continue
+        for slug in rows.slugs():
+            own = {node: told for node, told in tests.items() if f"[{slug[:4]}." in node}
+            if own:
+                found = {node.rsplit("[", 1)[1].rstrip("]") for node in own}
+                yield f"{SHARED}[{slug[:4]}]", slug, own, found >= set(declared(slug))
 
 
 def counts(held: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dict[str, int]]:
@@ -81,7 +108,7 @@ def counts(held: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dic
 def is_fresh(slug: str) -> bool:
     """Tell whether the record holds a complete run of the chapter's oracle tests as they are now."""
     held, now = load(), state(slug)
-    entries = [held.get(path.name) for path in files(slug)]
+    entries = [held.get(name) for name in names(slug)]
     return all(entry is not None and entry["complete"] and entry["state"] == now for entry in entries)
 
 
@@ -94,6 +121,8 @@ def refresh(slugs: Iterable[str]) -> list[str]:
     stale = [slug for slug in slugs if files(slug) and not is_fresh(slug)]
     if stale:
         tests = [str(path) for slug in stale for path in files(slug)]
+        if any(declared(slug) for slug in stale):
+            tests.append(str(paths.CHECKOUT / "tests" / "chapters" / SHARED))
         command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
         done = subprocess.run(command, cwd=paths.CHECKOUT, capture_output=True, text=True)
         if done.returncode not in (0, 1):

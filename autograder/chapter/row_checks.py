@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import functools
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from autograder.chapter import lesson as lessons
 from autograder.chapter import source
 from autograder.chapter.lesson import DEFINITION_LINES, Lesson
 from autograder.chapter.rows import Row, RowError, slugs
+from autograder.declare import probes, slips
 from autograder.declare.exercise import Exercise
 
 DIFFICULTIES = ("easy", "medium", "hard")
@@ -108,7 +110,7 @@ def _exercise_faults(row: Row, exercise: Exercise) -> Iterator[str]:
             yield from _source_faults(row, exercise)
         else:
             yield f"no lesson of {row.slug} asks for {name!r}; add a cell '# exercise: {name}', or remove the exercise"
-        source.probe_source(exercise.probe)
+        probes.text_of(exercise, row.source)
     except (RowError, source.SourceError) as error:
         yield str(error)
 
@@ -127,7 +129,10 @@ def _source_faults(row: Row, exercise: Exercise) -> Iterator[str]:
     given = setup_names(row, lesson) | {name for used in exercise.uses for name in _defines(row, used)}
     texts = [("the solution", cell)]
     texts += [(f"the variant {variant.name!r}", variant.source()) for variant in exercise.alternatives]
-    texts += [(f"the variant {variant.name!r}", variant.source()) for variant in exercise.misconceptions]
+    yield from slips.faults(exercise)
+    for mistake in exercise.misconceptions:
+        with contextlib.suppress(slips.SlipError):  # told by slips.faults
+            texts.append((f"the variant {mistake.name!r}", mistake.source()))
     for what, text in texts:
         foreign = source.free_names(text) - given - set(exercise.defines)
         if foreign:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import Literal, TypeVar
 
 from autograder.base import paths
 from autograder.chapter import lesson as lessons
@@ -221,35 +222,61 @@ def _load_texts(root: Path, slug: str, solution_files: _Columns, exercise_files:
 @functools.lru_cache(maxsize=64)
 def _load(root: Path, slug: str, solution_files: _Columns, exercise_files: _Columns, stamp: object) -> Row:
     texts = _load_texts(root, slug, solution_files, exercise_files, stamp)
-    module = _import_exercises(slug)
-    declared: list[Exercise] = list(getattr(module, "EXERCISES", ()))
-    questions: list[Question] = list(getattr(module, "QUESTIONS", ()))
+    modules = _import_exercises(slug, exercise_files)
+    declared = in_order(_declared(modules, Exercise), "exercise", texts.notebooks)
+    questions = in_order(_declared(modules, Question), "question", texts.notebooks)
     where = ", ".join(paths.shown(path) for path in exercise_files)
-    if not hasattr(module, "EXERCISES") or not all(isinstance(exercise, Exercise) for exercise in declared):
-        raise RowError(f"{where}: export EXERCISES, a list of autograder.declare.exercise.Exercise")
     for kind, names in (("exercises", [e.name for e in declared]), ("questions", [q.name for q in questions])):
         doubles = [name for name, count in Counter(names).items() if count > 1]
         if doubles:
             raise RowError(f"{where}: two {kind} are called {doubles[0]!r}; names are unique in a chapter: rename one")
-    row = replace(texts, exercises=tuple(declared), questions=tuple(questions))
+    row = replace(texts, questions=tuple(questions))
     try:
-        for exercise in declared:
-            row.reference(exercise)
+        return replace(row, exercises=tuple(_on_its_solution(row, exercise) for exercise in declared))
     except (SourceError, SyntaxError) as error:
         raise RowError(f"solutions of {slug}: {error}") from None
-    return row
 
 
-def _import_exercises(slug: str) -> ModuleType:
+def _on_its_solution(row: Row, exercise: Exercise) -> Exercise:
+    """Return the exercise with its known mistakes bound to the text of its solution, which slips are patches of."""
+    parts = {name: row.source(name) for name in exercise.defines}
+    return replace(exercise, misconceptions=tuple(mistake.on(parts) for mistake in exercise.misconceptions))
+
+
+def _import_exercises(slug: str, files: _Columns) -> list[ModuleType]:
+    """Import the exercises of a chapter: the module, or the package's modules."""
     link_packages()
     name = f"autograder.exercises.{slug}"
     held = sys.modules.get(name)
     if held is not None and not Path(str(held.__file__)).is_relative_to(paths.exercises()):
         forget(slug)
     try:
-        return importlib.import_module(name)
+        package = importlib.import_module(name)
+        if not hasattr(package, "__path__"):
+            return [package]
+        return [importlib.import_module(f"{name}.{path.stem}") for path in files]
     except (ImportError, SyntaxError, AttributeError, NameError, TypeError) as error:
         raise RowError(f"autograder/exercises/{slug} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+_D = TypeVar("_D", Exercise, Question)
+
+
+def _declared(modules: list[ModuleType], kind: type[_D]) -> list[_D]:
+    """Return every exercise, or question, that stands in the modules by name or in a list or tuple, each once."""
+    found: dict[int, _D] = {}
+    for module in modules:
+        for value in vars(module).values():
+            for item in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(item, kind):
+                    found[id(item)] = item
+    return list(found.values())
+
+
+def in_order(declared: list[_D], kind: Literal["exercise", "question"], notebooks: tuple[Lesson, ...]) -> list[_D]:
+    """Return exercises or questions in the order of the lessons' placeholders; what no lesson names comes last."""
+    places = {name: index for index, name in enumerate(n for lesson in notebooks for n in lesson.named(kind))}
+    return sorted(declared, key=lambda item: places.get(item.name, len(places)))
 
 
 def forget(slug: str) -> None:

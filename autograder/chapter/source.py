@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import hashlib
 import inspect
-import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+from autograder.declare.text import BEGIN, END, Definition, SourceError, bound_names, free_names
+
 STUB = "raise NotImplementedError"
-BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__", "__annotations__"}
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-
-
-class SourceError(Exception):
-    """A solution's source text does not have the shape that the tools need; the message says what to do."""
 
 
 @lru_cache(maxsize=256)
@@ -139,45 +130,6 @@ def region_faults(source: str, name: str) -> list[str]:
     return faults
 
 
-def bound_names(source: str) -> set[str]:
-    """Return the names that a cell binds at its top level, also below `if`, `for`, `with` and `try`."""
-    found: set[str] = set()
-
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, Definition):
-            found.add(node.name)
-            return
-        if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-            return
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(ast.parse(source))
-    return found
-
-
-def free_names(source: str) -> set[str]:
-    """Return the global names that a piece of code reads and does not bind itself, builtins left out."""
-    import symtable
-
-    found: set[str] = set()
-
-    def visit(table: symtable.SymbolTable) -> None:
-        top = table.get_type() == "module"
-        for symbol in table.get_symbols():
-            if symbol.is_referenced() and (top or symbol.is_global()):
-                found.add(symbol.get_name())
-        for child in table.get_children():
-            visit(child)
-
-    visit(symtable.symtable(source, "<cell>", "exec"))
-    return found - bound_names(source) - BUILTINS
-
-
 @lru_cache(maxsize=256)
 def _binders(text: str) -> tuple[tuple[str, frozenset[str]], ...]:
     """Return the top-level statements of a module's text, expressions left out, with the names that they bind.
@@ -211,36 +163,6 @@ def reachable(text: str, roots: Iterable[str]) -> str:
             if name in names:
                 queue += free_names(source) - wanted
     return "\n".join(source for source, names in binders if names & wanted)
-
-
-def probe_source(probe: Callable[..., Any]) -> str:
-    """Return the text of a probe as `def run(ns, data)`, which is what is shipped.
-
-    Raises:
-        SourceError: the probe is a lambda, or uses more than its arguments and the prelude.
-    """
-    ready = getattr(probe, "source", None)
-    if isinstance(ready, str):
-        return ready
-    text = textwrap.dedent(inspect.getsource(probe))
-    node = ast.parse(text).body[0] if text.lstrip().startswith(("def ", "@")) else None
-    if not isinstance(node, ast.FunctionDef):
-        raise SourceError("a probe is a function `def name(ns, data)` of the exercise file, or probing.call(name)")
-    names = [argument.arg for argument in node.args.args]
-    if len(names) != 2:
-        raise SourceError(f"the probe {node.name} takes {names}; it takes (ns, data)")
-    first = node.body[0]
-    body = "\n".join(text.split("\n")[first.lineno - 1 : node.end_lineno])
-    if text.split("\n")[first.lineno - 1][: first.col_offset].strip():  # the body stands on the line of the def
-        body = textwrap.indent("\n".join(ast.unparse(statement) for statement in node.body), "    ")
-    source = f"def run({', '.join(names)}):\n{body}"  # without annotations: their names are not shipped
-    foreign = free_names(source) - {"math", "torch", "F", "nn", "probing"}
-    if foreign:
-        raise SourceError(
-            f"the probe {node.name} uses {', '.join(sorted(foreign))}; its text is shipped alone, so it may use its "
-            "arguments, its own imports and math, torch, F, nn, probing"
-        )
-    return source + "\n"
 
 
 def short_hash(text: str, length: int = 16) -> str:

@@ -11,16 +11,18 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dlcv_lab.checking.model import Case, Forbid, Limits
 
 if TYPE_CHECKING:
-    import torch
+    from autograder.declare.draws import Draws
 
-Cases = Callable[["torch.Generator"], list[Case]]
+Cases = Callable[["Draws"], list[Case]]
+Probe = Callable[[Any, dict[str, Any]], Any] | str  # a name is called with the case's data
+Oracle = Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,13 @@ class Variant:
         for part in self.code:
             text = re.sub(rf"\b{re.escape(part.__name__)}\b", part.__name__.split("__")[0], text)
         return text + "\n"
+
+    def on(self, parts: Mapping[str, str]) -> Self:
+        """Return this variant of the solution whose definitions are `parts`, by name: `load_row` asks for it.
+
+        A function stands for itself; a slip (`autograder.declare.slips`) is a patch of that text.
+        """
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +72,24 @@ def mistaken(
 class Exercise:
     """One exercise: one solution cell, one check, one line in the gradebook.
 
-    `cases(rng)` draws the secret cases; every draw must contain, for each misconception, a case on which it differs
-    from the reference by at least ten tolerances. `probe(ns, data)` calls the student's names (attributes of `ns`) on
-    one case and returns plain data; its source text is shipped, so it may use only its arguments, its own imports and
-    the prelude (`torch`, `F`, `nn`, `math`, `probing`).
+    `cases(d)` draws the secret cases, by the methods of `d` (autograder.declare.draws); every draw must contain, for
+    each misconception, a case on which it differs from the reference by at least ten tolerances.
+
+    `probe(ns, data)` calls the student's names (attributes of `ns`) on one case and returns plain data; its source text
+    is shipped, so it may use only its arguments, its own imports, the prelude (`torch`, `F`, `nn`, `math`, `probing`)
+    and what is marked `shipped`. A name in its place is called with the case's data, and that of the exercise is the
+    default. A mapping gives groups of points probes of their own; a case may name another by `ask`.
+
+    `oracle(data)` answers a case by other means than the reference, such as a library's function: see
+    autograder.declare.oracle.
     """
 
     name: str
     methods: tuple[str, ...]  # keys of methods.csv
     groups: dict[str, float]  # group of cases -> points
     cases: Cases
-    probe: Callable[[Any, dict[str, Any]], Any]
+    probe: Probe | Mapping[str, Probe] = ""
+    oracle: Oracle | Mapping[str, Oracle] | None = None
     alternatives: tuple[Alternative, ...]
     misconceptions: tuple[Misconception, ...]
     hints: tuple[str, str, str]  # a question back, a sketch, nearly code
@@ -94,6 +110,8 @@ class Exercise:
     def __post_init__(self) -> None:
         if not self.defines:
             object.__setattr__(self, "defines", (self.name,))
+        if not self.probe:
+            object.__setattr__(self, "probe", self.name)
 
     @property
     def points(self) -> float:

@@ -11,8 +11,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from autograder.chapter.rows import Row
-from autograder.chapter.source import without_markers
-from autograder.declare.exercise import Exercise
+from autograder.chapter.source import bound_names, without_markers
+from autograder.declare.exercise import Exercise, Variant
 
 Answers = dict[str, str]  # exercise -> source of its solution cell
 
@@ -41,10 +41,14 @@ def different(row: Row) -> Answers:
 
 def with_variant(row: Row, exercise: Exercise, index: int) -> str:
     """Return the solution cell of an exercise with its alternative's definitions in place of the reference's."""
-    variant = exercise.alternatives[index]
-    replaced = {part.__name__.split("__")[0] for part in variant.code}
-    kept = [without_markers(row.source(name)) for name in exercise.defines if name not in replaced]
-    return "\n\n\n".join([*kept, variant.source()])
+    return cell_with(row, exercise, exercise.alternatives[index])
+
+
+def cell_with(row: Row, exercise: Exercise, variant: Variant) -> str:
+    """Return the solution cell with a variant's definitions in place of the reference's."""
+    text = variant.source()
+    kept = [without_markers(row.source(name)) for name in exercise.defines if name not in bound_names(text)]
+    return "\n\n\n".join([*kept, text])
 
 
 def mistaken(exercise_name: str, misconception: str) -> Callable[[Row], Answers]:
@@ -53,9 +57,7 @@ def mistaken(exercise_name: str, misconception: str) -> Callable[[Row], Answers]
     def answers(row: Row) -> Answers:
         exercise = row.exercise_by_name[exercise_name]
         wrong = next(m for m in exercise.misconceptions if m.name == misconception)
-        replaced = {part.__name__.split("__")[0] for part in wrong.code}
-        kept = [without_markers(row.source(name)) for name in exercise.defines if name not in replaced]
-        return right(row) | {exercise_name: "\n\n\n".join([*kept, wrong.source()])}
+        return right(row) | {exercise_name: cell_with(row, exercise, wrong)}
 
     return answers
 

@@ -17,7 +17,10 @@ from typing import Any
 
 import torch
 
+from autograder.declare.draws import Draws
 from autograder.declare.exercise import Exercise, Variant
+from autograder.declare.probes import asked
+from autograder.declare.text import SourceError
 from dlcv_lab.checking import compare
 from dlcv_lab.checking.envelope import decode, encode, float64_of
 from dlcv_lab.checking.execute import load_namespace, load_probe, run_case, run_fresh
@@ -51,10 +54,11 @@ def key_id(secret: bytes) -> str:
     return hmac.digest(secret, b"dlcv key id", "sha256").hex()[:16]
 
 
-def generator(seed: bytes) -> torch.Generator:
+def generator(seed: bytes) -> Draws:
     """Return a CPU generator in a state that depends on the whole seed."""
-    number = int.from_bytes(hashlib.sha256(seed).digest()[:8], "big")
-    return torch.Generator().manual_seed(number % 2**63)
+    draws = Draws()
+    draws.manual_seed(int.from_bytes(hashlib.sha256(seed).digest()[:8], "big") % 2**63)
+    return draws
 
 
 class Reference:
@@ -62,7 +66,7 @@ class Reference:
 
     def __init__(self, exercise: Exercise, info: ExerciseInfo, source: str | None = None) -> None:
         self.exercise, self.info = exercise, info
-        self.source = source if source is not None else _source_of(info)
+        self.source = source if source is not None else source_of(info)
         self._probe: Callable[..., Any] = load_probe(info.probe)
         self._namespaces: dict[str, Any] = {}
 
@@ -141,7 +145,10 @@ def draw(exercise: Exercise, seed: bytes) -> list[Case]:
     if groups != set(exercise.groups):
         odd = ", ".join(sorted(groups ^ set(exercise.groups)))
         raise HiddenError(f"{exercise.name}: cases and groups of points do not agree about {odd}")
-    return cases
+    try:
+        return asked(exercise, cases)
+    except SourceError as error:
+        raise HiddenError(str(error)) from None
 
 
 def hidden_pack(exercise: Exercise, info: ExerciseInfo, seed: bytes, reference: str | None = None) -> Pack:
@@ -156,7 +163,7 @@ def public_pack(exercise: Exercise, info: ExerciseInfo, reference: str | None = 
     return _reference(exercise, info, reference).pack(draw(exercise, PUBLIC_SEED))
 
 
-def _source_of(info: ExerciseInfo) -> str:
+def source_of(info: ExerciseInfo) -> str:
     """Return the reference's text from the chapter's row, used exercises first."""
     from autograder.chapter.rows import load_row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from autograder.chapter import oracle_record, rows
+from autograder.chapter import content_version, oracle_record, rows
 from autograder.chapter.methods import Evidence
 from autograder.release import packing, verify
 
@@ -31,14 +31,15 @@ def gather(
     for slug in slugs:
         row = rows.load_row(slug)
         infos = packing.infos_of(row)
+        states = {info.key: content_version.verified_as(row, info) for info in infos}
         tried = verify.verified(tried=True)
-        stale_names = [info.name for info in infos if tried.get(info.key) != info.version]
+        stale_names = [info.name for info in infos if tried.get(info.key) != states[info.key]]
         if slug in again and stale_names:
             progress(f"verifying {len(stale_names)} exercises of {row.key}")
             with verify.sandbox(row) as runner:
                 verify.verify_row(row, runner, only=stale_names)
         known = verify.verified()
-        verified |= {info.key for info in infos if known.get(info.key) == info.version}
-    fresh = [path.name for slug in slugs if oracle_record.is_fresh(slug) for path in oracle_record.files(slug)]
+        verified |= {key for key, state in states.items() if known.get(key) == state}
+    fresh = [name for slug in slugs if oracle_record.is_fresh(slug) for name in oracle_record.names(slug)]
     held = oracle_record.load()
     return Evidence(frozenset(verified), oracle_record.counts({name: held[name] for name in fresh}))

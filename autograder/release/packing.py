@@ -12,6 +12,7 @@ from autograder.base import cache, paths
 from autograder.chapter import content_version, row_checks, source
 from autograder.chapter.extras import extras_of
 from autograder.chapter.rows import Row, RowError
+from autograder.declare import probes
 from autograder.declare.exercise import Exercise
 from dlcv_lab.checking.model import ExerciseInfo, Pack
 
@@ -32,7 +33,7 @@ def info_of(row: Row, exercise: Exercise) -> ExerciseInfo:
     lesson = row.notebook_of(exercise.name)
     reference = row.reference(exercise)
     try:
-        probe = source.probe_source(exercise.probe)
+        probe = probes.text_of(exercise, row.source)
     except source.SourceError as error:
         raise RowError(f"{exercise.name}: {error}") from None
     return ExerciseInfo(

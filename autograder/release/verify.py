@@ -19,7 +19,7 @@ import nbformat
 from nbformat.notebooknode import NotebookNode
 
 from autograder.base import cache, paths
-from autograder.chapter import row_checks, source
+from autograder.chapter import content_version, row_checks, source
 from autograder.chapter.rows import Row, RowError
 from autograder.declare.exercise import Exercise, Misconception
 from autograder.release import assemble, leaks, nbgrader_release, packing
@@ -95,7 +95,7 @@ def verify_row(
         report = _Bench(row, row.exercise_by_name[info.name], info, own, release, runner, seeds).report()
         reports.append(report)
         progress(report)
-    _record(reports, {info.key: info.version for info in infos}, seeds)
+    _record(reports, {info.key: content_version.verified_as(row, info) for info in infos}, seeds)
     return reports
 
 
@@ -312,7 +312,7 @@ def _record(reports: list[ExerciseReport], versions: dict[str, str], seeds: int)
 
 
 def verified(*, tried: bool = False) -> dict[str, str]:
-    """Return exercise key -> version of all exercises whose last `dlcv verify` had no finding; `tried`: of all."""
+    """Return exercise key -> `content_version.verified_as` of what was verified without a finding; `tried`: of all."""
     path = paths.records() / "verify.json"
     held = json.loads(path.read_text()) if path.exists() else {}
     return {key: facts["version"] for key, facts in held.items() if facts["ok"] or tried}

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from dlcv_lab.checking import probing
 from dlcv_lab.checking.copying import settled
 from dlcv_lab.checking.envelope import EnvelopeError, decode, encode, leaves
 from dlcv_lab.checking.forbidding import OperatorWatch
@@ -116,6 +117,8 @@ def run_fresh(run: Probe, ns: Any, data: dict[str, Any], forbid: Forbid = NOTHIN
         outcome = _value(value)
     except MissingName as missing:
         outcome = Outcome("missing", error="NameError", message=f"{missing} is not defined")
+    except probing.Unusable as unusable:
+        outcome = Outcome("type", message=str(unusable))
     except MemoryError:
         outcome = Outcome("memory", message="out of memory")
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from autograder.base import paths
-from autograder.chapter import oracle_record
+from autograder.chapter import content_version, oracle_record
 from autograder.chapter.methods import Evidence
 from autograder.release import method_evidence, packing, verify
 
@@ -47,7 +47,7 @@ def test_tests_that_are_gone_do_not_count(demo):
 def test_evidence_takes_verified_exercises_of_the_present_version_only(demo, edit):
     oracle_record.record({FILE: {"a": PASSED}}, complete=True)
     infos = packing.infos_of(demo)
-    record = {info.key: {"ok": True, "version": info.version, "seeds": 3} for info in infos}
+    record = {info.key: {"ok": True, "version": content_version.verified_as(demo, info), "seeds": 3} for info in infos}
     record["ch99.unsharp"]["version"] = "older"
     (paths.records() / "verify.json").write_text(json.dumps(record))
     found = method_evidence.gather(refresh=False)

@@ -91,7 +91,6 @@ def test_a_fault_is_named_with_its_file(demo, edit, file, old, new, says):
     ("file", "old", "new", "says"),
     [
         (EXERCISES, 'name="unsharp"', 'name="box_blur"', "two exercises are called 'box_blur'"),
-        (EXERCISES, "EXERCISES = [", "LIST = [", "export EXERCISES"),
         (EXERCISES, "from typing import Any", "import no_such_module", "cannot be imported"),
         (SOLUTION, "def unsharp(", "def sharpen(", "no function or class is called 'unsharp'"),
         (LESSON, "# show: contrast", "# show: contrast\nx = 1", "a placeholder stands alone in its cell"),

@@ -104,16 +104,3 @@ def test_free_names_are_the_globals_that_code_reads(code, free):
 def test_reachable_takes_what_is_needed_and_nothing_else():
     text = "A = 1\nB = A + 1\ndef f():\n    return B\ndef g():\n    return 0\n"
     assert source.reachable(text, ["f"]) == "A = 1\nB = A + 1\ndef f():\n    return B"
-
-
-def test_a_probe_is_shipped_as_run_without_annotations():
-    def probe(ns: "object", data: "dict[str, int]") -> int:
-        """Call it."""
-        return ns.f(**data)
-
-    assert source.probe_source(probe) == 'def run(ns, data):\n    """Call it."""\n    return ns.f(**data)\n'
-
-
-def test_a_lambda_is_no_probe():
-    with pytest.raises(source.SourceError, match="a probe is a function"):
-        source.probe_source(lambda ns, data: ns.f(data))

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 
-from solutions.ch03_convolutional_networks.lesson_1 import conv_out, correlate2d, im2col
+from solutions.ch03_convolutional_networks.lesson_1 import conv_out, correlate2d
 
 
 def correlate2d__windows(x, w, *, pad=0):
@@ -261,53 +261,3 @@ def conv2d__taps(x, w, b=None, *, stride=1, pad=0):
             seen = xp[:, :, u : u + stride * (Ho - 1) + 1 : stride, v : v + stride * (Wo - 1) + 1 : stride]
             y = y + torch.tensordot(seen, w[:, :, u, v], dims=([1], [1])).permute(0, 3, 1, 2)
     return y
-
-
-def conv2d__flipped(x, w, b=None, *, stride=1, pad=0):
-    (N, C, H, W), (O, depth, k, _) = x.shape, w.shape
-    if depth != C:
-        raise ValueError
-    Ho, Wo = conv_out(H, k, stride=stride, pad=pad), conv_out(W, k, stride=stride, pad=pad)
-    y = w.flip(2, 3).reshape(O, -1) @ im2col(x, k, stride=stride, pad=pad)
-    return (y if b is None else y + b[:, None]).reshape(N, O, Ho, Wo)
-
-
-def conv2d__ignores_stride(x, w, b=None, *, stride=1, pad=0):
-    (N, C, H, W), (O, depth, k, _) = x.shape, w.shape
-    if depth != C:
-        raise ValueError
-    y = w.reshape(O, -1) @ im2col(x, k, pad=pad)
-    return (y if b is None else y + b[:, None]).reshape(N, O, conv_out(H, k, pad=pad), conv_out(W, k, pad=pad))
-
-
-def conv2d__width_first(x, w, b=None, *, stride=1, pad=0):
-    (N, C, H, W), (O, depth, k, _) = x.shape, w.shape
-    if depth != C:
-        raise ValueError
-    Ho, Wo = conv_out(H, k, stride=stride, pad=pad), conv_out(W, k, stride=stride, pad=pad)
-    y = w.reshape(O, -1) @ im2col(x, k, stride=stride, pad=pad)
-    return (y if b is None else y + b[:, None]).reshape(N, O, Wo, Ho)
-
-
-def conv2d__channels_last(x, w, b=None, *, stride=1, pad=0):
-    (N, C, H, W), (O, depth, k, _) = x.shape, w.shape
-    if depth != C:
-        raise ValueError
-    Ho, Wo = conv_out(H, k, stride=stride, pad=pad), conv_out(W, k, stride=stride, pad=pad)
-    y = w.permute(0, 2, 3, 1).reshape(O, -1) @ im2col(x, k, stride=stride, pad=pad)
-    return (y if b is None else y + b[:, None]).reshape(N, O, Ho, Wo)
-
-
-def conv2d__forgets_bias(x, w, b=None, *, stride=1, pad=0):
-    (N, C, H, W), (O, depth, k, _) = x.shape, w.shape
-    if depth != C:
-        raise ValueError
-    Ho, Wo = conv_out(H, k, stride=stride, pad=pad), conv_out(W, k, stride=stride, pad=pad)
-    return (w.reshape(O, -1) @ im2col(x, k, stride=stride, pad=pad)).reshape(N, O, Ho, Wo)
-
-
-def conv2d__no_depth_check(x, w, b=None, *, stride=1, pad=0):
-    (N, _, H, W), (O, _, k, _) = x.shape, w.shape
-    Ho, Wo = conv_out(H, k, stride=stride, pad=pad), conv_out(W, k, stride=stride, pad=pad)
-    y = w.reshape(O, -1) @ im2col(x, k, stride=stride, pad=pad)
-    return (y if b is None else y + b[:, None]).reshape(N, O, Ho, Wo)

@@ -1,11 +1,15 @@
 """Core exercises of notebook 1: im2col, the convolution layer, max pooling."""
 
 import torch
+import torch.nn.functional as F
 
+from autograder.declare.draws import case
 from autograder.declare.exercise import Alternative, Exercise, Misconception
+from autograder.declare.slips import slip
 from autograder.exercises.ch03_convolutional_networks import lesson_1_core_variants as core
 from autograder.exercises.ch03_convolutional_networks import lesson_1_pool_variants as pool
 from autograder.exercises.ch03_convolutional_networks.lesson_1_common import NO_CONVOLUTION, STANDINS, between, draw
+from dlcv_lab.checking import probing
 from dlcv_lab.checking.model import Case, Forbid
 
 
@@ -105,38 +109,50 @@ IM2COL = Exercise(
 )
 
 
-def conv2d_cases(rng):
-    H, W, C, O = between(rng, 5, 7), between(rng, 8, 10), between(rng, 2, 3), between(rng, 4, 5)
+def conv2d_cases(d):
+    H, W, C, O = d.whole(5, 7), d.whole(8, 10), d.whole(2, 3), d.whole(4, 5)
 
-    def case(group, x, k, note, *, bias=True, stride=1, pad=0, gradient=False):
-        w, b = draw(rng, O, C, k, k, dtype=x.dtype), draw(rng, O, dtype=x.dtype) if bias else None
-        data = {"x": x, "w": w, "b": b, "stride": stride, "pad": pad}
-        if gradient:
-            Ho, Wo = ((size + 2 * pad - k) // stride + 1 for size in x.shape[2:])
-            data["dy"] = draw(rng, len(x), O, Ho, Wo, dtype=x.dtype)
-        return Case(group, data, note)
+    def layer(group, note, x, k, bias=True, stride=1, pad=0):
+        w, b = d.normal(O, C, k, k, dtype=x.dtype), d.normal(O, dtype=x.dtype) if bias else None
+        places = ((size + 2 * pad - k) // stride + 1 for size in x.shape[2:])
+        more = {"dy": d.normal(len(x), O, *places, dtype=x.dtype)} if group == "gradient" else {}
+        return case(group, note, x=x, w=w, b=b, stride=stride, pad=pad, **more)
 
-    turned = draw(rng, 2, W, H, C).permute(0, 3, 2, 1)
-    double = draw(rng, 1, C, H, W, dtype=torch.float64)
     return [
-        case("plain", draw(rng, 2, C, H, W), 3, "3x3 filters with bias"),
-        case("plain", draw(rng, 2, C, H, W), 3, "no bias, pad 1", bias=False, pad=1),
-        case("shapes", draw(rng, 3, C, 2 * H, 2 * W), 3, "stride 2 with a remainder", stride=2),
-        case("shapes", turned, 2, "an x that is not contiguous, stride 3, pad 2", stride=3, pad=2),
-        case("shapes", double, 3, "one picture, float64, stride 2", bias=False, stride=2, pad=1),
-        case("edge", draw(rng, 2, C, H, W), 1, "1x1 filters"),
-        case("edge", draw(rng, 2, C, H, H), H, "filters as large as the picture"),
-        case("edge", draw(rng, 1, C + 1, H, W), 3, "filters of the wrong depth", bias=False),
-        case("gradient", draw(rng, 2, C, H, W), 3, "gradients, stride 2, pad 1", stride=2, pad=1, gradient=True),
+        layer("plain", "3x3 filters with bias", d.normal(2, C, H, W), 3),
+        layer("plain", "no bias, pad 1", d.normal(2, C, H, W), 3, bias=False, pad=1),
+        layer("shapes", "stride 2 with a remainder", d.normal(3, C, 2 * H, 2 * W), 3, stride=2),
+        layer(
+            "shapes",
+            "an x that is not contiguous, stride 3, pad 2",
+            d.normal(2, W, H, C).permute(0, 3, 2, 1),
+            2,
+            stride=3,
+            pad=2,
+        ),
+        layer(
+            "shapes",
+            "one picture, float64, stride 2",
+            d.normal(1, C, H, W, dtype=torch.float64),
+            3,
+            bias=False,
+            stride=2,
+            pad=1,
+        ),
+        layer("edge", "1x1 filters", d.normal(2, C, H, W), 1),
+        layer("edge", "filters as large as the picture", d.normal(2, C, H, H), H),
+        layer("edge", "filters of the wrong depth", d.normal(1, C + 1, H, W), 3, bias=False),
+        layer("gradient", "gradients, stride 2, pad 1", d.normal(2, C, H, W), 3, stride=2, pad=1),
     ]
 
 
-def probe_conv2d(ns, data):
-    stride, pad = data["stride"], data["pad"]
-    if "dy" not in data:
-        return ns.conv2d(data["x"], data["w"], data["b"], stride=stride, pad=pad)
-    leaves = [data[name].detach().clone().requires_grad_() for name in ("x", "w", "b")]
-    return list(torch.autograd.grad(ns.conv2d(*leaves, stride=stride, pad=pad), leaves, data["dy"]))
+def conv2d_gradients(ns, data):
+    options = {"stride": data["stride"], "pad": data["pad"]}
+    return probing.gradients(ns.conv2d, [data["x"], data["w"], data["b"]], data["dy"], **options)[1]
+
+
+def conv2d_library(data):
+    return F.conv2d(data["x"], data["w"], data["b"], stride=data["stride"], padding=data["pad"])
 
 
 CONV2D = Exercise(
@@ -145,7 +161,8 @@ CONV2D = Exercise(
     core=True,
     groups={"plain": 1.0, "shapes": 1.0, "edge": 0.5, "gradient": 0.5},
     cases=conv2d_cases,
-    probe=probe_conv2d,
+    probe={"gradient": conv2d_gradients},
+    oracle=conv2d_library,
     uses=("output_size", "im2col"),
     standins=(STANDINS["output_size"], STANDINS["im2col"]),
     minutes=15,
@@ -166,46 +183,47 @@ CONV2D = Exercise(
         Alternative(name="taps", code=(core.conv2d__taps,)),
     ),
     misconceptions=(
-        Misconception(
-            name="flipped",
-            code=(core.conv2d__flipped,),
-            hint="Your filters are turned by 180 degrees. A convolution layer correlates: it does not flip.",
-            source_of="card trap: convolution of mathematics; scipy.signal.convolve",
+        slip(
+            "flipped",
+            {"w.reshape": "w.flip(2, 3).reshape"},
+            "Your filters are turned by 180 degrees. A convolution layer correlates: it does not flip.",
+            "card trap: convolution of mathematics; scipy.signal.convolve",
         ),
-        Misconception(
-            name="ignores_stride",
-            code=(core.conv2d__ignores_stride,),
-            hint="With a stride above 1 your output equals the one of stride 1. Hand the stride on, to im2col and "
+        slip(
+            "ignores_stride",
+            {
+                "conv_out(size, k, stride=stride, ": "conv_out(size, k, ",
+                "im2col(x, k, stride=stride, ": "im2col(x, k, ",
+            },
+            "With a stride above 1 your output equals the one of stride 1. Hand the stride on, to im2col and "
             "to conv_out.",
-            source_of="student mistake: argument accepted and not used",
+            "student mistake: argument accepted and not used",
         ),
-        Misconception(
-            name="width_first",
-            code=(core.conv2d__width_first,),
-            hint="Right only where Ho = Wo: you fold L into Wo rows of Ho. Rows come first: (N, O, Ho, Wo).",
-            source_of="library difference: PIL and OpenCV give a size as (width, height)",
+        slip(
+            "width_first",
+            {"y.reshape(N, O, Ho, Wo)": "y.reshape(N, O, Wo, Ho)"},
+            "Right only where Ho = Wo: you fold L into Wo rows of Ho. Rows come first: (N, O, Ho, Wo).",
+            "library difference: PIL and OpenCV give a size as (width, height)",
         ),
-        Misconception(
-            name="channels_last",
-            code=(core.conv2d__channels_last,),
-            hint="You flatten the filters with the channel last, but the columns of im2col have it first. Right only "
+        slip(
+            "channels_last",
+            {"w.reshape": "w.permute(0, 2, 3, 1).reshape"},
+            "You flatten the filters with the channel last, but the columns of im2col have it first. Right only "
             "for k = 1 or one channel: w.reshape(O, -1) already has the order (C, k, k).",
-            source_of="library difference: Keras and JAX keep kernels as (k, k, C, O)",
+            "library difference: Keras and JAX keep kernels as (k, k, C, O)",
         ),
-        Misconception(
-            name="forgets_bias",
-            code=(core.conv2d__forgets_bias,),
-            hint="Without a bias you are right. With one, b[o] is added to every place of map o: b[:, None] beside "
-            "(O, L).",
-            source_of="student mistake: optional argument never used",
+        slip(
+            "forgets_bias",
+            {"if b is not None:": "if False:"},
+            "Without a bias you are right. With one, b[o] is added to every place of map o: b[:, None] beside (O, L).",
+            "student mistake: optional argument never used",
         ),
-        Misconception(
-            name="no_depth_check",
-            code=(core.conv2d__no_depth_check,),
-            hint="All numbers are right. Filters of another depth than the input must raise ValueError before the "
+        slip(
+            "no_depth_check",
+            {"if depth != C:": "if False:"},
+            "All numbers are right. Filters of another depth than the input must raise ValueError before the "
             "matrix product fails with an error about its own shapes.",
-            source_of="card trap: '5x5x3 filters' applied again to 6 maps; library difference: torch raises "
-            "RuntimeError",
+            "card trap: '5x5x3 filters' applied again to 6 maps; library difference: torch raises RuntimeError",
         ),
     ),
 )

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from autograder.declare.exercise import Alternative, Misconception
+from autograder.declare.exercise import Alternative
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -104,174 +105,111 @@ def batch_norm__in_steps(x, gamma, beta, running_mean, running_var, *, training,
     return y, new_mean, new_var
 
 
-def with_mistake(mistake, x, gamma, beta, running_mean, running_var, *, training, momentum=0.1, eps=1e-5):
-    axes, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
-    m = len(x) if mistake == "counts pictures" else x.numel() // x.shape[1]
-    if training and m == 1 and mistake != "one is fine":
-        raise ValueError
-    mean, var = x.mean(axes), x.var(axes, correction=0)
-    if mistake == "statistics fixed":
-        mean, var = mean.detach(), var.detach()
-    new_mean, new_var = mean.detach(), var.detach() * m / max(m - 1, 1)
-    if mistake == "biased buffer":
-        new_var = var.detach()
-    if mistake == "buffers keep graph":
-        new_mean, new_var = mean, var * m / (m - 1)
-    if mistake == "unbiased":
-        var = var * m / (m - 1) if training else var
-    if not training and mistake != "batch at test":
-        mean, var = running_mean, running_var
-    mean, var = mean.view(shape), var.view(shape)
-    if mistake == "pixels alone" and training:
-        mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
-    bottom = (var + eps).sqrt()
-    if mistake == "eps outside":
-        bottom = var.sqrt() + eps
-    if mistake == "no eps":
-        bottom = var.sqrt()
-    y = gamma.view(shape) * (x - mean) / bottom + beta.view(shape)
-    if not training:
-        return y, running_mean, running_var
-    share = 1 - momentum if mistake == "momentum reversed" else momentum
-    if mistake == "in place":
-        running_mean.mul_(1 - share).add_(share * new_mean)
-        running_var.mul_(1 - share).add_(share * new_var)
-        return y, running_mean, running_var
-    return y, (1 - share) * running_mean + share * new_mean, (1 - share) * running_var + share * new_var
-
-
-def batch_norm__unbiased(*args, **options):
-    return with_mistake("unbiased", *args, **options)
-
-
-def batch_norm__biased_buffer(*args, **options):
-    return with_mistake("biased buffer", *args, **options)
-
-
-def batch_norm__momentum_reversed(*args, **options):
-    return with_mistake("momentum reversed", *args, **options)
-
-
-def batch_norm__batch_at_test(*args, **options):
-    return with_mistake("batch at test", *args, **options)
-
-
-def batch_norm__in_place(*args, **options):
-    return with_mistake("in place", *args, **options)
-
-
-def batch_norm__eps_outside(*args, **options):
-    return with_mistake("eps outside", *args, **options)
-
-
-def batch_norm__no_eps(*args, **options):
-    return with_mistake("no eps", *args, **options)
-
-
-def batch_norm__pixels_alone(*args, **options):
-    return with_mistake("pixels alone", *args, **options)
-
-
-def batch_norm__counts_pictures(*args, **options):
-    return with_mistake("counts pictures", *args, **options)
-
-
-def batch_norm__one_is_fine(*args, **options):
-    return with_mistake("one is fine", *args, **options)
-
-
-def batch_norm__statistics_fixed(*args, **options):
-    return with_mistake("statistics fixed", *args, **options)
-
-
-def batch_norm__buffers_keep_graph(*args, **options):
-    return with_mistake("buffers keep graph", *args, **options)
-
-
 BATCH_NORM_ALTERNATIVES = (
     Alternative(name="flattens", code=(batch_norm__flattens,)),
     Alternative(name="in_steps", code=(batch_norm__in_steps,)),
 )
 BATCH_NORM_MISCONCEPTIONS = (
-    Misconception(
-        name="unbiased",
-        code=(with_mistake, batch_norm__unbiased),
-        hint="Your output is too small by a factor sqrt((m - 1) / m): the normalization divides by m "
+    slip(
+        "unbiased",
+        {"var.view(shape) + eps": "(var * m / (m - 1) if training else var).view(shape) + eps"},
+        "Your output is too small by a factor sqrt((m - 1) / m): the normalization divides by m "
         "(biased variance, correction=0); only the buffer divides by m - 1.",
-        source_of="library difference: Tensor.var() divides by m - 1 unless told otherwise",
+        "library difference: Tensor.var() divides by m - 1 unless told otherwise",
     ),
-    Misconception(
-        name="biased_buffer",
-        code=(with_mistake, batch_norm__biased_buffer),
-        hint="Your variance buffer takes the biased variance. Output and buffer differ here: the buffer "
+    slip(
+        "biased_buffer",
+        {"var.detach() * m / (m - 1)": "var.detach()"},
+        "Your variance buffer takes the biased variance. Output and buffer differ here: the buffer "
         "takes the unbiased one, times m / (m - 1).",
-        source_of="card trap: biased in the normalization, unbiased in the buffer (Keras and flax keep the biased one)",
+        "card trap: biased in the normalization, unbiased in the buffer (Keras and flax keep the biased one)",
     ),
-    Misconception(
-        name="momentum_reversed",
-        code=(with_mistake, batch_norm__momentum_reversed),
-        hint="Your buffers jump almost all the way to the batch. The new statistic has the weight "
+    slip(
+        "momentum_reversed",
+        {
+            "(1 - momentum) * running_mean + momentum * mean": "momentum * running_mean + (1 - momentum) * mean",
+            "(1 - momentum) * running_var + momentum * var": "momentum * running_var + (1 - momentum) * var",
+        },
+        "Your buffers jump almost all the way to the batch. The new statistic has the weight "
         "momentum, the old buffer 1 - momentum.",
-        source_of="library difference: the momentum of Keras is 1 - that of PyTorch",
+        "library difference: the momentum of Keras is 1 - that of PyTorch",
     ),
-    Misconception(
-        name="batch_at_test",
-        code=(with_mistake, batch_norm__batch_at_test),
-        hint="At test time you still normalize by the batch. The running buffers take its place, so that a "
+    slip(
+        "batch_at_test",
+        {"mean, var = running_mean, running_var": "mean, var = x.mean(axes), x.var(axes, correction=0)"},
+        "At test time you still normalize by the batch. The running buffers take its place, so that a "
         "single sample works and no answer depends on its neighbours.",
-        source_of="student mistake: forgetting the two modes",
+        "student mistake: forgetting the two modes",
     ),
-    Misconception(
-        name="in_place",
-        code=(with_mistake, batch_norm__in_place),
-        hint="You changed running_mean or running_var in place. Compute new tensors and return them.",
-        source_of="library difference: F.batch_norm updates its buffers in place",
+    slip(
+        "in_place",
+        {
+            "running_mean = (1 - momentum) * running_mean + momentum * mean.detach()": (
+                "running_mean.mul_(1 - momentum).add_(momentum * mean.detach())"
+            ),
+            "running_var = (1 - momentum) * running_var + momentum * var.detach() * m / (m - 1)": (
+                "running_var.mul_(1 - momentum).add_(momentum * var.detach() * m / (m - 1))"
+            ),
+        },
+        "You changed running_mean or running_var in place. Compute new tensors and return them.",
+        "library difference: F.batch_norm updates its buffers in place",
     ),
-    Misconception(
-        name="eps_outside",
-        code=(with_mistake, batch_norm__eps_outside),
-        hint="You add eps to the standard deviation. It belongs under the root: sqrt(var + eps).",
-        source_of="library difference: eps added outside the root, as Adam does",
+    slip(
+        "eps_outside",
+        {"torch.sqrt(var.view(shape) + eps)": "(torch.sqrt(var.view(shape)) + eps)"},
+        "You add eps to the standard deviation. It belongs under the root: sqrt(var + eps).",
+        "library difference: eps added outside the root, as Adam does",
     ),
-    Misconception(
-        name="no_eps",
-        code=(with_mistake, batch_norm__no_eps),
-        hint="eps is missing: a feature that is constant over the batch divides 0 by 0. Use sqrt(var + eps).",
-        source_of="card trap: the slide's formula has no eps",
+    slip(
+        "no_eps",
+        {"var.view(shape) + eps": "var.view(shape)"},
+        "eps is missing: a feature that is constant over the batch divides 0 by 0. Use sqrt(var + eps).",
+        "card trap: the slide's formula has no eps",
     ),
-    Misconception(
-        name="pixels_alone",
-        code=(with_mistake, batch_norm__pixels_alone),
-        hint="For (N, C, H, W) you normalize every pixel over N alone. A channel shares one mean and one "
+    slip(
+        "pixels_alone",
+        {
+            "normal = (x - mean.view(shape)) / torch.sqrt(var.view(shape) + eps)": """
+                if training:
+                    mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
+                else:
+                    mean, var = mean.view(shape), var.view(shape)
+                normal = (x - mean) / torch.sqrt(var + eps)
+            """
+        },
+        "For (N, C, H, W) you normalize every pixel over N alone. A channel shares one mean and one "
         "variance over N, H and W.",
-        source_of="student mistake: axis 0 for feature maps too",
+        "student mistake: axis 0 for feature maps too",
     ),
-    Misconception(
-        name="counts_pictures",
-        code=(with_mistake, batch_norm__counts_pictures),
-        hint="For (N, C, H, W), m counts values per channel, N H W, not pictures: correct your m / (m - 1) "
+    slip(
+        "counts_pictures",
+        {"x.numel() // x.shape[1]": "len(x)"},
+        "For (N, C, H, W), m counts values per channel, N H W, not pictures: correct your m / (m - 1) "
         "and your test for m = 1.",
-        source_of="student mistake: m = len(x)",
+        "student mistake: m = len(x)",
     ),
-    Misconception(
-        name="one_is_fine",
-        code=(with_mistake, batch_norm__one_is_fine),
-        hint="With a single value per channel the variance is 0 and every output becomes beta: raise a "
+    slip(
+        "one_is_fine",
+        {
+            "if m < 2:": "if False:",
+            "m / (m - 1)": "m / max(m - 1, 1)",
+        },
+        "With a single value per channel the variance is 0 and every output becomes beta: raise a "
         "ValueError in training.",
-        source_of="card: hidden case m = 1",
+        "card: hidden case m = 1",
     ),
-    Misconception(
-        name="statistics_fixed",
-        code=(with_mistake, batch_norm__statistics_fixed),
-        hint="Your output is right, but its gradient treats mean and variance as constants. They depend on "
+    slip(
+        "statistics_fixed",
+        {"x.mean(axes), x.var(": "x.detach().mean(axes), x.detach().var("},
+        "Your output is right, but its gradient treats mean and variance as constants. They depend on "
         "x: keep them in the graph.",
-        source_of="student mistake: torch.no_grad() around the statistics",
+        "student mistake: torch.no_grad() around the statistics",
     ),
-    Misconception(
-        name="buffers_keep_graph",
-        code=(with_mistake, batch_norm__buffers_keep_graph),
-        hint="Your new buffers hang on the graph of this batch. The next step would back-propagate through "
+    slip(
+        "buffers_keep_graph",
+        {"mean.detach()": "mean", "var.detach()": "var"},
+        "Your new buffers hang on the graph of this batch. The next step would back-propagate through "
         "it again: detach what goes into them.",
-        source_of="student mistake: 'trying to backward through the graph a second time' in hand-written batch norm",
+        "student mistake: 'trying to backward through the graph a second time' in hand-written batch norm",
     ),
 )
