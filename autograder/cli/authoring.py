@@ -133,6 +133,7 @@ def verify(
         list[str] | None, typer.Option(help="Only these exercises: with commas, or given again and again.")
     ] = None,
     level: Annotated[str, typer.Option(help="Isolation level. Default: the highest that this machine reaches.")] = "",
+    workers: Annotated[int, typer.Option(min=0, help="Processes side by side. Default: one per core.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Hand in stub, reference, alternatives and known mistakes of every exercise, and see that each gets its due.
@@ -141,20 +142,23 @@ def verify(
 
     Example: [bold]dlcv verify ch03 --only conv2d,max_pool2d --seeds 20[/bold]
     """
-    from autograder.release import verify as verifying
+    from autograder.cli.shared import cores_of
+    from autograder.release import verify_together
     from autograder.sandbox import detect
 
     reached = level or detect()
     names = _names(only)
     reports: list[ExerciseReport] = []
     with troubles():
-        for row in chosen(chapter):
+        found = chosen(chapter)
+        for row in found:
             unknown = [name for name in names if name not in row.exercise_by_name]
             if unknown:
                 fail(f"{row.key} has no exercise {unknown[0]!r}; it has {', '.join(row.exercise_by_name)}")
-            with verifying.sandbox(row, reached) as runner:
-                show = (lambda report: None) if as_json else _show_report
-                reports += verifying.verify_row(row, runner, seeds=seeds, only=names, progress=show)
+        show = (lambda report: None) if as_json else _show_report
+        reports = verify_together.verify_rows(
+            found, seeds=seeds, only=names, level=reached, workers=cores_of(workers), progress=show
+        )
     if as_json:
         write_json([report.as_data() for report in reports])
     wrong = [report for report in reports if report.findings]

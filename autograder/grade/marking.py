@@ -14,9 +14,9 @@ import torch
 from autograder.chapter.rows import Row, load_row
 from autograder.grade.journal import Entry, address
 from autograder.grade.submissions import MAX_NOTEBOOK, Submission, read_bytes
-from autograder.grade.warm_start import runner_for
 from autograder.release import packing
 from autograder.release.judged_cases import HiddenError, attempt_seed, hidden_pack, key_id, student_key
+from autograder.release.warm_start import runner_for
 from autograder.sandbox import SandboxFault, SandboxRunner
 from autograder.sandbox.reading import read_programs
 from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Pack, Program, Verdict

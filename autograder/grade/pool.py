@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autograder.grade.journal import Entry, Journal
 from autograder.grade.submissions import Submission, read_bytes
-from autograder.grade.warm_start import runner_for, without_collections, workers_context
+from autograder.release.warm_start import (
+    begin_worker,
+    end_workers,
+    runner_for,
+    without_collections,
+    workers_context,
+    workers_pool,
+)
 
 if TYPE_CHECKING:
     from autograder.grade.marking import Marker
     from autograder.sandbox import SandboxRunner
 
+_PRELOAD = "autograder.grade.preloaded"
 _marker: Marker | None = None  # of this worker
-_open = contextlib.ExitStack()  # its sandbox, from the moment it starts
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def grade_class(
     before = journal.latest() if journal is not None and keep_better else {}
     at_least = 0 if elsewhere else min(workers, len(submissions) - len(done))  # so many will judge at once
     if at_least > 1:
-        workers_context()  # loads torch while we do
+        workers_context(_PRELOAD)  # loads torch while we do
     waiting = []
     with runner_for(plan.chapter, plan.level, device=plan.device) as runner:
         if at_least == 1:
@@ -134,7 +136,7 @@ def _in_processes(
 
 def _together(plan: Plan, rest: list[Submission], workers: int, suspects: list[Submission]) -> Iterator[Entry]:
     """Take submissions from `rest` until it is empty or a worker died; then `suspects` holds what was under way."""
-    pool = _pool(plan, workers)
+    pool = workers_pool(workers, _begin, plan, preload=_PRELOAD)
     running: dict[Future[Entry], Submission] = {}
     try:
         while rest or running:
@@ -148,46 +150,14 @@ def _together(plan: Plan, rest: list[Submission], workers: int, suspects: list[S
     except BrokenProcessPool:
         suspects += running.values()
     finally:
-        _stop(pool)
-
-
-def _pool(plan: Plan, workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=workers_context(), initializer=_begin, initargs=(plan,))
-
-
-def _stop(pool: ProcessPoolExecutor) -> None:
-    """End the workers now; their sandboxes die with them."""
-    processes = list((getattr(pool, "_processes", None) or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(10)
+        end_workers(pool)
 
 
 def _begin(plan: Plan) -> None:
     global _marker
-    threading.Thread(target=_end_with, args=(plan.master,), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that writes the journal
-    signal.signal(signal.SIGTERM, _end)
-    gc.freeze()  # a collection would write to, and so copy, what all workers share
-    runner = _open.enter_context(runner_for(plan.chapter, plan.level, device=plan.device))
+    runner = begin_worker(plan.master).enter_context(runner_for(plan.chapter, plan.level, device=plan.device))
     runner.start()
     _marker = _marker_with(plan, runner)
-
-
-def _end_with(master: int) -> None:
-    """End this worker when the run is gone: killed, it cannot say so, and a worker would wait for ever."""
-    with contextlib.suppress(OSError):
-        while Path(f"/proc/{master}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z":
-            time.sleep(1)
-    _end()
-
-
-def _end(*_: object) -> None:
-    with contextlib.suppress(Exception):
-        _open.close()
-    os._exit(0)
 
 
 def _mark(submission: Submission) -> Entry:

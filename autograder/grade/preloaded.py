@@ -7,7 +7,7 @@ import os
 import sys
 from multiprocessing import forkserver
 
-from autograder.grade.warm_start import without_collections
+from autograder.release.warm_start import without_collections
 
 if getattr(sys.modules["__main__"], "main", None) is forkserver.main:  # and nowhere else
     atexit.register(os._exit, 0)  # it has nothing to write, and taking torch apart would take a second

@@ -24,6 +24,7 @@ from autograder.chapter.rows import Row, RowError
 from autograder.declare.exercise import Exercise, Misconception
 from autograder.release import assemble, leaks, nbgrader_release, packing
 from autograder.release.judged_cases import HiddenError, Reference, hidden_pack, public_pack
+from autograder.release.warm_start import runner_for
 from autograder.sandbox import SandboxRunner
 from dlcv_lab.checking import compare
 from dlcv_lab.checking.envelope import encode
@@ -79,35 +80,46 @@ def verify_row(
     only: Iterable[str] = (),
     progress: Callable[[ExerciseReport], None] = lambda report: None,
 ) -> list[ExerciseReport]:
-    """Verify the exercises of a chapter, and note the result in build/records/verify.json.
+    """Verify the exercises of a chapter one after the other, and note the result in build/records/verify.json.
+
+    `verify_together.verify_rows` does the same on several cores.
 
     Raises:
         RowError: the static checks of the row or the leak test fail; nothing is run then.
     """
-    row_checks.raise_findings(row)
-    wanted = set(only)
-    infos = packing.infos_of(row)
     reports = []
-    for info, release in _releases(row, infos):
-        if wanted and info.name not in wanted:
-            continue
-        own = [other for other in infos if other.notebook == info.notebook]
-        report = _Bench(row, row.exercise_by_name[info.name], info, own, release, runner, seeds).report()
-        reports.append(report)
-        progress(report)
-    _record(reports, {info.key: content_version.verified_as(row, info) for info in infos}, seeds)
+    with tempfile.TemporaryDirectory(prefix="dlcv-verify-") as folder:
+        release = release_of(row, Path(folder))
+        for name in chosen(row, only):
+            reports.append(verify_exercise(row, name, release, runner, seeds))
+            progress(reports[-1])
+    record(row, reports, seeds)
     return reports
 
 
-def _releases(row: Row, infos: list[ExerciseInfo]) -> Iterator[tuple[ExerciseInfo, NotebookNode]]:
+def chosen(row: Row, only: Iterable[str] = ()) -> list[str]:
+    """Return the names of a row's exercises in the order of the lessons: those in `only`, or all."""
+    wanted = set(only)
+    return [exercise.name for exercise in row.exercises if not wanted or exercise.name in wanted]
+
+
+def release_of(row: Row, folder: Path) -> Path:
+    """Check a row, release its notebooks into `folder`, look for leaks in them, and return where they lie."""
+    row_checks.raise_findings(row)
     assemble.assemble(row, packs=False)
-    with tempfile.TemporaryDirectory(prefix="dlcv-verify-") as folder:
-        made = nbgrader_release.generate(paths.source(row.slug), row.slug, Path(folder) / "release")
-        if found := leaks.find_leaks(made, [row]):
-            raise RowError("\n".join(map(str, found)))
-        notebooks = {path.stem: nbformat.read(path, as_version=4) for path in made}
-    for info in infos:
-        yield info, notebooks[info.notebook]
+    made = nbgrader_release.generate(paths.source(row.slug), row.slug, folder / "release")
+    if found := leaks.find_leaks(made, [row]):
+        raise RowError("\n".join(map(str, found)))
+    return made[0].parent
+
+
+def verify_exercise(row: Row, name: str, release: Path, runner: Runner, seeds: int) -> ExerciseReport:
+    """Verify one exercise; `release` is the folder that `release_of` returned."""
+    infos = packing.infos_of(row)
+    info = next(info for info in infos if info.name == name)
+    own = [other for other in infos if other.notebook == info.notebook]
+    notebook = nbformat.read(release / f"{info.notebook}.ipynb", as_version=4)
+    return _Bench(row, row.exercise_by_name[name], info, own, notebook, runner, seeds).report()
 
 
 class _Bench:
@@ -303,7 +315,9 @@ def _said(results: list[ExerciseResult]) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _record(reports: list[ExerciseReport], versions: dict[str, str], seeds: int) -> None:
+def record(row: Row, reports: list[ExerciseReport], seeds: int) -> None:
+    """Note the reports of a row's exercises, each under the version that it was made of."""
+    versions = {info.key: content_version.verified_as(row, info) for info in packing.infos_of(row)}
     path = paths.records() / "verify.json"
     held = json.loads(path.read_text()) if path.exists() else {}
     for report in reports:
@@ -320,5 +334,4 @@ def verified(*, tried: bool = False) -> dict[str, str]:
 
 def sandbox(row: Row, level: str | None = None) -> SandboxRunner:
     """Return the grader's own runner for a chapter, at the highest level that this machine reaches."""
-    setups = "\n".join(dict.fromkeys(row_checks.setup_of(row, lesson) for lesson in row.notebooks))
-    return SandboxRunner(level, row.key, setup=setups)
+    return runner_for(row.slug, level)

@@ -116,7 +116,8 @@ def test_equal_cells_get_ids_of_their_own(demo, workshop: Path):
 
 BUILD = """
 import sys
-from autograder import assemble, rows
+from autograder.chapter import rows
+from autograder.release import assemble
 for path in assemble.assemble(rows.load_row("ch99")):
     print(path)
 """

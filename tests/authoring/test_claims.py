@@ -7,7 +7,7 @@ import pytest
 from autograder.chapter import ledger
 
 SOURCE = """
-from autograder.claims import Claim
+from autograder.declare.claim import Claim
 
 def claim(id, **changes):
     return Claim(**{"id": id, "methods": ("ch98/a",), "says": "s", "source": "x", "analogue": "a", "conditions": "c",

@@ -61,11 +61,11 @@ def test_what_can_be_mended_is_one_message(demo, dlcv, words, code, says):
 
 def test_several_names_are_given_with_commas_or_again_and_again(demo, dlcv, monkeypatch):
     from autograder.chapter import ledger
-    from autograder.release import verify
+    from autograder.release import verify_together
 
     asked: list[list[str]] = []
     monkeypatch.setattr(ledger, "run_claims", lambda slug, only, *rest: asked.append(list(only)) or [])
-    monkeypatch.setattr(verify, "verify_row", lambda *given, only, **more: asked.append(list(only)) or [])
+    monkeypatch.setattr(verify_together, "verify_rows", lambda *given, only, **more: asked.append(list(only)) or [])
     for words in ("--only box_blur --only unsharp", "--only box_blur,unsharp", "--only box_blur, --only unsharp", ""):
         assert dlcv("verify", "ch99", *words.split()).exit_code == 0
         assert dlcv("claims", "run", "ch99", *words.split()).exit_code == 0

@@ -1,5 +1,9 @@
 """`dlcv verify` accepts the skeleton, and finds each way in which an exercise can be wrong."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from autograder.chapter import new_chapter, rows
@@ -78,3 +82,15 @@ def test_paste_fills_every_other_cell_with_the_reference(demo):
     assert "SOLUTION" not in cells["ch99-box_blur"]
     assert "return y / k**2" in cells["ch99-box_blur"]
     assert "SOLUTION" in verify.paste(release, demo, {}, keep="box_blur").cells[8].source
+
+
+def test_two_workers_say_what_one_says(demo):
+    def said(workers: int) -> list[dict]:
+        command = [sys.executable, "-c", "from dlcv_lab.cli import main; main()", "verify", "ch99", "--json"]
+        done = subprocess.run([*command, "--workers", str(workers)], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    alone = said(1)
+    assert [report["exercise"] for report in alone] == ["ch99.box_blur", "ch99.unsharp"]
+    assert said(2) == alone

@@ -8,13 +8,14 @@ import sys
 import pytest
 
 from autograder.chapter import rows
-from autograder.grade.warm_start import imports_of
+from autograder.release.warm_start import imports_of
 
 # what is called to start something tells whether torch was there, and ends the run
 TELL = """
 import sys
-from autograder import pool, starting
-from autograder.submissions import Submission
+from autograder.grade import pool
+from autograder.release import warm_start
+from autograder.grade.submissions import Submission
 
 class Told(Exception):
     pass
@@ -23,7 +24,7 @@ def tell(*_):
     raise Told("torch" in sys.modules)
 
 pool.workers_context = tell
-starting.SandboxRunner.start = tell
+warm_start.SandboxRunner.start = tell
 classmates = [Submission("ada"), Submission("bob")]
 plan = pool.Plan("ch03", b"0" * 32, "none")
 try:

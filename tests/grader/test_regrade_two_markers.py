@@ -33,7 +33,7 @@ for turn in range(5):
 RECORDING = f"""
 import sys
 from pathlib import Path
-from autograder.gradebook import open_book
+from autograder.grade.gradebook import open_book
 from dlcv_lab.checking.model import ExerciseResult, Verdict
 root, raw = Path(sys.argv[2]), Path(sys.argv[3]).read_bytes()
 for turn in range(5):

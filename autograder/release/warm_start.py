@@ -11,17 +11,24 @@ import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
 
 from autograder.chapter.row_checks import setup_of
 from autograder.chapter.rows import Row, load_texts
 from autograder.sandbox import SandboxRunner
 
+_open = contextlib.ExitStack()  # of this worker: its sandbox, from the moment it starts
 
-def runner_for(chapter: str, level: str, *, cold: bool = False, device: str = "cpu") -> SandboxRunner:
-    """Return the sandbox of a chapter, not yet started; only the chapter's texts are read.
+
+def runner_for(chapter: str, level: str | None, *, cold: bool = False, device: str = "cpu") -> SandboxRunner:
+    """Return the sandbox of a chapter, not yet started; only the chapter's texts are read. `level` None: the highest.
 
     Raises:
         RowError: the chapter is unknown, or one of its lessons cannot be read.
@@ -42,16 +49,16 @@ def imports_of(row: Row) -> list[str]:
     return [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
-def workers_context() -> BaseContext:
+def workers_context(preload: str) -> BaseContext:
     """Return the way in which worker processes are made; where they are forked, start the process that forks them.
 
-    It loads torch, and what torch's first gradient and optimizer load, once and not once per worker. It knows nothing
-    of a course, a chapter or a student.
+    It imports the module `preload` once and not once per worker: torch, and what torch's first gradient and optimizer
+    load. It knows nothing of a course, a chapter or a student.
     """
     if os.name != "posix":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["autograder.grade.preloaded"])
+    context.set_forkserver_preload([preload])
     _start_deaf()
     return context
 
@@ -76,3 +83,41 @@ def without_collections() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def workers_pool(workers: int, begin: Callable[..., None], *given: Any, preload: str) -> ProcessPoolExecutor:
+    """Return a pool of warm workers; each calls `begin(*given)` first, which calls `begin_worker`."""
+    return ProcessPoolExecutor(workers, mp_context=workers_context(preload), initializer=begin, initargs=given)
+
+
+def end_workers(pool: ProcessPoolExecutor) -> None:
+    """End the workers now; their sandboxes die with them."""
+    processes = list((getattr(pool, "_processes", None) or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(10)
+
+
+def begin_worker(master: int) -> contextlib.ExitStack:
+    """Let this worker process end with process `master`, and return what is closed then: its sandboxes go there."""
+    threading.Thread(target=_end_with, args=(master,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started the workers
+    signal.signal(signal.SIGTERM, _end)
+    gc.freeze()  # a collection would write to, and so copy, what all workers share
+    return _open
+
+
+def _end_with(master: int) -> None:
+    """End this worker when the run is gone: killed, it cannot say so, and a worker would wait for ever."""
+    with contextlib.suppress(OSError):
+        while Path(f"/proc/{master}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z":
+            time.sleep(1)
+    _end()
+
+
+def _end(*_: object) -> None:
+    with contextlib.suppress(Exception):
+        _open.close()
+    os._exit(0)
