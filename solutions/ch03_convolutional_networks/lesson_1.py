@@ -283,10 +283,11 @@ def relu(x: Tensor) -> Tensor:
 def relu_backward(dy: Tensor, x: Tensor) -> Tensor:
     """Return dx, the gradient of a loss with respect to x, given dy, its gradient with respect to relu(x).
 
-    The derivative of relu is 1 where x > 0 and 0 elsewhere, also at x = 0.
+    The derivative of relu is 1 where x > 0 and 0 elsewhere, also at x = 0. Where it is 0 so is dx, even if dy is
+    infinite or NaN there (0 times infinity would be NaN).
     """
     ### BEGIN SOLUTION
-    return dy * (x > 0)
+    return torch.where(x > 0, dy, 0)
     ### END SOLUTION
 
 

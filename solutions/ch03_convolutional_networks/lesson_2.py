@@ -74,14 +74,15 @@ def dropout(
 
     `p` is the probability of DROPPING a unit, 0 <= p <= 1, as in PyTorch; the mask has been drawn by the caller with
     `P(keep is True) = 1 - p`. In training ("inverted dropout"), a kept unit is multiplied by 1/(1-p) and a dropped one
-    is 0; with p = 1 the result is all zeros, without NaN. When not training, `x` comes back unchanged.
+    is 0; with p = 1 the result is all zeros, without NaN, and still part of the graph: its gradient is zero, not
+    missing. When not training, `x` comes back unchanged.
     Srivastava et al., JMLR 2014, but careful: there p is the probability of keeping.
     """
     ### BEGIN SOLUTION
     if not training:
         return x
-    if p == 1:
-        return torch.zeros_like(x)
+    if p == 1:  # whatever the mask says; zeros_like(x) would cut the graph, x * 0 make NaN of infinity
+        return x.masked_fill(torch.ones_like(keep), 0)
     return x * keep / (1 - p)
     ### END SOLUTION
 
@@ -179,11 +180,15 @@ def batch_norm(
     variance (divide by m - 1); the new buffers carry no gradient. With m = 1 raise ValueError.
     Not training: the running buffers take the place of the batch's mean and variance, any m >= 1 is fine, and the
     buffers come back as they were. The arguments are never changed in place.
+    In half precision (float16, bfloat16) everything is computed in float32, where squares of large numbers do not
+    overflow, and y is rounded to the dtype of `x` at the end; the buffers stay float32.
     Ioffe and Szegedy, ICML 2015, algorithms 1 and 2.
     """
     axes = [0, *range(2, x.ndim)]  # all but the channel axis
     shape = [1, -1] + [1] * (x.ndim - 2)  # turns a vector of C numbers into one that broadcasts against x
     ### BEGIN SOLUTION
+    dtype = x.dtype
+    x = x.to(torch.promote_types(dtype, torch.float32))
     mean, var = running_mean, running_var
     if training:
         m = x.numel() // x.shape[1]
@@ -193,7 +198,8 @@ def batch_norm(
         running_mean = (1 - momentum) * running_mean + momentum * mean.detach()
         running_var = (1 - momentum) * running_var + momentum * var.detach() * m / (m - 1)
     normal = (x - mean.view(shape)) / torch.sqrt(var.view(shape) + eps)
-    return gamma.view(shape) * normal + beta.view(shape), running_mean, running_var
+    y = gamma.view(shape) * normal + beta.view(shape)
+    return y.to(dtype), running_mean, running_var
     ### END SOLUTION
 
 

@@ -145,13 +145,16 @@ def recall_at_k(
     - text to image: text t is a hit if fewer than k OTHER images have a similarity >= that of its own image;
     - image to text: image i is a hit if fewer than k texts of OTHER images have a similarity >= that of the best of its
       own texts. Images without a text are left out of the mean.
+
+    A similarity that is NaN counts against you as well: as a rival it is ahead, and where it is the query's own (one of
+    an image's own texts), all rivals are ahead.
     """
     ### BEGIN SOLUTION
     own = torch.arange(len(sim), device=sim.device)[:, None] == txt2img[None]  # (I, T)
     score = sim[txt2img, torch.arange(len(txt2img), device=sim.device)]  # (T,)
-    images_ahead = ((sim >= score) & ~own).sum(0)  # (T,)
+    images_ahead = (~(sim < score) & ~own).sum(0)  # (T,); NaN is not below anything, nothing is below NaN
     best = sim.masked_fill(~own, -math.inf).amax(1, keepdim=True)  # (I, 1)
-    texts_ahead = ((sim >= best) & ~own).sum(1)[own.any(1)]  # (images that have a text,)
+    texts_ahead = (~(sim < best) & ~own).sum(1)[own.any(1)]  # (images that have a text,)
     found = {f"i2t_R@{k}": float((texts_ahead < k).float().mean()) for k in ks}
     return found | {f"t2i_R@{k}": float((images_ahead < k).float().mean()) for k in ks}
     ### END SOLUTION

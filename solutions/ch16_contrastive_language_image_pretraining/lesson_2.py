@@ -96,18 +96,17 @@ def pool_text(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], how: st
 
     Padding may stand at the left or at the right. `how` is "last" (the state at the last real token), "first" (at the
     first one) or "mean" (over the real tokens only). A text without any token gives zeros. Raise ValueError for another
-    `how`.
+    `how`. What stands at padding has no influence, not even NaN or infinity (0 times either is NaN).
     """
     ### BEGIN SOLUTION
     if how not in ("last", "first", "mean"):
         raise ValueError(f'how is "last", "first" or "mean", not {how!r}')
-    real = mask.to(hidden.dtype)[..., None]  # (B, T, 1)
+    hidden = hidden.masked_fill(~mask[..., None], 0)
     if how == "mean":
-        return (hidden * real).sum(1) / real.sum(1).clamp(min=1)
+        return hidden.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
     places = torch.arange(mask.shape[1], device=mask.device)
     at = torch.where(mask, places, -1).amax(1) if how == "last" else mask.int().argmax(1)
-    chosen = hidden[torch.arange(len(hidden), device=mask.device), at.clamp(min=0)]
-    return chosen * mask.any(1, keepdim=True)
+    return hidden[torch.arange(len(hidden), device=mask.device), at.clamp(min=0)]
     ### END SOLUTION
 
 
@@ -191,12 +190,13 @@ def match_entries(text: str, metadata: Sequence[str]) -> list[int]:
     ### END SOLUTION
 
 
-def balance(matches: Sequence[Sequence[int]], n_entries: int, t: int, u: Sequence[Sequence[float]]) -> list[bool]:
+def balance(matches: Sequence[Sequence[int]], n_entries: int, t: float, u: Sequence[Sequence[float]]) -> list[bool]:
     """Decide which texts MetaCLIP keeps, so that frequent entries keep about t texts and rare ones keep all.
 
     `matches[i]` are the entries of text i, and `u[i][j]` in [0, 1) is the random number for its j-th entry. An entry
-    with n texts has the probability p = t / max(n, t). A text is kept if u < p (strictly) for AT LEAST ONE of its
-    entries; a text without entries is dropped.
+    with n texts has the probability p = t / n where n > t, else 1: t = math.inf keeps every text with an entry. A text
+    is kept if u < p (strictly) for AT LEAST ONE of its entries; a text without entries is dropped. An entry that stands
+    twice in `matches[i]` counts twice and is drawn for twice.
     """
     ### BEGIN SOLUTION
     counts = [0] * n_entries
@@ -204,7 +204,7 @@ def balance(matches: Sequence[Sequence[int]], n_entries: int, t: int, u: Sequenc
         for entry in entries:
             counts[entry] += 1
     return [
-        any(draw < t / max(counts[entry], t) for entry, draw in zip(entries, draws))
+        any(counts[entry] <= t or draw < t / counts[entry] for entry, draw in zip(entries, draws))
         for entries, draws in zip(matches, u)
     ]
     ### END SOLUTION
@@ -261,13 +261,18 @@ def assign_images(S: Float[Tensor, "I T"]) -> list[int]:
 
     Each sentence gets at most one image (a linear assignment, as in Multimodal C4). If there are more images than
     sentences, the images that the best assignment leaves over each go to their most similar sentence, taken or not.
-    No image: an empty list.
+    No image: an empty list. `S` may be of any floating dtype, bfloat16 too, and may require a gradient.
+
+    Raises:
+        ValueError: there are images, but no sentence to put them beside.
     """
     ### BEGIN SOLUTION
     if len(S) == 0:
         return []
+    if S.shape[1] == 0:
+        raise ValueError(f"{len(S)} images, but no sentence")
     chosen = S.argmax(1).tolist()
-    rows, columns = linear_sum_assignment(S.numpy(), maximize=True)
+    rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)
     for i, t in zip(rows.tolist(), columns.tolist()):
         chosen[i] = t
     return chosen
@@ -280,7 +285,9 @@ def effective_robustness(id_acc: float, ood_acc: float, base_id: Sequence[float]
     The prediction comes from baseline models with the accuracies `base_id` and `base_ood`: a straight line fitted by
     least squares through logit(base_id), logit(base_ood), with logit(p) = ln(p / (1 - p)). Return
     ood_acc - sigmoid(a + b logit(id_acc)). Before every logit bring an accuracy into [0.001, 0.999]; subtract from
-    `ood_acc` as it is. Raise ValueError for fewer than two baseline models. (Taori et al. 2020; Fang et al. 2022.)
+    `ood_acc` as it is. Raise ValueError for fewer than two baseline models, and where all of `base_id` are equal (in
+    these bounds): no line is best then. However steep the line, nothing overflows. (Taori et al. 2020; Fang et al.
+    2022.)
     """
     ### BEGIN SOLUTION
     if len(base_id) < 2:
@@ -291,8 +298,10 @@ def effective_robustness(id_acc: float, ood_acc: float, base_id: Sequence[float]
         return math.log(p / (1 - p))
 
     x, y = [logit(value) for value in base_id], [logit(value) for value in base_ood]
+    if min(x) == max(x):
+        raise ValueError("baseline models of one accuracy determine no line")
     mx, my = sum(x) / len(x), sum(y) / len(y)
     slope = sum((p - mx) * (q - my) for p, q in zip(x, y)) / sum((p - mx) ** 2 for p in x)
     at = my + slope * (logit(id_acc) - mx)
-    return ood_acc - 1 / (1 + math.exp(-at))
+    return ood_acc - (1 + math.tanh(at / 2)) / 2  # the sigmoid of `at`, without an exponential that overflows
     ### END SOLUTION

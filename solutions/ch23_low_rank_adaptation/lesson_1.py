@@ -70,6 +70,9 @@ def inject_lora(model: nn.Module, targets: list[str], r: int, alpha: float) -> i
     `targets` are regular expressions. A layer is a target if it is an `nn.Linear` and one of them matches its WHOLE
     qualified name (`re.fullmatch`), such as "blocks.0.attn.q": `r".*\\.q"` matches it and does not match
     "blocks.0.attn.qkv". Afterwards only the A's and B's are trainable, whatever was trainable before.
+    `nn.Linear` itself is meant, `type(layer) is nn.Linear`, not a class derived from it: the `out_proj` of an
+    `nn.MultiheadAttention` is of such a class. Attention reads its weight and never calls it, so a layer around it
+    would be passed over.
 
     Raises:
         ValueError: an expression matches no `nn.Linear`; the message contains the expression. (How far the model is
@@ -77,7 +80,7 @@ def inject_lora(model: nn.Module, targets: list[str], r: int, alpha: float) -> i
     """
     ### BEGIN SOLUTION
     model.requires_grad_(False)
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    layers = [name for name, module in model.named_modules() if type(module) is nn.Linear]
     for target in targets:
         if not any(re.fullmatch(target, name) for name in layers):
             raise ValueError(f"no linear layer is called {target!r}; there are {', '.join(layers)}")
@@ -96,8 +99,8 @@ def merge_loras(
     """Return W0 + sum_i w_i (alpha_i / r_i) B_i A_i for a list of (A_i, B_i, alpha_i, w_i).
 
     The ranks r_i may differ, weights w_i may be negative, the list may be empty. Sums are accumulated in float32 where
-    W0 has a shorter type (bfloat16, float16), and rounded once at the end: the result has the dtype of W0. W0 is not
-    changed.
+    W0 has a shorter type (bfloat16, float16), and rounded once at the end: the result has the dtype of W0. It has
+    memory of its own, for an empty list too, and W0 is not changed.
     """
     ### BEGIN SOLUTION
     exact = torch.promote_types(W0.dtype, torch.float32)

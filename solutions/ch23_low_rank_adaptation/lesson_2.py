@@ -32,7 +32,9 @@ class VeRALinear(nn.Module):
 
     Kopiczko et al., ICLR 2024, equation 2; there is no alpha / r. `A` (r, at least in) and `B` (at least out, r) are
     given and may be larger than this layer needs: it uses the first `in` columns of A and the first `out` rows of B.
-    Attributes: `base`; the parameters `d` (r,) and `b` (out,); the buffers `A` and `B`.
+    They may have another dtype than the base (`shared_projections` makes float32, a base may be bfloat16 or float64):
+    the parts are brought to that of `d` where they are used.
+    Attributes: `base`; the parameters `d` (r,) and `b` (out,), with base.weight's dtype; the buffers `A` and `B`.
     """
 
     def __init__(
@@ -56,14 +58,14 @@ class VeRALinear(nn.Module):
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """Return the output of the base layer plus that of the branch."""
         ### BEGIN SOLUTION
-        A, B = self.A[:, : self.base.in_features], self.B[: self.base.out_features]
+        A, B = self.A[:, : self.base.in_features].to(self.d.dtype), self.B[: self.base.out_features].to(self.d.dtype)
         return self.base(x) + (x @ A.T * self.d) @ B.T * self.b
         ### END SOLUTION
 
     def delta(self) -> Float[Tensor, "out in"]:
         """Return the update of the weight, diag(b) B diag(d) A."""
         ### BEGIN SOLUTION
-        A, B = self.A[:, : self.base.in_features], self.B[: self.base.out_features]
+        A, B = self.A[:, : self.base.in_features].to(self.d.dtype), self.B[: self.base.out_features].to(self.d.dtype)
         return self.b[:, None] * (B * self.d) @ A
         ### END SOLUTION
 
@@ -89,14 +91,16 @@ class DoRALinear(nn.Module):
         """Return the adapted weight m * V / |V|.
 
         With `detach_norm` the norm |V| counts as a constant in the backward pass (`.detach()`; section 4.3 of the
-        paper), else it is differentiated through like the rest.
+        paper), else it is differentiated through like the rest. Computed in float32 where the base has a shorter type
+        (float16 rounds 1e-12 to 0), and rounded once at the end: the result has the dtype of base.weight.
         """
         ### BEGIN SOLUTION
-        V = self.base.weight + self.scaling * self.B @ self.A
+        exact = torch.promote_types(self.base.weight.dtype, torch.float32)
+        V = self.base.weight.to(exact) + self.scaling * self.B.to(exact) @ self.A.to(exact)
         norm = V.norm(dim=1).clamp(min=1e-12)
         if self.detach_norm:
             norm = norm.detach()
-        return (self.m / norm)[:, None] * V
+        return ((self.m / norm)[:, None] * V).to(self.base.weight.dtype)
         ### END SOLUTION
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
@@ -124,8 +128,9 @@ class DVoRALinear(nn.Module):
     """DoRA whose direction is changed by VeRA: V = W0 + diag(b) B diag(d) A, and again W = m * V / |V| by rows.
 
     `A` (r, at least in) and `B` (at least out, r) are fixed, shared and may be too large; the layer uses the first `in`
-    columns of A and the first `out` rows of B. The norm is at least 1e-12 and a constant in the backward pass.
-    Trainable are `d` (r,), `b` (out,) and `m` (out,).
+    columns of A and the first `out` rows of B, whatever their dtype. The norm is at least 1e-12 and a constant in the
+    backward pass. The adapted weight is computed in float32 where the base has a shorter type, and rounded once to the
+    dtype of base.weight. Trainable are `d` (r,), `b` (out,) and `m` (out,).
     """
 
     def __init__(
@@ -142,10 +147,12 @@ class DVoRALinear(nn.Module):
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """Return x times the adapted weight, plus the bias of the base layer."""
         ### BEGIN SOLUTION
-        A, B = self.A[:, : self.base.in_features], self.B[: self.base.out_features]
-        V = self.base.weight + self.b[:, None] * (B * self.d) @ A
+        W = self.base.weight
+        exact = torch.promote_types(W.dtype, torch.float32)
+        A, B = self.A[:, : self.base.in_features].to(exact), self.B[: self.base.out_features].to(exact)
+        V = W.to(exact) + self.b.to(exact)[:, None] * (B * self.d.to(exact)) @ A
         norm = V.norm(dim=1).clamp(min=1e-12).detach()
-        return F.linear(x, (self.m / norm)[:, None] * V, self.base.bias)
+        return F.linear(x, ((self.m / norm)[:, None] * V).to(W.dtype), self.base.bias)
         ### END SOLUTION
 
 
@@ -195,9 +202,9 @@ def quantize_nf4(
 
     Flatten `w`, cut it into blocks of `block` numbers (`block` is even; the last block is filled up with zeros), and
     divide each block by its largest absolute value, `absmax`; a block of zeros is divided by 1 and has absmax 0.
-    Replace each number by the index of the nearest level of `code`, any table of at most 16 ascending levels. Two
-    neighbours share a byte: the FIRST one takes the high four bits. `packed` has block / 2 bytes per block, `absmax`
-    has the dtype of `w`.
+    Replace each number by the index of the nearest level of `code`, any table of at most 16 ascending levels; of two
+    levels that are equally near, take the lower. Two neighbours share a byte: the FIRST one takes the high four bits.
+    `packed` has block / 2 bytes per block, `absmax` has the dtype of `w`.
     """
     flat = F.pad(w.flatten(), (0, -w.numel() % block))
     ### BEGIN SOLUTION

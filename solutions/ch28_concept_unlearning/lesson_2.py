@@ -109,9 +109,14 @@ def concept_mask(
     top. Average each over its heads and over the token positions `words`; average the layers; stretch every picture of
     the batch on its own to 0..1, (a - min) / (max - min + 1e-8); 1.0 where the result is at least `threshold`, in the
     dtype of the probabilities.
+
+    Raises:
+        ValueError: no layer has size * size places.
     """
     ### BEGIN SOLUTION
     maps = [p[..., words].mean((1, 3)) for p in probabilities if p.shape[2] == size * size]
+    if not maps:
+        raise ValueError(f"no layer has {size} x {size} places")
     a = torch.stack(maps).mean(0)
     low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
     return ((a - low) / (high - low + 1e-8) >= threshold).to(a.dtype).unflatten(1, (size, size))
@@ -152,9 +157,9 @@ def attack_step(
 
     Put the K vectors of `prompt` in place of the text states at positions first .. first + K - 1 of every example (a
     copy: `states` stays as it is), take the mean squared error of `unet(x_t, t, attacked).sample` against `wanted`,
-    and step the `optimizer`, which holds `prompt` alone. No gradient is left at the parameters of `unet`, which can
-    learn afterwards as before (`requires_grad` stays), and a gradient that `prompt` holds from before does not count.
-    Return the loss before the step, as a Python float.
+    and step the `optimizer`, which holds `prompt` alone. A gradient that `prompt` holds from before does not count. The
+    parameters of `unet` keep the gradients that they have (none is added) and can learn afterwards as before
+    (`requires_grad` stays). Return the loss before the step, as a Python float.
 
     Raises:
         ValueError: the vectors reach beyond the last position.
@@ -233,9 +238,11 @@ def resteer_loss(
     `positions` says for every example which words belong to the concept. Collect the probabilities of these words over
     all layers, heads and places, and return the root of the sum of their squares, not squared; add 1e-12 under the
     root, so that the gradient is a number where nothing attends (Zhang et al., 2023; the form of the official code).
+    Half precision is summed and returned in float32: in float16 1e-12 is 0, and a sum of 65 520 is infinite.
     """
     ### BEGIN SOLUTION
-    total = sum((p * positions[:, None, None, :]).square().sum() for p in probabilities)
+    exact = torch.promote_types(probabilities[0].dtype, torch.float32)
+    total = sum((p.to(exact) * positions[:, None, None, :]).square().sum() for p in probabilities)
     return (total + 1e-12).sqrt()
     ### END SOLUTION
 

@@ -91,6 +91,9 @@ def relu_cases(rng):
 
     H, W = between(rng, 4, 6), between(rng, 7, 9)
     signs = torch.tensor([0.0, -0.0, 1.0, -1.0, math.inf, -math.inf])
+    overflown = case("gradient", draw(rng, H, W), "a gradient that is infinite in places, backward", backward=True)
+    overflown.data["dy"][:, ::2] = math.inf
+    overflown.data["x"][0, 0], overflown.data["x"][1, 0] = 1.0, -1.0
     return [
         case("plain", draw(rng, 2, 3, H, W), "forward"),
         case("plain", draw(rng, H, W, dtype=torch.float64), "float64"),
@@ -99,6 +102,7 @@ def relu_cases(rng):
         case("edge", torch.randint(-9, 9, (H, W), generator=rng), "whole numbers"),
         case("gradient", draw(rng, 2, 3, H, W), "backward", backward=True),
         case("gradient", torch.randint(-1, 2, (H, 3 * W), generator=rng).float(), "zeros, backward", backward=True),
+        overflown,
     ]
 
 
@@ -120,7 +124,7 @@ RELU = Exercise(
     hints=(
         "What is the slope of max(0, x) left of 0, and right of it?",
         "Forward: everything below 0 becomes 0, in a new tensor. Backward: let dy through where x was positive.",
-        "x.clamp(min=0) keeps NaN and dtype. Backward: dy * (x > 0).",
+        "x.clamp(min=0) keeps NaN and dtype. Backward: torch.where(x > 0, dy, 0).",
     ),
     alternatives=(
         Alternative(name="maximum", code=(extra.relu__maximum, extra.relu_backward__where)),
@@ -145,6 +149,13 @@ RELU = Exercise(
             code=(extra.relu_backward__both_signs,),
             hint="You drop negative gradients as well. Only x decides: a negative dy passes where x > 0.",
             source_of="library difference: 'guided backpropagation' rectifies twice",
+        ),
+        Misconception(
+            name="multiplies",
+            code=(extra.relu_backward__multiplies,),
+            hint="Where dy is infinite, infinity times 0 is NaN. Choose instead of multiplying: torch.where(x > 0, "
+            "dy, 0).",
+            source_of="library difference: torch's backward pass chooses, so that one overflow does not spread",
         ),
         Misconception(
             name="loses_nan",

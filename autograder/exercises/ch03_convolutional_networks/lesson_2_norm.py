@@ -29,11 +29,16 @@ def batch_norm_cases(rng: torch.Generator) -> list[Case]:
     def case(group: str, shape: tuple[int, ...], note: str, training: bool = True, **options: float) -> Case:
         tensors = draw_norm(rng, shape)
         weight = torch.randn(*shape, generator=rng) if group == "gradient" else None
-        data = {"tensors": tensors, "training": training, "options": options, "weight": weight}
+        data = {"tensors": tensors, "training": training, "options": options, "weight": weight, "mixed": False}
         return Case(group, data, note)
 
     constant = case("edge", (6, 3), "one feature is constant", momentum=0.3, eps=0.25)
     constant.data["tensors"]["x"][:, 1] = 2.0
+    half = case("edge", (6, 3), "training in half precision, values around 30 000")
+    large = half.data["tensors"]
+    large["x"] = (3e4 * large["x"].sign() + 300 * large["x"]).clamp(-6e4, 6e4)  # squares beyond float16's 65 504
+    large |= {name: large[name].half() for name in ("x", "gamma", "beta")}
+    half.data["mixed"] = True
     return [
         case("plain", (6, 4), "training, vectors (N, C)"),
         case("plain", (5, 3), "training, momentum 0.3 and eps 0.25", momentum=0.3, eps=0.25),
@@ -42,6 +47,7 @@ def batch_norm_cases(rng: torch.Generator) -> list[Case]:
         case("shapes", (1, 3, 2, 2), "training on one picture of 2x2 pixels"),
         case("shapes", (2, 3, 3, 2), "test time, feature maps", training=False),
         constant,
+        half,
         case("edge", (1, 4), "training on a single vector"),
         case("edge", (1, 4), "test time, a single vector", training=False, momentum=0.3),
         case("gradient", (5, 3), "gradients in training", eps=0.1),
@@ -60,6 +66,8 @@ def batch_norm_probe(ns, data):
     )
     y, mean, var = out
     answer = {"y": y, "mean": mean, "var": var, "old_mean": t["running_mean"], "old_var": t["running_var"]}
+    if data["mixed"]:
+        answer |= {"y": y.double(), "y has the dtype of x": y.dtype == t["x"].dtype}
     if data["weight"] is not None:
         loss = (y * data["weight"]).sum()
         answer["gradients"] = list(torch.autograd.grad(loss, [t["x"], t["gamma"], t["beta"]]))
@@ -68,7 +76,8 @@ def batch_norm_probe(ns, data):
 
 
 def batch_norm__flattens(x, gamma, beta, running_mean, running_var, *, training, momentum=0.1, eps=1e-5):
-    c = x.shape[1]
+    c, dtype = x.shape[1], x.dtype
+    x = x.float() if dtype in (torch.float16, torch.bfloat16) else x
     flat = x.transpose(0, 1).reshape(c, -1)  # (C, m)
     if training:
         if flat.shape[1] == 1:
@@ -81,12 +90,13 @@ def batch_norm__flattens(x, gamma, beta, running_mean, running_var, *, training,
         mean, var, new_mean, new_var = running_mean, running_var, running_mean.clone(), running_var.clone()
     scale = gamma * (var + eps) ** -0.5
     flat = flat * scale[:, None] + (beta - mean * scale)[:, None]
-    return flat.view(c, x.shape[0], *x.shape[2:]).transpose(0, 1), new_mean, new_var
+    return flat.view(c, x.shape[0], *x.shape[2:]).transpose(0, 1).to(dtype), new_mean, new_var
 
 
 def batch_norm__in_steps(x, gamma, beta, running_mean, running_var, *, training, momentum=0.1, eps=1e-5):
     axes = (0,) if x.dim() == 2 else (0, 2, 3)
-    m = x[:, 0].numel()
+    m, dtype = x[:, 0].numel(), x.dtype
+    x = x if dtype == torch.float64 else x.float()
     if training and m == 1:
         raise ValueError("cannot train on one value per channel")
 
@@ -95,14 +105,14 @@ def batch_norm__in_steps(x, gamma, beta, running_mean, running_var, *, training,
 
     if not training:
         y = (x - wide(running_mean)) / wide((running_var + eps).sqrt()) * wide(gamma) + wide(beta)
-        return y, running_mean, running_var
+        return y.to(dtype), running_mean, running_var
     mean = x.sum(axes) / m
     centred = x - wide(mean)
     var = (centred * centred).sum(axes) / m
     y = wide(gamma) * centred / wide((var + eps).sqrt()) + wide(beta)
     new_mean = running_mean + momentum * (mean.data - running_mean)
     new_var = running_var + momentum * (var.data * m / (m - 1) - running_var)
-    return y, new_mean, new_var
+    return y.to(dtype), new_mean, new_var
 
 
 BATCH_NORM_ALTERNATIVES = (
@@ -110,6 +120,13 @@ BATCH_NORM_ALTERNATIVES = (
     Alternative(name="in_steps", code=(batch_norm__in_steps,)),
 )
 BATCH_NORM_MISCONCEPTIONS = (
+    slip(
+        "overflows",
+        {"x = x.to(torch.promote_types(dtype, torch.float32))": ""},
+        "In float16 the squares of large numbers are infinite, so your variance is, and everything becomes beta. "
+        "Compute in float32 where x has a shorter type, and round y at the end.",
+        "library difference: F.batch_norm computes the statistics of float16 in float32",
+    ),
     slip(
         "unbiased",
         {"var.view(shape) + eps": "(var * m / (m - 1) if training else var).view(shape) + eps"},

@@ -34,6 +34,7 @@ def dropout_cases(rng: torch.Generator) -> list[Case]:
         case("edge", (3, 4), 0.0, "training with p = 0"),
         case("gradient", (4, 5), 0.3, "gradient in training"),
         case("gradient", (4, 5), 0.3, "gradient when not training", training=False),
+        case("gradient", (4, 5), 1.0, "gradient with p = 1"),
     ]
 
 
@@ -71,7 +72,7 @@ def dropout__scales_at_test(x, keep, *, p, training):
 def dropout__inverted_mask(x, keep, *, p, training):
     if not training:
         return x
-    return torch.zeros_like(x) if p == 1 else x * ~keep / (1 - p)
+    return 0 * x if p == 1 else x * ~keep / (1 - p)
 
 
 def dropout__p_keeps(x, keep, *, p, training):
@@ -81,6 +82,12 @@ def dropout__p_keeps(x, keep, *, p, training):
 
 
 def dropout__always_on(x, keep, *, p, training):
+    return 0 * x if p == 1 else x * keep / (1 - p)
+
+
+def dropout__cuts_graph(x, keep, *, p, training):
+    if not training:
+        return x
     return torch.zeros_like(x) if p == 1 else x * keep / (1 - p)
 
 
@@ -125,6 +132,13 @@ DROPOUT_MISCONCEPTIONS = (
         code=(dropout__always_on,),
         hint="You drop units when training is False too. At test time every unit is on and unscaled.",
         source_of="student mistake: F.dropout(x) whose `training` defaults to True",
+    ),
+    Misconception(
+        name="cuts_graph",
+        code=(dropout__cuts_graph,),
+        hint="With p = 1 your zeros are right but new: they do not hang on x, and backward() fails. Make them from x, "
+        "as x.masked_fill(..., 0) does; the gradient is then zero.",
+        source_of="student mistake: torch.zeros_like(x); F.dropout keeps the graph",
     ),
     Misconception(
         name="nan_at_one",

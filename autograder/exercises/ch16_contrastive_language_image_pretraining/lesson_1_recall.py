@@ -1,5 +1,7 @@
 """Chapter 16, notebook 1: cases, probe and variants of `recall_at_k`."""
 
+import math
+
 import torch
 
 from autograder.declare.exercise import Alternative, Exercise, mistaken
@@ -23,6 +25,8 @@ def recall_cases(rng: torch.Generator) -> list[Case]:
     five = [i for i in range(12) for _ in range(5)]
     below = case("edge", "all similarities are negative", 10, [i for i in range(10) for _ in range(2)], 1.0)
     below.data["sim"] -= 9
+    broken = case("edge", "some similarities are NaN", 12, five, 1.5)
+    broken.data["sim"][torch.rand(12, 60, generator=rng) < 0.1] = math.nan
     shuffled = [five[k] for k in torch.randperm(60, generator=rng).tolist()]
     return [
         case("plain", "40 images, one text each, in order", 40, list(range(40)), 1.5),
@@ -36,6 +40,12 @@ def recall_cases(rng: torch.Generator) -> list[Case]:
             "all similarities are equal",
         ),
         below,
+        broken,
+        Case(
+            "edge",
+            {"sim": torch.full((4, 4), math.nan, dtype=torch.float64), "txt2img": torch.arange(4), "ks": [1, 2]},
+            "all similarities are NaN, as after a training that blew up",
+        ),
         case("edge", "k is larger than the numbers of images and texts", 6, spread(6, 9), 0.0, ks=(1, 50)),
     ]
 
@@ -54,11 +64,12 @@ def recall_at_k__loops(sim, txt2img, ks=(1, 5, 10)):
         for i, row in enumerate(table):
             own = [s for s, o in zip(row, owner) if o == i]
             if own:
-                hits.append(sum(s >= max(own) for s, o in zip(row, owner) if o != i) < k)
+                best = torch.tensor(own).amax().item()
+                hits.append(sum(not s < best for s, o in zip(row, owner) if o != i) < k)
         found[f"i2t_R@{k}"] = sum(hits) / len(hits)
         hits = []
         for t, i in enumerate(owner):
-            hits.append(sum(table[j][t] >= table[i][t] for j in range(len(table)) if j != i) < k)
+            hits.append(sum(not table[j][t] < table[i][t] for j in range(len(table)) if j != i) < k)
         found[f"t2i_R@{k}"] = sum(hits) / len(hits)
     return found
 
@@ -67,11 +78,11 @@ def recall_at_k__ranks(sim, txt2img, ks=(1, 5, 10)):
     columns = torch.arange(sim.shape[1])
     mine = torch.zeros_like(sim, dtype=torch.bool)
     mine[txt2img, columns] = True
-    t2i = (sim >= sim[txt2img, columns][None]).sum(0) - 1
+    t2i = len(sim) - (sim < sim[txt2img, columns][None]).sum(0) - 1
     i2t = []
     for i in torch.unique(txt2img).tolist():
         best = sim[i][mine[i]].max()
-        i2t.append(int((sim[i][~mine[i]] >= best).sum()))
+        i2t.append(int((sim[i][~mine[i]] < best).logical_not().sum()))
     i2t = torch.tensor(i2t)
     out = {}
     for k in ks:
@@ -113,6 +124,10 @@ def recall_with_mistake(mistake, sim, txt2img, ks):
     if mistake == "exchanged":
         found = {("t2i" if key[0] == "i" else "i2t") + key[3:]: value for key, value in found.items()}
     return {key: 100 * value for key, value in found.items()} if mistake == "per cent" else found
+
+
+def recall_at_k__nan_loses(sim, txt2img, ks=(1, 5, 10)):
+    return recall_with_mistake("nan loses", sim, txt2img, ks)
 
 
 def recall_at_k__ties_help(sim, txt2img, ks=(1, 5, 10)):
@@ -182,6 +197,13 @@ RECALL = Exercise(
         Alternative(name="ranks", code=(recall_at_k__ranks,)),
     ),
     misconceptions=(
+        mistaken(
+            recall_at_k__nan_loses,
+            "NaN >= x is False, so a model whose similarities are all NaN has no rivals ahead and a recall of 1. Count "
+            "the rivals that are NOT below: ~(sim < own).",
+            "student mistake: comparisons with NaN; found in this course's own reference",
+            recall_with_mistake,
+        ),
         mistaken(
             recall_at_k__ties_help,
             "Your count of rivals uses >. Ties count against you: use >=.",
@@ -273,11 +295,10 @@ RECALL = Exercise(
     ),
     hints=(
         "For a query, which candidates could push the right answer out of the first k? Is another right answer one?",
-        "own = (I, T) mask. Text t: count images, not its own, with sim >= sim[own image, t]. Image i: its best "
-        "own text, "
-        "then count foreign texts with sim >= that. Hit: count < k.",
+        "own = (I, T) mask. Text t: count images, not its own, whose sim is not below sim[own image, t]. Image i: "
+        "its best own text, then count foreign texts whose sim is not below that. Hit: count < k.",
         "own = torch.arange(len(sim))[:, None] == txt2img[None]; best = sim.masked_fill(~own, -math.inf).amax(1, "
-        "keepdim=True); texts_ahead = ((sim >= best) & ~own).sum(1)[own.any(1)]",
+        "keepdim=True); texts_ahead = (~(sim < best) & ~own).sum(1)[own.any(1)]",
     ),
     good_for="the tables in which CLIP-like models are compared",
     minutes=20,

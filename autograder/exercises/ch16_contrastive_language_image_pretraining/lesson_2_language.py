@@ -1,5 +1,7 @@
 """Chapter 16, notebook 2: cases, probe and variants of `pool_text`."""
 
+import math
+
 import torch
 
 from autograder.declare.exercise import Alternative, Exercise, mistaken
@@ -9,12 +11,12 @@ from dlcv_lab.checking.model import Case
 def pool_cases(rng: torch.Generator) -> list[Case]:
     """Draw hidden states that are large at padding, so that a pooled pad shows."""
 
-    def case(group: str, note: str, how: str, side: str, empty: bool = False) -> Case:
+    def case(group: str, note: str, how: str, side: str, empty: bool = False, pad: float = 5) -> Case:
         hidden = torch.randn(4, 6, 3, generator=rng, dtype=torch.float64)
         lengths = torch.tensor([6, 2, 4, 0 if empty else 3])
         places = torch.arange(6)[None]
         mask = places < lengths[:, None] if side == "right" else places >= 6 - lengths[:, None]
-        hidden = hidden + 5 * (~mask)[..., None]
+        hidden[~mask] += pad
         return Case(group, {"hidden": hidden, "mask": mask, "how": how}, note)
 
     unsaid = case("last", "`how` is not given", "", "right")
@@ -28,6 +30,8 @@ def pool_cases(rng: torch.Generator) -> list[Case]:
         case("others", "the first, padding at the left", "first", "left"),
         case("edge", "a text without tokens", "last", "right", empty=True),
         case("edge", "a text without tokens, the mean", "mean", "left", empty=True),
+        case("edge", "NaN at padding, the mean", "mean", "right", pad=math.nan),
+        case("edge", "NaN at padding and a text without tokens", "last", "right", empty=True, pad=math.nan),
         case("edge", "an unknown name", "middle", "right"),
     ]
 
@@ -69,7 +73,8 @@ def pool_text__weights(hidden, mask, how="last"):
         weights = mask & (mask.cumsum(1) == 1)
     else:
         raise ValueError("how is last, first or mean")
-    return torch.einsum("bt,btd->bd", weights.to(hidden.dtype), hidden)
+    real = torch.where(mask[..., None], hidden, 0)
+    return torch.einsum("bt,btd->bd", weights.to(hidden.dtype), real)
 
 
 def pool_with_mistake(mistake, hidden, mask, how):
@@ -96,6 +101,10 @@ def pool_with_mistake(mistake, hidden, mask, how):
         at = torch.where(mask, torch.arange(mask.shape[1]), -1).amax(1).clamp(min=0)
     chosen = hidden[rows, at]
     return chosen if mistake == "empty" else chosen * mask.any(1)[:, None]
+
+
+def pool_text__multiplies(hidden, mask, how="last"):
+    return pool_with_mistake("multiplies", hidden, mask, how)
 
 
 def pool_text__last_place(hidden, mask, how="last"):
@@ -149,6 +158,13 @@ POOL = Exercise(
         Alternative(name="weights", code=(pool_text__weights,)),
     ),
     misconceptions=(
+        mistaken(
+            pool_text__multiplies,
+            "NaN at a pad times 0 is NaN, and it leaks into the feature. Replace before you sum: "
+            "hidden.masked_fill(~mask[..., None], 0).",
+            "student mistake: masking by multiplication",
+            pool_with_mistake,
+        ),
         mistaken(
             pool_text__last_place,
             "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where mask "
@@ -214,11 +230,10 @@ POOL = Exercise(
     ),
     hints=(
         "In which column does the last real token stand if padding is at the left? And at the right?",
-        "Mean: states times mask, summed, divided by the number of real tokens (at least 1). Last: the largest place "
-        "where mask is True, e.g. torch.where(mask, places, -1).amax(1). First: mask.int().argmax(1). Times "
-        "mask.any.",
-        "at = torch.where(mask, torch.arange(mask.shape[1]), -1).amax(1); hidden[torch.arange(len(hidden)), "
-        "at.clamp(min=0)] * mask.any(1, keepdim=True)",
+        "Put 0 where the mask is False. Mean: the sum divided by the number of real tokens (at least 1). Last: the "
+        "largest place where mask is True, e.g. torch.where(mask, places, -1).amax(1). First: mask.int().argmax(1).",
+        "hidden = hidden.masked_fill(~mask[..., None], 0); at = torch.where(mask, torch.arange(mask.shape[1]), "
+        "-1).amax(1); hidden[torch.arange(len(hidden)), at.clamp(min=0)]",
     ),
     good_for="features of any language model, batched",
     minutes=12,

@@ -1,5 +1,7 @@
 """Chapter 16, notebook 2: cases, probe and variants of `metaclip_balance`."""
 
+import math
+
 import torch
 
 from autograder.declare.exercise import Alternative, Exercise, mistaken
@@ -28,7 +30,7 @@ SENTENCES = [
 def metaclip_cases(rng: torch.Generator) -> list[Case]:
     """Match given texts; balance drawn matches with drawn numbers."""
 
-    def case(group: str, note: str, n: int, t: int, entries: int = 4) -> Case:
+    def case(group: str, note: str, n: int, t: float, entries: int = 4) -> Case:
         matches = []
         for _ in range(n):
             k = int(torch.randint(0, 4, (), generator=rng))
@@ -58,6 +60,7 @@ def metaclip_cases(rng: torch.Generator) -> list[Case]:
         case("balance", "60 texts, t = 4", 60, 4),
         case("balance", "40 texts, t = 1", 40, 1, 6),
         case("balance", "t is larger than every count", 20, 500),
+        case("balance", "t is infinite", 20, math.inf),
         Case("balance", exact, "a random number that equals the probability"),
         Case("balance", beside, "a rare entry before and behind a frequent one"),
     ]
@@ -89,7 +92,7 @@ def match_entries__replace(text, metadata):
 def balance__tensors(matches, n_entries, t, u):
     flat = torch.tensor([e for entries in matches for e in entries], dtype=torch.long)
     counts = torch.bincount(flat, minlength=n_entries).double()
-    p = t / counts.clamp(min=t)
+    p = torch.where(counts > t, t / counts, 1.0)
     kept = []
     for entries, draws in zip(matches, u):
         kept.append(bool((torch.tensor(draws, dtype=torch.float64) < p[torch.tensor(entries, dtype=torch.long)]).any()))
@@ -210,6 +213,13 @@ METACLIP = Exercise(
             wrong.match_with_mistake,
         ),
         mistaken(
+            wrong.balance__divides_infinity,
+            "With t = math.inf your probability is infinity by infinity, NaN, and nothing is kept. Where n <= t it "
+            "is 1.",
+            "library difference: t / max(n, t) as printed; the official recipe keeps everything",
+            wrong.balance_with_mistake,
+        ),
+        mistaken(
             wrong.balance__all_entries,
             "You ask that all entries vote for a text (and keep texts without any). One is enough.",
             "paper: a text is kept if any of its entries is sampled",
@@ -267,8 +277,8 @@ METACLIP = Exercise(
     hints=(
         "Which texts would you drop first, if you wanted each concept about equally often, but no rare one less?",
         'Match: space out signs, blanks to spaces, ends; look for " entry ". Balance: count texts per entry; '
-        "p = t / max(n, t); keep if any u < p.",
-        "any(draw < t / max(counts[entry], t) for entry, draw in zip(entries, draws))",
+        "p = t / n where n > t, else 1; keep if any u < p.",
+        "any(counts[entry] <= t or draw < t / counts[entry] for entry, draw in zip(entries, draws))",
     ),
     good_for="a data set whose recipe can be read, unlike CLIP's own",
     minutes=20,

@@ -111,6 +111,10 @@ def balance_with_mistake(mistake, matches, n_entries, t, u):
     return kept
 
 
+def balance__divides_infinity(matches, n_entries, t, u):
+    return balance_with_mistake("divides infinity", matches, n_entries, t, u)
+
+
 def balance__all_entries(matches, n_entries, t, u):
     return balance_with_mistake("all entries", matches, n_entries, t, u)
 

@@ -37,13 +37,17 @@ def pages_cases(rng: torch.Generator) -> list[Case]:
         over,
         case("edge", "3 images, 1 sentence", 3, 1),
         case("edge", "no image", 0, 4),
+        case("edge", "images, but no sentence", 3, 0),
+        Case("edge", {"S": trap.bfloat16()}, "similarities in bfloat16"),
+        Case("edge", case("edge", "", 4, 5).data | {"learned": True}, "similarities that require a gradient"),
         Case("edge", {"S": -1 - torch.rand(3, 5, generator=rng, dtype=torch.float64)}, "all similarities are negative"),
     ]
 
 
 def pages_probe(ns, data):
     """Return the sentences."""
-    return [int(t) for t in ns.assign_images(data["S"])]
+    S = data["S"].clone().requires_grad_() if "learned" in data else data["S"]
+    return [int(t) for t in ns.assign_images(S)]
 
 
 def assign_images__permutations(S):
@@ -52,6 +56,8 @@ def assign_images__permutations(S):
     I, T = S.shape
     if I == 0:
         return []
+    if T == 0:
+        raise ValueError("nowhere to put the images")
     best, found = -math.inf, None
     if I <= T:
         for columns in itertools.permutations(range(T), I):
@@ -72,6 +78,9 @@ def assign_images__permutations(S):
 def assign_images__costs(S):
     if S.shape[0] == 0:
         return []
+    if S.shape[1] == 0:
+        raise ValueError("a page without sentences")
+    S = S.detach().to(torch.float64)
     rows, columns = linear_sum_assignment((S.max() - S).numpy())
     taken = dict(zip(rows.tolist(), columns.tolist()))
     return [taken[i] if i in taken else int(torch.argmax(S[i])) for i in range(len(S))]
@@ -80,6 +89,12 @@ def assign_images__costs(S):
 def pages_with_mistake(mistake, S):
     if len(S) == 0:
         return []
+    if S.shape[1] == 0 and mistake not in ("as it is", "no sentence"):
+        raise ValueError("no sentence")
+    if mistake not in ("as it is", "gradient"):
+        S = S.detach()
+    if mistake not in ("as it is", "short type"):
+        S = S.double()
     chosen = S.argmax(1).tolist()
     if mistake == "favourites":
         return chosen
@@ -105,6 +120,22 @@ def pages_with_mistake(mistake, S):
     for i, t in zip(rows.tolist(), columns.tolist()):
         chosen[i] = t
     return chosen
+
+
+def assign_images__as_it_is(S):
+    return pages_with_mistake("as it is", S)
+
+
+def assign_images__no_sentence(S):
+    return pages_with_mistake("no sentence", S)
+
+
+def assign_images__gradient(S):
+    return pages_with_mistake("gradient", S)
+
+
+def assign_images__short_type(S):
+    return pages_with_mistake("short type", S)
 
 
 def assign_images__favourites(S):
@@ -135,6 +166,9 @@ def assign_images__first(S):
     return pages_with_mistake("first", S)
 
 
+NUMPY = "numpy knows neither gradients nor bfloat16: S.detach().double().numpy()"
+
+
 SURPLUS = "Images that the assignment leaves over go to their most similar sentence, taken or not."
 
 
@@ -149,6 +183,27 @@ PAGES = Exercise(
         Alternative(name="costs", code=(assign_images__costs,)),
     ),
     misconceptions=(
+        mistaken(
+            assign_images__as_it_is,
+            NUMPY + ". And images without a sentence deserve a ValueError of their own.",
+            "student mistake: S.numpy() and S.argmax(1), right for the plain case only",
+            pages_with_mistake,
+        ),
+        mistaken(
+            assign_images__gradient,
+            NUMPY + ".",
+            "library difference: Tensor.numpy() wants no graph",
+            pages_with_mistake,
+        ),
+        mistaken(
+            assign_images__short_type, NUMPY + ".", "library difference: numpy has no bfloat16", pages_with_mistake
+        ),
+        mistaken(
+            assign_images__no_sentence,
+            "Images without any sentence to put them beside: raise ValueError, not the IndexError of argmax.",
+            "student mistake: an empty axis",
+            pages_with_mistake,
+        ),
         mistaken(
             assign_images__favourites,
             "Each image takes its favourite sentence, and several share one. A sentence gets at most one image.",
@@ -195,7 +250,7 @@ PAGES = Exercise(
     hints=(
         "Two images like the same sentence best. Which of them should give way?",
         "Start with everybody's favourite; overwrite those that scipy's linear_sum_assignment(maximize=True) assigns.",
-        "rows, columns = linear_sum_assignment(S.numpy(), maximize=True)",
+        "rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)",
     ),
     good_for="documents in which pictures and sentences take turns",
     minutes=10,

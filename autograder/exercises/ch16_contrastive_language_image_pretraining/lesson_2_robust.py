@@ -29,19 +29,16 @@ def robust_cases(rng: torch.Generator) -> list[Case]:
         case("edge", "a baseline of 0 under the shift", 3, base_ood=[0.0, 0.3, 0.5]),
         case("edge", "the model fails under the shift", 4, ood=0.0),
         case("edge", "one baseline model", 1),
+        case("edge", "three baseline models of one accuracy", 3, base_id=[0.7] * 3),
+        case("edge", "two baselines that differ only outside the bounds", 2, base_id=[0.0, 0.0005]),
+        case("edge", "a line so steep that exp overflows", 2, id=0.001, base_id=[0.5, 0.5001], base_ood=[0.001, 0.999]),
     ]
 
 
 def robust_probe(ns, data):
-    """Return the effective robustness; where there is one baseline model, whether a ValueError was raised."""
+    """Return the effective robustness; it raises where the baseline models determine no line."""
     given = data["id"], data["ood"], list(data["base_id"]), list(data["base_ood"])
-    if len(data["base_id"]) > 1:
-        return {"effective robustness": float(ns.effective_robustness(*given))}
-    try:
-        ns.effective_robustness(*given)
-    except ValueError:
-        return {"raised": "ValueError"}
-    return {"raised": "nothing"}
+    return {"effective robustness": float(ns.effective_robustness(*given))}
 
 
 def effective_robustness__lstsq(id_acc, ood_acc, base_id, base_ood):
@@ -49,6 +46,8 @@ def effective_robustness__lstsq(id_acc, ood_acc, base_id, base_ood):
         raise ValueError("give two or more baseline models")
     x = torch.tensor(base_id, dtype=torch.float64).clamp(0.001, 0.999).logit()
     y = torch.tensor(base_ood, dtype=torch.float64).clamp(0.001, 0.999).logit()
+    if x.unique().numel() == 1:
+        raise ValueError("these models do not differ")
     A = torch.stack([torch.ones_like(x), x], 1)
     a, b = torch.linalg.lstsq(A, y[:, None]).solution[:, 0]
     at = torch.tensor(id_acc, dtype=torch.float64).clamp(0.001, 0.999).logit()
@@ -65,11 +64,14 @@ def effective_robustness__normal_equations(id_acc, ood_acc, base_id, base_ood):
         return math.log(p) - math.log1p(-p)
 
     xs, ys = [logit(p) for p in base_id], [logit(p) for p in base_ood]
+    if len(set(xs)) < 2:
+        raise ValueError("a line through one place")
     sx, sy = sum(xs), sum(ys)
     sxx, sxy = sum(x * x for x in xs), sum(x * y for x, y in zip(xs, ys))
     b = (n * sxy - sx * sy) / (n * sxx - sx * sx)
     a = (sy - b * sx) / n
-    return ood_acc - 1.0 / (1.0 + math.exp(-a - b * logit(id_acc)))
+    at = max(-500, min(500, a + b * logit(id_acc)))
+    return ood_acc - 1.0 / (1.0 + math.exp(-at))
 
 
 def robust_with_mistake(mistake, id_acc, ood_acc, base_id, base_ood):
@@ -86,8 +88,12 @@ def robust_with_mistake(mistake, id_acc, ood_acc, base_id, base_ood):
     x, y = logit(base_id), logit(base_ood)
     if mistake == "exchanged":
         x, y = y, x
+    if x.min() == x.max() and mistake != "no line":
+        raise ZeroDivisionError if mistake == "divides and overflows" else ValueError
     b = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
     at = y.mean() + b * (logit(id_acc) - x.mean())
+    if mistake in ("overflows", "divides and overflows"):
+        return float(ood_acc) - 1 / (1 + math.exp(-float(at)))
     if mistake == "through zero":
         at = (x * y).sum() / (x * x).sum() * logit(id_acc)
     if mistake == "stays in logits":
@@ -98,6 +104,18 @@ def robust_with_mistake(mistake, id_acc, ood_acc, base_id, base_ood):
     if mistake == "plain drop":
         return ood_acc - id_acc
     return float(expected - ood_acc if mistake == "sign" else ood_acc - expected)
+
+
+def effective_robustness__no_line(id_acc, ood_acc, base_id, base_ood):
+    return robust_with_mistake("no line", id_acc, ood_acc, base_id, base_ood)
+
+
+def effective_robustness__overflows(id_acc, ood_acc, base_id, base_ood):
+    return robust_with_mistake("overflows", id_acc, ood_acc, base_id, base_ood)
+
+
+def effective_robustness__divides_and_overflows(id_acc, ood_acc, base_id, base_ood):
+    return robust_with_mistake("divides and overflows", id_acc, ood_acc, base_id, base_ood)
 
 
 def effective_robustness__no_logit(id_acc, ood_acc, base_id, base_ood):
@@ -155,6 +173,25 @@ ROBUST = Exercise(
         Alternative(name="normal_equations", code=(effective_robustness__normal_equations,)),
     ),
     misconceptions=(
+        mistaken(
+            effective_robustness__no_line,
+            "Where all baseline models have one accuracy, your slope is 0 / 0. No line is best then: raise ValueError.",
+            "card: hidden case one base model, in another dress",
+            robust_with_mistake,
+        ),
+        mistaken(
+            effective_robustness__overflows,
+            "math.exp(-x) overflows below x = -709. A sigmoid that does not is (1 + math.tanh(x / 2)) / 2.",
+            "library difference: torch.sigmoid never overflows, 1 / (1 + math.exp(-x)) does",
+            robust_with_mistake,
+        ),
+        mistaken(
+            effective_robustness__divides_and_overflows,
+            "Two ends are open: baseline models of one accuracy divide by zero (raise ValueError), and math.exp "
+            "overflows on a steep line (the sigmoid is (1 + math.tanh(x / 2)) / 2).",
+            "student mistake: found in this course's own reference",
+            robust_with_mistake,
+        ),
         mistaken(
             effective_robustness__no_logit,
             "Your line is fitted to the accuracies. Fit it to their logits, and bring the prediction back by a "

@@ -13,10 +13,10 @@ from dlcv_lab.checking.model import Case
 def inject_cases(rng: torch.Generator) -> list[Case]:
     """Draw sizes; the patterns are chosen so that a part of a name, or its first letter, is not enough."""
 
-    def case(group: str, note: str, targets: list[str], r: int = 2, missing: str = "") -> Case:
+    def case(group: str, note: str, targets: list[str], r: int = 2, missing: str = "", heads: int = 0) -> Case:
         width, depth = (int(torch.randint(low, low + 3, (), generator=rng)) for low in (3, 2))
         data = {"targets": targets, "r": r, "alpha": 5.0, "width": width, "depth": depth, "missing": missing}
-        return Case(group, data, note)
+        return Case(group, data | {"heads": heads}, note)
 
     return [
         case("plain", "q of every block, not qkv", [r".*\.q"]),
@@ -27,6 +27,8 @@ def inject_cases(rng: torch.Generator) -> list[Case]:
         case("edge", "the end of a layer's name: no match", ["q"], missing="q"),
         case("edge", "a layer that is not there, one that is: no match", ["decoder.*", "head"], missing="decoder.*"),
         case("edge", "a layer that is not linear: no match", ["norm"], missing="norm"),
+        case("edge", "every linear layer of a model with nn.MultiheadAttention", [".*"], heads=1),
+        case("edge", "the out_proj of nn.MultiheadAttention: no match", ["attn.out_proj"], missing="out_proj", heads=1),
     ]
 
 
@@ -45,6 +47,8 @@ def inject_probe(ns, data):
             super().__init__()
             self.blocks = nn.ModuleList([Block() for _ in range(data["depth"])])
             self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 7)
+            if data["heads"]:
+                self.attn = nn.MultiheadAttention(width, data["heads"])
 
     torch.manual_seed(0)
     model = Net()
@@ -96,7 +100,7 @@ def inject_lora__by_parents(model, targets, r, alpha):
     for prefix, holder in list(model.named_modules()):
         for child, layer in list(holder.named_children()):
             name = f"{prefix}.{child}" if prefix else child
-            fits = [target for target in targets if isinstance(layer, nn.Linear) and re.fullmatch(target, name)]
+            fits = [target for target in targets if type(layer) is nn.Linear and re.fullmatch(target, name)]
             used.update(fits)
             if fits:
                 setattr(holder, child, LoRALinear(layer, r, alpha))
@@ -109,7 +113,7 @@ def inject_lora__by_parents(model, targets, r, alpha):
 
 def inject_lora__one_pattern_at_a_time(model, targets, r, alpha):
     model.requires_grad_(False)
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    linear = {name: module for name, module in model.named_modules() if module.__class__ == nn.Linear}
     chosen = {}
     for target in targets:
         found = {name: linear[name] for name in linear if re.compile(target).fullmatch(name)}
@@ -129,9 +133,10 @@ def inject_with_mistake(mistake, model, targets, r, alpha):
     if mistake not in ("freezes at the end", "rest trains"):
         model.requires_grad_(False)
     match = {"searches": re.search, "from the start": re.match}.get(mistake, re.fullmatch)
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    linear = isinstance if mistake == "derived" else lambda module, kind: type(module) is kind
+    layers = {name: module for name, module in model.named_modules() if linear(module, nn.Linear)}
     if mistake == "top level":
-        layers = {name: module for name, module in model.named_children() if isinstance(module, nn.Linear)}
+        layers = {name: module for name, module in model.named_children() if linear(module, nn.Linear)}
     if mistake == "ends of names":
         targets = [".*" + target for target in targets]
     for target in targets:
@@ -157,6 +162,10 @@ def inject_with_mistake(mistake, model, targets, r, alpha):
     if mistake == "counts layers":
         return sum(isinstance(module, LoRALinear) for module in model.modules())
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def inject_lora__derived(*args):
+    return inject_with_mistake("derived", *args)
 
 
 def inject_lora__searches(*args):
@@ -220,6 +229,13 @@ INJECT = Exercise(
         Alternative(name="one_pattern_at_a_time", code=(inject_lora__one_pattern_at_a_time,)),
     ),
     misconceptions=(
+        mistaken(
+            inject_lora__derived,
+            "You wrap the out_proj of nn.MultiheadAttention as well. Attention reads its weight and never calls it, so "
+            "the branch is passed over or the model breaks. Take type(layer) is nn.Linear, not isinstance.",
+            "library difference: peft wraps out_proj without a word, and nothing learns",
+            inject_with_mistake,
+        ),
         mistaken(
             inject_lora__searches,
             "A part of a name is enough for you. The expression must match the whole name: re.fullmatch.",

@@ -32,11 +32,15 @@ def dora_cases(rng: torch.Generator) -> list[Case]:
     zero.data["W"][1], zero.data["B"][1] = 0, 0
     tiny = case("output", "a row of tiny numbers in the weight", (2, 4), 3, 2)
     tiny.data["W"][1], tiny.data["B"][1] = tiny.data["W"][1].sign() * 2e-6, 0
+    half = case("output", "a row of zeros in half precision", (2, 4), 3, 2)
+    half.data["W"][2], half.data["B"][2] = 0, 0
+    half.data.update({name: half.data[name].half() for name in ("x", "W", "bias", "A", "B", "m")})
     return [
         case("output", "a batch, r = 2, alpha = 6", (4, 5), 3, 2),
         case("output", "a batch of sequences, no bias", (2, 3, 4), 5, 1, bias=None),
         zero,
         tiny,
+        half,
         case("gradient", "the norm is a constant (default)", (3, 5), 4, 2),
         case("gradient", "the norm is differentiated", (3, 5), 4, 2, detach_norm=False),
         case("merge", "a plain layer that computes the same", (3, 4), 5, 2),
@@ -53,7 +57,7 @@ def dora_probe(ns, data):
         base.bias.data = bias.clone()
     options = {} if data["detach_norm"] is None else {"detach_norm": data["detach_norm"]}
     layer = ns.DoRALinear(base, len(data["A"]), data["alpha"], **options).to(W.dtype)
-    lengths = bool(((layer.m - W.norm(dim=1)).abs() < 1e-4).all())
+    lengths = bool(((layer.m - W.norm(dim=1)).abs() < (1e-2 if W.dtype == torch.half else 1e-4)).all())
     for name in ("A", "B", "m"):
         getattr(layer, name).data = data[name].clone()
     y = layer(data["x"])
@@ -89,15 +93,17 @@ class DoRALinear__like_peft(DoraLayer):
     def factor(self):
         with torch.set_grad_enabled(not self.detach_norm and torch.is_grad_enabled()):
             V = self.base.weight + self.scaling * (self.B @ self.A)
+            V = V.float() if V.dtype == torch.half else V
             length = V.square().sum(1).sqrt().clamp_min(1e-12)
         return self.m / length
 
     def weight(self):
-        return torch.einsum("o,oi->oi", self.factor(), self.base.weight + self.scaling * (self.B @ self.A))
+        factor = self.factor()[:, None]
+        return (factor * (self.base.weight + self.scaling * (self.B @ self.A))).to(self.base.weight.dtype)
 
     def forward(self, x):
         y = self.base(x) if self.base.bias is None else self.base(x) - self.base.bias
-        y = self.factor() * (y + self.scaling * (x @ self.A.T @ self.B.T))
+        y = (self.factor() * (y + self.scaling * (x @ self.A.T @ self.B.T))).to(x.dtype)
         return y if self.base.bias is None else y + self.base.bias
 
     @torch.no_grad()
@@ -113,9 +119,11 @@ class DoRALinear__like_peft(DoraLayer):
 class DoRALinear__normalizes(DoraLayer):
     def weight(self):
         V = self.base.weight + self.scaling * self.B @ self.A
+        dtype = V.dtype
+        V = V if dtype == torch.float64 else V.float()
         if not self.detach_norm:
-            return self.m[:, None] * F.normalize(V, dim=1, eps=1e-12)
-        return self.m[:, None] * V / V.detach().norm(dim=1, keepdim=True).clamp(min=1e-12)
+            return (self.m[:, None] * F.normalize(V, dim=1, eps=1e-12)).to(dtype)
+        return (self.m[:, None] * V / V.detach().norm(dim=1, keepdim=True).clamp(min=1e-12)).to(dtype)
 
     def forward(self, x):
         y = torch.einsum("...i,oi->...o", x, self.weight())
@@ -136,6 +144,8 @@ class Mistaken(DoraLayer):
     def weight(self):
         scaling = 1.0 if self.mistake == "no scaling" else self.scaling
         V = self.base.weight + scaling * self.B @ self.A
+        dtype = V.dtype
+        V = V.float() if dtype == torch.half and self.mistake != "half floor" else V
         norm = (self.base.weight if self.mistake == "old norm" else V).norm(dim=1, keepdim=True)
         if self.mistake == "columns":
             norm = V.norm(dim=0, keepdim=True)
@@ -149,8 +159,8 @@ class Mistaken(DoraLayer):
         if detached:
             norm = norm.detach()
         if self.mistake == "update only":
-            return self.base.weight + self.m[:, None] * scaling * (self.B @ self.A) / norm
-        return self.m[:, None] * V / norm
+            return (self.base.weight + self.m[:, None] * scaling * (self.B @ self.A) / norm).to(dtype)
+        return (self.m[:, None] * V / norm).to(dtype)
 
     def forward(self, x):
         if self.mistake == "bias scaled" and self.base.bias is not None:
@@ -164,6 +174,10 @@ class Mistaken(DoraLayer):
         if bias is not None:
             out.bias.data = bias.data if self.mistake == "shares the bias" else bias.detach().clone()
         return out
+
+
+class DoRALinear__half_floor(Mistaken):
+    mistake = "half floor"
 
 
 class DoRALinear__no_scaling(Mistaken):
@@ -239,6 +253,14 @@ DORA = Exercise(
         Alternative(name="normalizes", code=(DoraLayer, DoRALinear__normalizes)),
     ),
     misconceptions=(
+        mistaken(
+            DoRALinear__half_floor,
+            "In float16, 1e-12 is 0, and a row of zeros gives 0 / 0 = NaN in spite of your floor. Compute the weight "
+            "in float32 where the base has a shorter type, and round at the end.",
+            "library difference: peft divides in the dtype of the weight and gives NaN",
+            DoraLayer,
+            Mistaken,
+        ),
         mistaken(
             DoRALinear__no_scaling,
             "The update inside V lacks the factor alpha / r, `self.scaling`.",
@@ -352,9 +374,9 @@ DORA = Exercise(
         "Row i of the new weight has which length, whatever A and B are? And what does `.detach()` change, the "
         "value or "
         "the gradient?",
-        "V = base.weight + scaling * B @ A; its row norms with dim=1, at least 1e-12, detached if asked; the "
-        "weight is V "
-        "times (m / norm)[:, None]. Forward is F.linear with the base's bias. Merge copies both into a new nn.Linear.",
+        "In float32 or longer: V = base.weight + scaling * B @ A; its row norms with dim=1, at least 1e-12, "
+        "detached if asked; the weight is V times (m / norm)[:, None]. Forward is F.linear with "
+        "the base's bias. Merge copies both into a new nn.Linear.",
         "norm = V.norm(dim=1).clamp(min=1e-12); norm = norm.detach() if self.detach_norm else norm; return "
         "(self.m / norm)[:, None] * V; F.linear(x, self.weight(), self.base.bias)",
     ),

@@ -19,13 +19,18 @@ def dvora_cases(rng: torch.Generator) -> list[Case]:
             "d": torch.randn(r, generator=rng),
             "b": torch.randn(rows, generator=rng),
             "m": 1 + torch.rand(rows, generator=rng),
+            "mixed": False,
         }
         return Case(group, data | more, note)
 
     zero = case("edge", "a row of zeros in the weight", 4, 3, 2)
     zero.data["W"][1], zero.data["b"][1] = 0, 0
+    half = case("edge", "a row of zeros in half precision, A and B in float32", 4, 3, 2)
+    half.data["W"][2], half.data["b"][2] = 0, 0
+    half.data.update({name: half.data[name].half() for name in ("x", "W", "bias", "d", "b", "m")}, mixed=True)
     return [
         zero,
+        half,
         case("plain", "matrices larger than the layer", 3, 5, 2),
         case("edge", "no bias, r above both sides", 2, 3, 6, bias=None),
     ]
@@ -38,12 +43,18 @@ def dvora_probe(ns, data):
     base.weight.data = W.clone()
     if bias is not None:
         base.bias.data = bias.clone()
-    layer = ns.DVoRALinear(base, data["A"], data["B"]).to(W.dtype)
+    layer = ns.DVoRALinear(base, data["A"], data["B"])
+    if not data["mixed"]:  # else the layer has to bring the dtypes together by itself
+        layer = layer.to(W.dtype)
     for name in ("d", "b", "m"):
         getattr(layer, name).data = data[name].clone()
     y = layer(data["x"])
     weight = torch.sin(torch.arange(y.numel(), dtype=torch.float64)).to(y.dtype).view(y.shape)
-    return {"output": y, "gradients": list(torch.autograd.grad((y * weight).sum(), [layer.d, layer.b, layer.m]))}
+    gradients = list(torch.autograd.grad((y * weight).sum(), [layer.d, layer.b, layer.m]))
+    if not data["mixed"]:
+        return {"output": y, "gradients": gradients}
+    found = {"output": y.double(), "gradients": [g.double() for g in gradients]}
+    return found | {"the output has the dtype of the base": y.dtype == W.dtype}
 
 
 class VectorLayer(nn.Module):
@@ -62,20 +73,25 @@ class VectorLayer(nn.Module):
 class DVoRALinear__einsum(VectorLayer):
     def forward(self, x):
         rows, columns = self.base.weight.shape
-        V = self.base.weight + torch.einsum("o,or,r,ri->oi", self.b, self.B[:rows], self.d, self.A[:, :columns])
+        exact = torch.float64 if x.dtype == torch.float64 else torch.float32
+        b, d = self.b.to(exact), self.d.to(exact)
+        update = torch.einsum("o,or,r,ri->oi", b, self.B[:rows].to(exact), d, self.A[:, :columns].to(exact))
+        V = self.base.weight + update
         W = self.m.unsqueeze(1) * V / V.detach().norm(dim=1, keepdim=True).clamp_min(1e-12)
-        y = x @ W.T
+        y = x @ W.to(x.dtype).T
         return y if self.base.bias is None else y + self.base.bias
 
 
 class DVoRALinear__branches(VectorLayer):
     def forward(self, x):
         rows, columns = self.base.weight.shape
-        A, B = self.A[:, :columns], self.B[:rows]
+        A, B = self.A[:, :columns].to(x.dtype), self.B[:rows].to(x.dtype)
+        b, d = self.b.to(x.dtype), self.d.to(x.dtype)
         with torch.no_grad():
-            norm = (self.base.weight + torch.diag(self.b) @ B @ torch.diag(self.d) @ A).norm(dim=1).clamp(min=1e-12)
-        y = F.linear(x, self.base.weight) + self.b * F.linear(self.d * F.linear(x, A), B)
-        y = self.m / norm * y
+            V = self.base.weight + torch.diag(b) @ B @ torch.diag(d) @ A
+            norm = (V.float() if V.dtype == torch.half else V).norm(dim=1).clamp(min=1e-12)
+        y = F.linear(x, self.base.weight) + b * F.linear(d * F.linear(x, A), B)
+        y = (self.m / norm * y).to(x.dtype)
         return y if self.base.bias is None else y + self.base.bias
 
 
@@ -84,8 +100,14 @@ class MistakenVector(VectorLayer):
 
     def forward(self, x):
         rows, columns = self.base.weight.shape
-        A, B = self.A[:, :columns], self.B[:rows]
-        update = self.b[:, None] * (B * self.d) @ A
+        A, B, exact = self.A[:, :columns], self.B[:rows], x.dtype
+        if self.mistake != "half floor":
+            exact = torch.promote_types(exact, torch.float32)
+        if self.mistake == "one dtype":
+            update = self.b[:, None] * (B * self.d) @ A
+            exact = update.dtype
+        A, B, b, d = (part.to(exact) for part in (A, B, self.b, self.d))
+        update = b[:, None] * (B * d) @ A
         if self.mistake == "divides by r":
             update = update / len(self.d)
         if self.mistake == "vectors missing":
@@ -97,7 +119,17 @@ class MistakenVector(VectorLayer):
         if self.mistake != "never detached":
             norm = norm.detach()
         scale = torch.ones_like(self.m) + 0 * self.m if self.mistake == "no magnitude" else self.m / norm
-        return F.linear(x, scale[:, None] * V, None if self.mistake == "no bias" else self.base.bias)
+        W = scale[:, None] * V
+        W = W if self.mistake == "one dtype" else W.to(x.dtype)
+        return F.linear(x, W, None if self.mistake == "no bias" else self.base.bias)
+
+
+class DVoRALinear__one_dtype(MistakenVector):
+    mistake = "one dtype"
+
+
+class DVoRALinear__half_floor(MistakenVector):
+    mistake = "half floor"
 
 
 class DVoRALinear__divides_by_r(MistakenVector):
@@ -139,6 +171,22 @@ DVORA = Exercise(
         Alternative(name="branches", code=(VectorLayer, DVoRALinear__branches)),
     ),
     misconceptions=(
+        mistaken(
+            DVoRALinear__one_dtype,
+            "Your layer breaks if A and B have another dtype than the base. Bring the parts that you use to the dtype "
+            "that you compute in.",
+            "library difference: peft brings them together in the forward pass",
+            VectorLayer,
+            MistakenVector,
+        ),
+        mistaken(
+            DVoRALinear__half_floor,
+            "In float16, 1e-12 is 0, and a row of zeros gives 0 / 0 = NaN in spite of your floor. Compute the weight "
+            "in float32 where the base has a shorter type, and round at the end.",
+            "student mistake: the floor in the dtype of the weight",
+            VectorLayer,
+            MistakenVector,
+        ),
         mistaken(
             DVoRALinear__divides_by_r,
             "You divide the update by r. VeRA has no alpha / r.",
@@ -193,8 +241,8 @@ DVORA = Exercise(
         "Which line of DoRALinear.weight changes, and which stay?",
         "V = base.weight + diag(b) B diag(d) A with the first rows and columns of the shared matrices; then as in "
         "DoRA.",
-        "V = self.base.weight + self.b[:, None] * (B * self.d) @ A; norm = V.norm(dim=1).clamp(min=1e-12).detach(); "
-        "return F.linear(x, (self.m / norm)[:, None] * V, self.base.bias)",
+        "All brought to float32 or longer: V = W + b[:, None] * (B * d) @ A; norm = V.norm(dim=1).clamp(min=1e-12)"
+        ".detach(); return F.linear(x, ((self.m / norm)[:, None] * V).to(W.dtype), self.base.bias)",
     ),
     good_for="combining two ideas in three lines",
     minutes=10,

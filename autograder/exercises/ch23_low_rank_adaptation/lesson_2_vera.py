@@ -26,8 +26,14 @@ def vera_cases(rng: torch.Generator) -> list[Case]:
             "d": torch.randn(r, generator=rng),
             "b": torch.randn(rows, generator=rng),
             "d_initial": None,
+            "mixed": False,
         }
         return Case(group, data | more, note)
+
+    def mixed(note: str, dtype: torch.dtype) -> Case:
+        found = case("output", "output", note, (2, 5), 3, 2)
+        found.data.update({name: found.data[name].to(dtype) for name in ("x", "W", "bias", "d", "b")}, mixed=True)
+        return found
 
     seed = int(torch.randint(1000, (), generator=rng))
     drawn = {"ask": "projections", "shapes": [(3, 8), (6, 4), (6, 4)], "r": 5, "seed": seed}
@@ -39,6 +45,8 @@ def vera_cases(rng: torch.Generator) -> list[Case]:
         case("output", "output", "matrices larger than the layer", (4, 5), 3, 2),
         case("output", "output", "one vector, r above both sides, no bias", (3,), 2, 6, bias=None),
         case("output", "output", "a batch of sequences, as many rows as r", (2, 3, 4), 5, 5, wide=0, tall=0),
+        mixed("the base in bfloat16, A and B in float32", torch.bfloat16),
+        mixed("the base in float64, A and B in float32", torch.float64),
     ]
 
 
@@ -57,7 +65,8 @@ def vera_probe(ns, data):
     names = sorted(name for name, p in layer.named_parameters() if p.requires_grad)
     shared = layer.A.data_ptr() == A.data_ptr() and layer.B.data_ptr() == B.data_ptr()
     buffers = sorted(name for name, _ in layer.named_buffers())
-    layer = layer.to(W.dtype)
+    if not data["mixed"]:  # else the layer has to bring the dtypes together by itself
+        layer = layer.to(W.dtype)
     if data["ask"] == "start":
         start = {
             "trainable": ", ".join(names),
@@ -71,7 +80,11 @@ def vera_probe(ns, data):
     y = layer(data["x"])
     weight = torch.sin(torch.arange(y.numel(), dtype=torch.float64)).to(y.dtype).view(y.shape)
     gradients = torch.autograd.grad((y * weight).sum(), [layer.d, layer.b])
-    return {"output": y, "delta": layer.delta(), "gradients": list(gradients)}
+    found = {"output": y, "delta": layer.delta(), "gradients": list(gradients)}
+    if data["mixed"]:
+        found = {"output": y.double(), "delta": layer.delta().double(), "gradients": [g.double() for g in gradients]}
+        found["the output has the dtype of the base"] = y.dtype == W.dtype
+    return found
 
 
 def shared_projections__init(shapes, r, *, seed):
@@ -106,7 +119,8 @@ class VeRALinear__dense(nn.Module):
 
     def delta(self):
         rows, columns = self.base.weight.shape
-        return torch.einsum("o,or,r,ri->oi", self.b, self.B[:rows], self.d, self.A[:, :columns])
+        A, B = self.A[:, :columns].to(self.d.dtype), self.B[:rows].to(self.d.dtype)
+        return torch.einsum("o,or,r,ri->oi", self.b, B, self.d, A)
 
     def forward(self, x):
         return self.base(x) + x @ self.delta().T
@@ -122,12 +136,13 @@ class VeRALinear__by_linear(nn.Module):
         self.b = nn.Parameter(torch.full((base.out_features,), 0.0))
 
     def forward(self, x):
-        small = self.d * F.linear(x, self.A[:, : x.shape[-1]])
-        return self.base(x) + self.b * F.linear(small, self.B[: len(self.b)])
+        small = self.d * F.linear(x, self.A[:, : x.shape[-1]].to(x.dtype))
+        return self.base(x) + self.b * F.linear(small, self.B[: len(self.b)].to(x.dtype))
 
     def delta(self):
         rows, columns = self.base.weight.shape
-        return torch.diag(self.b) @ self.B[:rows] @ torch.diag(self.d) @ self.A[:, :columns]
+        A, B = self.A.to(self.b.dtype), self.B.to(self.b.dtype)
+        return torch.diag(self.b) @ B[:rows] @ torch.diag(self.d) @ A[:, :columns]
 
 
 VERA = Exercise(
@@ -148,9 +163,10 @@ VERA = Exercise(
         "which as long as r, which as long as the output?",
         "Buffers A and B (persistent=False), parameters d (full of d_initial) and b (zeros). Output: x through the "
         "first "
-        "`in` columns of A, times d, through the first `out` rows of B, times b. Slice in the methods.",
-        "A, B = self.A[:, : self.base.in_features], self.B[: self.base.out_features]; return self.base(x) + (x @ A.T * "
-        "self.d) @ B.T * self.b; delta: self.b[:, None] * (B * self.d) @ A",
+        "`in` columns of A, times d, through the first `out` rows of B, times b. Slice, and bring to the dtype of d, "
+        "in the methods.",
+        "A, B = self.A[:, : self.base.in_features], self.B[: self.base.out_features], both .to(self.d.dtype); return "
+        "self.base(x) + (x @ A.T * self.d) @ B.T * self.b; delta: self.b[:, None] * (B * self.d) @ A",
     ),
     good_for="adapters of a few kilobytes",
     minutes=20,

@@ -39,7 +39,7 @@ class Mistaken(nn.Module):
             A = self.A[:, -self.base.in_features :]
         if self.mistake == "last rows of b":
             B = self.B[-self.base.out_features :]
-        return A, B
+        return (A, B) if self.mistake == "one dtype" else (A.to(self.base.weight.dtype), B.to(self.base.weight.dtype))
 
     def delta(self):
         A, B = self.parts()
@@ -55,6 +55,10 @@ class Mistaken(nn.Module):
         if self.mistake == "bias too":
             return (self.base(x) if self.base.bias is None else self.base(x) + self.base.bias * self.b) + branch
         return self.base(x) + branch
+
+
+class VeRALinear__one_dtype(Mistaken):
+    mistake = "one dtype"
 
 
 class VeRALinear__base_trains(Mistaken):
@@ -165,6 +169,13 @@ def shared_projections__global_seed(shapes, r, *, seed):
 
 
 MISTAKES = (
+    mistaken(
+        VeRALinear__one_dtype,
+        "Your layer breaks if A and B have another dtype than the base, as they have in a model in bfloat16. Bring the "
+        "parts that you use to the dtype of d: .to(self.d.dtype).",
+        "library difference: peft brings them together in the forward pass",
+        Mistaken,
+    ),
     mistaken(
         VeRALinear__base_trains,
         "The weights of `base` are still trainable. Freeze them.",

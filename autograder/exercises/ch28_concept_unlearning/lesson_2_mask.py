@@ -31,6 +31,7 @@ def mask_cases(rng: torch.Generator) -> list[Case]:
         case("edge", "a faint picture beside a strong one", [attention(2, 2, 4, faint=True)], [2, 3], 4, 0.6),
         case("edge", "everything is equal in one picture", [flat], [2], 4, 0.2),
         case("edge", "a threshold of 0", [attention(2, 2, 3)], [1], 3, 0.0),
+        case("edge", "no layer of this size", [attention(2, 2, 4), attention(2, 2, 2)], [1], 3, 0.4),
     ]
 
 
@@ -47,6 +48,8 @@ def concept_mask__loops(probabilities, words, *, size, threshold=0.1):
             continue
         layers += 1
         total = total + sum(p[:, :, :, w].mean(1) for w in words) / len(words)
+    if layers == 0:
+        raise ValueError("none of the layers has this size")
     out = []
     for a in total / layers:
         a = (a - a.min()) / (a.max() - a.min() + 1e-8)
@@ -55,7 +58,10 @@ def concept_mask__loops(probabilities, words, *, size, threshold=0.1):
 
 
 def concept_mask__one_stack(probabilities, words, *, size, threshold=0.1):
-    kept = torch.stack([p for p in probabilities if p.shape[2] == size * size])
+    kept = [p for p in probabilities if p.shape[2] == size * size]
+    if len(kept) < 1:
+        raise ValueError(f"{size} x {size} does not occur")
+    kept = torch.stack(kept)
     a = kept.index_select(-1, torch.tensor(words)).mean((0, 2, 4))
     a = a - a.min(dim=1, keepdim=True).values
     a = a / (a.max(dim=1, keepdim=True).values + 1e-8)
@@ -70,6 +76,8 @@ def enlarge(p, size):
 
 def mask_with_mistake(mistake, probabilities, words, size, threshold):
     layers = [p for p in probabilities if p.shape[2] == size * size]
+    if not layers and mistake not in ("every size", "nothing fits"):
+        raise ValueError(size)
     if mistake == "one layer":
         layers = layers[:1]
     if mistake == "every size":
@@ -90,6 +98,10 @@ def mask_with_mistake(mistake, probabilities, words, size, threshold):
     found = (a < threshold) if mistake == "inverted" else (a > threshold) if mistake == "strict" else (a >= threshold)
     dtype = {"truth values": torch.bool, "float32": torch.float32}.get(mistake, a.dtype)
     return (a if mistake == "soft" else found.to(dtype)).unflatten(1, (size, size))
+
+
+def concept_mask__nothing_fits(probabilities, words, *, size, threshold=0.1):
+    return mask_with_mistake("nothing fits", probabilities, words, size, threshold)
 
 
 def concept_mask__one_layer(probabilities, words, *, size, threshold=0.1):
@@ -163,6 +175,13 @@ MASK = Exercise(
         Alternative(name="one_stack", code=(concept_mask__one_stack,)),
     ),
     misconceptions=(
+        mistaken(
+            concept_mask__nothing_fits,
+            "Where no layer has size * size places, stack is left with nothing. Raise a ValueError that says so.",
+            "student mistake: the list of maps is empty",
+            enlarge,
+            mask_with_mistake,
+        ),
         mistaken(
             concept_mask__one_layer,
             "You use the first layer of the right size. Average over all of them.",

@@ -10,17 +10,22 @@ def resteer_cases(rng: torch.Generator) -> list[Case]:
     """Draw attention of several layers; positions differ between examples, one case has none."""
 
     def case(group: str, note: str, B: int, places: list[int], chosen: int, dtype=torch.float32) -> Case:
-        layers = [torch.randn(B, 2, n, 6, generator=rng, dtype=dtype).softmax(-1) for n in places]
+        layers = [torch.randn(B, 2, n, 6, generator=rng).to(dtype).softmax(-1) for n in places]
         positions = torch.zeros(B, 6, dtype=torch.bool)
         for row in positions:
             row[torch.randperm(6, generator=rng)[:chosen]] = True
         return Case(group, {"probabilities": layers, "positions": positions}, note)
 
+    many = torch.randn(1, 12, 8192, 2, generator=rng).half()
+    many[..., 0] += 8  # nearly all attention goes to the first word: the sum of squares is beyond float16's 65 504
+    largest = {"probabilities": [many.softmax(-1)], "positions": torch.tensor([[True, False]])}
     return [
         case("value", "two layers, one word", 1, [4, 9], 1),
         case("value", "three examples with words at different places", 3, [4, 4, 9], 2),
         case("value", "float64", 2, [9], 1, torch.float64),
         case("edge", "no word belongs to the concept", 2, [4, 4], 0),
+        case("edge", "no word belongs to the concept, half precision", 2, [4, 4], 0, torch.float16),
+        Case("edge", largest, "much attention in half precision"),
     ]
 
 
@@ -37,17 +42,25 @@ def resteer_probe(ns, data):
 
 def resteer_loss__collected(probabilities, positions):
     parts = [p.permute(0, 3, 1, 2)[positions].flatten() for p in probabilities]
-    return (torch.cat(parts).pow(2).sum() + 1e-12) ** 0.5
+    chosen = torch.cat(parts)
+    chosen = chosen if chosen.dtype == torch.float64 else chosen.float()
+    return (chosen.pow(2).sum() + 1e-12) ** 0.5
 
 
 def resteer_loss__loops(probabilities, positions):
     total = 1e-12
     for p in probabilities:
+        p = p.float() if p.dtype == torch.float16 else p
         for example, row in zip(p, positions):
             for w in range(len(row)):
                 if row[w]:
                     total = total + (example[:, :, w] ** 2).sum()
-    return torch.sqrt(total) if isinstance(total, torch.Tensor) else (probabilities[0] * 0).sum() + total**0.5
+    return torch.sqrt(total) if isinstance(total, torch.Tensor) else (probabilities[0].double() * 0).sum() + total**0.5
+
+
+def resteer_loss__overflows(probabilities, positions):
+    total = sum((p * positions[:, None, None, :]).square().sum() for p in probabilities)
+    return (total + 1e-12).sqrt()
 
 
 def resteer_loss__squared(probabilities, positions):
@@ -98,6 +111,12 @@ RESTEER = Exercise(
     ),
     misconceptions=(
         mistaken(
+            resteer_loss__overflows,
+            "In float16 your sum of squares is infinite beyond 65 504, and 1e-12 is 0, so the gradient of the root is "
+            "not a number. Square and sum in float32: p.float().",
+            "library difference: Tensor.norm() sums float16 in float32",
+        ),
+        mistaken(
             resteer_loss__squared,
             "Your loss is squared. The official code takes the norm: the root of the sum of squares.",
             "card trap: cat(...).norm(), not squared",
@@ -140,8 +159,10 @@ RESTEER = Exercise(
     ),
     hints=(
         "Along which of the four axes do the words lie? What is the gradient of a root at zero?",
-        "Multiply each tensor by positions[:, None, None, :], square, sum everything over all layers, add 1e-12, root.",
-        "total = sum((p * positions[:, None, None, :]).square().sum() for p in probabilities); (total + 1e-12).sqrt()",
+        "In float32 or longer: multiply each tensor by positions[:, None, None, :], square, sum everything over all "
+        "layers, add 1e-12, root.",
+        "exact = torch.promote_types(probabilities[0].dtype, torch.float32); total = sum((p.to(exact) "
+        "* positions[:, None, None, :]).square().sum() for p in probabilities); (total + 1e-12).sqrt()",
     ),
     good_for="making pixels look away from a word",
     minutes=10,
