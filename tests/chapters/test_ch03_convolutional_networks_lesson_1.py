@@ -320,3 +320,11 @@ def test_fc_as_conv_equals_the_linear_layer_forward_and_gradient(chw, dtype):
         close(a, e)
     larger = draw(2, chw[0], chw[1] + 2, chw[2] + 3, dtype=dtype, seed=4)
     assert F.conv2d(larger, *ours.fc_as_conv(W, b, chw)).shape == (2, 5, 3, 4)
+
+
+@pytest.mark.method("ch03/relu")
+def test_an_infinite_gradient_stops_at_a_closed_relu_as_in_torch():
+    x = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    dy = torch.tensor([math.inf, math.nan, -math.inf])
+    (expected,) = torch.autograd.grad(F.relu(x), x, dy)
+    assert expected.tolist() == ours.relu_backward(dy, x.detach()).tolist() == [0.0, 0.0, -math.inf]

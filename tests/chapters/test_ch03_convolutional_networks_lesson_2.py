@@ -306,3 +306,26 @@ def test_fold_bn_equals_torchs_fusion(rng, bias):
     x = draw(rng, 2, 3, 6, 7)
     normed = F.batch_norm(F.conv2d(x, w, b), mean, var, gamma, beta, eps=1e-3)
     assert_all_close([F.conv2d(x, *fold_bn(w, b, gamma, beta, mean, var, eps=1e-3))], [normed])
+
+
+@pytest.mark.method("ch03/dropout")
+def test_dropout_of_everything_stays_in_the_graph_as_torchs_does(rng):
+    x = draw(rng, 3, 4).requires_grad_()
+    for y in (dropout(x, torch.zeros(3, 4, dtype=torch.bool), p=1.0, training=True), F.dropout(x, 1.0)):
+        assert torch.equal(y, torch.zeros(3, 4, dtype=DOUBLE))
+        assert torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.zeros(3, 4, dtype=DOUBLE))
+    endless = torch.full((2,), math.inf)
+    assert dropout(endless, torch.ones(2, dtype=torch.bool), p=1.0, training=True).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.method("ch03/batch_norm")
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_of_large_numbers_in_half_precision_equals_torchs(rng, training):
+    x = (3e4 * draw(rng, 16, 3).sign() + 200 * draw(rng, 16, 3)).half()
+    gamma, beta, mean, var = draw(rng, 3).float(), draw(rng, 3).float(), torch.zeros(3), torch.full((3,), 1e8)
+    y, new_mean, new_var = batch_norm(x, gamma, beta, mean, var, training=training)
+    expected = F.batch_norm(x, mean, var, gamma, beta, training=training)  # writes into mean and var
+    torch.testing.assert_close(y, expected)
+    assert y.dtype == torch.float16
+    assert y.abs().max() > 0.1
+    torch.testing.assert_close((new_mean, new_var), (mean, var))

@@ -234,3 +234,14 @@ def test_doubles_are_the_connected_components_of_scipy(rng):
     _, group = connected_components(close.numpy(), directed=False)
     first = [int(np.flatnonzero(group == g)[0]) for g in dict.fromkeys(group.tolist())]
     assert without_doubles(features, 0.995) == sorted(first)
+
+
+@pytest.mark.method("ch16/retrieval_recall")
+def test_a_model_that_gives_nan_recalls_nothing_and_one_nan_is_a_rival_ahead():
+    everything = recall_at_k(torch.full((4, 4), math.nan), torch.arange(4), (1, 3))
+    assert set(everything.values()) == {0.0}
+    sim = torch.eye(3)
+    sim[0, 1] = math.nan  # image 0 and text 1 lose their first place, all else stays
+    assert recall_at_k(sim, torch.arange(3), (1, 2)) == pytest.approx(
+        {"i2t_R@1": 2 / 3, "i2t_R@2": 1.0, "t2i_R@1": 2 / 3, "t2i_R@2": 1.0}
+    )

@@ -325,3 +325,40 @@ def test_a_model_on_the_line_has_none_and_a_gain_is_returned_as_it_is():
     assert effective_robustness(at, on_it + 0.07, *line) == pytest.approx(0.07)
     with pytest.raises(ValueError, match="two"):
         effective_robustness(0.5, 0.5, [0.5], [0.4])
+
+
+@pytest.mark.method("ch16/decoder_lm_features")
+@pytest.mark.parametrize("how", ["last", "first", "mean"])
+def test_nothing_leaks_from_padding(rng, how):
+    hidden = torch.randn(3, 5, 2, generator=rng)
+    mask = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]], dtype=torch.bool)
+    clean = pool_text(hidden, mask, how)
+    for dirt in (math.nan, math.inf):
+        assert torch.equal(pool_text(hidden.masked_fill(~mask[..., None], dirt), mask, how), clean)
+    assert clean[2].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.method("ch16/metaclip")
+def test_without_a_limit_every_text_with_an_entry_is_kept_and_a_double_counts_twice():
+    assert balance([[0], [0, 1], [], [1]], 2, math.inf, [[0.99], [0.5, 0.99], [], [0.0]]) == [True, True, False, True]
+    # entry 0 stands three times: p = 1 / 3; the second draw of the first text lets it in
+    assert balance([[0, 0], [0]], 1, 1, [[0.9, 0.3], [0.4]]) == [True, False]
+
+
+@pytest.mark.method("ch16/mmc4")
+def test_assignment_takes_short_and_learned_similarities_and_refuses_a_page_without_sentences(rng):
+    S = torch.tensor([[0.9, 0.8, 0.1], [0.85, 0.1, 0.2]])
+    assert assign_images(S.bfloat16()) == assign_images(S.requires_grad_()) == [1, 0]
+    assert assign_images(torch.zeros(0, 0)) == assign_images(torch.zeros(0, 3)) == []
+    with pytest.raises(ValueError, match="no sentence"):
+        assign_images(torch.zeros(2, 0))
+
+
+@pytest.mark.method("ch16/data_robustness")
+def test_robustness_refuses_baselines_without_a_line_and_does_not_overflow_on_a_steep_one():
+    for base_id in ([0.5, 0.5], [0.7, 0.7, 0.7], [0.0, 0.0005]):
+        with pytest.raises(ValueError, match="no line"):
+            effective_robustness(0.7, 0.6, base_id, [0.3, 0.5, 0.4][: len(base_id)])
+    steep = [0.5, 0.5001], [0.001, 0.999]
+    assert effective_robustness(0.001, 0.6, *steep) == 0.6  # below the line's foot: 0 is expected
+    assert effective_robustness(0.999, 0.6, *steep) == pytest.approx(-0.4)  # beyond its end: 1 is expected

@@ -260,3 +260,32 @@ def test_counts_agree_with_models():
     adapter = nn.Sequential(nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 12))
     one = sum(p.numel() for p in adapter.parameters())
     assert adapter_params(7, 12, 5, norms=2) == 7 * one + 2 * sum(p.numel() for p in nn.LayerNorm(12).parameters())
+
+
+@pytest.mark.method("ch23/lora")
+def test_the_out_proj_of_attention_is_no_target_because_nobody_calls_it(rng):
+    """Attention reads `out_proj.weight`: peft wraps the layer and nothing changes, whatever B is."""
+    import peft
+
+    def net():
+        torch.manual_seed(0)
+        return nn.ModuleDict({"attn": nn.MultiheadAttention(6, 2), "head": nn.Linear(6, 3)})
+
+    x, model = torch.randn(4, 1, 6, generator=rng), net()
+    before = model["attn"](x, x, x)[0]
+    options = peft.LoraConfig(target_modules=r".*out_proj", r=2, init_lora_weights=False)
+    assert torch.equal(peft.get_peft_model(net(), options).base_model.model["attn"](x, x, x)[0], before)
+
+    assert inject_lora(model, [".*"], 2, 4.0) == 2 * (6 + 3)
+    assert isinstance(model["head"], LoRALinear)
+    assert torch.equal(model["attn"](x, x, x)[0], before)
+    with pytest.raises(ValueError, match="out_proj"):
+        inject_lora(net(), [r"attn\.out_proj"], 2, 4.0)
+
+
+@pytest.mark.method("ch23/lora_merging")
+def test_merging_nothing_gives_a_copy(rng):
+    W = draw(rng, 3, 4)
+    merged = merge_loras(W, [])
+    assert torch.equal(merged, W)
+    assert merged.data_ptr() != W.data_ptr()

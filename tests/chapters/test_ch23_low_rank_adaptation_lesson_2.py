@@ -246,3 +246,44 @@ def test_a_4_bit_layer_equals_a_dense_layer_with_the_rounded_weight(rng):
     assert set(trainable(layer)) == {"A", "B"}
     stored = sum(b.numel() * b.element_size() for name, b in layer.named_buffers() if name != "bias")
     assert stored < base.weight.numel() * 4 / 5
+
+
+def rounded(layer_of, dtype):
+    """Return the output of a layer in `dtype` with a row of zeros, and that of the same layer in float64."""
+    torch.manual_seed(0)
+    base = nn.Linear(6, 4).to(dtype)
+    base.weight.data[2] = 0
+    x = torch.randn(3, 6).to(dtype)
+    return layer_of(base)(x), layer_of(copy.deepcopy(base).double())(x.double())
+
+
+@pytest.mark.method("ch23/dora")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_row_of_zeros_gives_zeros_in_half_precision(dtype):
+    A, B = shared_projections([(4, 6)], 3, seed=0)
+    for layer_of in (lambda base: DoRALinear(base, 2, 4.0), lambda base: DVoRALinear(base, A, B)):
+        y, expected = rounded(layer_of, dtype)
+        assert y.dtype == dtype
+        torch.testing.assert_close(y.double(), expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.method("ch23/vera")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, DOUBLE])
+def test_shared_projections_serve_a_base_of_any_dtype(dtype):
+    A, B = shared_projections([(4, 6)], 3, seed=0)
+
+    def layer_of(base):
+        layer = VeRALinear(base, A, B)
+        layer.b.data += 0.5
+        return layer
+
+    y, expected = rounded(layer_of, dtype)
+    assert y.dtype == dtype
+    assert layer_of(nn.Linear(6, 4, dtype=dtype)).delta().dtype == dtype
+    torch.testing.assert_close(y.double(), expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.method("ch23/qlora")
+def test_of_two_levels_equally_near_the_lower_is_taken():
+    packed, _ = quantize_nf4(torch.tensor([0.5, 1.0, -0.5, 1.0]), torch.tensor([-1.0, 0.0, 1.0]), block=4)
+    assert [packed[0] >> 4, packed[1] >> 4] == [1, 0]  # 0.5 lies between 0 and 1, -0.5 between -1 and 0

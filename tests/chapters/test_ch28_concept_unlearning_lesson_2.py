@@ -262,3 +262,37 @@ def test_resteering_is_the_norm_of_the_collected_columns_with_its_gradient(rng):
     nothing = resteer_loss(layers, torch.zeros_like(positions))
     assert nothing.item() == pytest.approx(0, abs=1e-5)
     assert all(g.isfinite().all() for g in torch.autograd.grad(nothing, layers))
+
+
+@pytest.mark.method("ch28/fmn")
+def test_resteering_in_half_precision_is_finite_and_so_is_its_gradient():
+    much = torch.ones(1, 1, 90_000, 1, dtype=torch.float16, requires_grad=True)  # 90 000 is infinite in float16
+    nothing = torch.zeros(1, 1, 4, 1, dtype=torch.float16, requires_grad=True)  # 1e-12 is 0 there
+    for p, right in ((much, 300.0), (nothing, 1e-6)):
+        loss = resteer_loss([p], torch.tensor([[True]]))
+        assert loss.item() == pytest.approx(right, rel=1e-5)
+        assert torch.autograd.grad(loss, p)[0].isfinite().all()
+
+
+@pytest.mark.method("ch28/receler_localised")
+def test_a_size_that_no_layer_has_is_refused():
+    with pytest.raises(ValueError, match="3 x 3"):
+        concept_mask([torch.ones(1, 1, 4, 2), torch.ones(1, 1, 16, 2)], [0], size=3)
+
+
+@pytest.mark.method("ch28/receler_adversarial")
+def test_an_attack_leaves_earlier_gradients_of_the_network_and_forgets_those_of_the_prompt(unet, batch, rng):
+    x, t, states = batch
+    wanted = torch.randn(x.shape, generator=rng)
+    start = torch.randn(2, 16, generator=rng)
+    for p in unet.parameters():
+        p.grad = torch.ones_like(p)
+    after = []
+    for earlier in (None, torch.full((2, 16), 1e3)):
+        prompt = start.clone().requires_grad_()
+        prompt.grad = earlier
+        attack_step(unet, x, t, states, prompt, 1, wanted, torch.optim.SGD([prompt], lr=0.1))
+        after.append(prompt.detach())
+    assert torch.equal(*after)
+    assert not torch.equal(after[0], start)
+    assert all((p.grad == 1).all() for p in unet.parameters())

@@ -26,7 +26,7 @@ def dvora_cases(rng: torch.Generator) -> list[Case]:
     zero = case("edge", "a row of zeros in the weight", 4, 3, 2)
     zero.data["W"][1], zero.data["b"][1] = 0, 0
     half = case("edge", "a row of zeros in half precision, A and B in float32", 4, 3, 2)
-    half.data["W"][2], half.data["b"][2] = 0, 0
+    half.data["W"][2], half.data["b"][2], half.data["m"][2] = 0, 0, 0  # m as it starts: the length of the row
     half.data.update({name: half.data[name].half() for name in ("x", "W", "bias", "d", "b", "m")}, mixed=True)
     return [
         zero,
