@@ -44,10 +44,12 @@ def draw_grid(
     limits: tuple[float | None, float | None],
     share: bool,
     cmap: str | None,
+    marks: Sequence[tuple[int, int]],
     note: str | None,
 ) -> Figure:
     """Draw matrices side by side, wrapped into rows, with a number in every cell."""
     import matplotlib
+    from matplotlib.patches import Rectangle
 
     written = annotate is not False and (annotate is not None or max(table.shape[1] for table in tables) <= 16)
     scales = [_grid_limits(tables if share else [table], limits) for table in tables]
@@ -64,6 +66,8 @@ def draw_grid(
         axes.imshow(table, cmap=colours, vmin=low, vmax=high, interpolation="nearest", aspect="auto")
         if written:
             _numbers(axes, table, texts[i], colours, (low, high), size)
+        for row, column in marks:
+            axes.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=2))
         axes.set_title(plan.names[i], fontsize=LABEL, pad=5, linespacing=1.2)
         leftmost = box[0] == 0
         _edges(axes, table.shape, row_names if leftmost else None, column_names, cell)

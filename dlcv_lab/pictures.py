@@ -83,6 +83,7 @@ def grid(
     vmax: float | None = None,
     share: bool = True,
     cmap: str | None = None,
+    marks: Sequence[tuple[int, int]] = (),
     note: str | None = None,
     display: bool = True,
 ) -> Picture | None:
@@ -90,7 +91,8 @@ def grid(
 
     Made for kernels, 5x5 pictures and confusion matrices. `annotate` is a format such as ".1f", or False for colours
     only (the default above 16 columns). All matrices share one colour scale unless `share` is False: blue for positive
-    and orange for negative numbers, with white at 0, or white to blue if there are no negative ones.
+    and orange for negative numbers, with white at 0, or white to blue if there are no negative ones. The cells
+    (row, column) in `marks` get a frame, in every matrix.
 
     Raises:
         TypeError: `alt` is missing or empty.
@@ -117,6 +119,7 @@ def grid(
             limits=(vmin, vmax),
             share=share,
             cmap=cmap,
+            marks=marks,
             note=note,
         )
         return deliver(from_figure(figure, words), display)

@@ -11,8 +11,8 @@ from nbformat.notebooknode import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from autograder.base import cache, paths
-from autograder.book import folding, pictures, quiz, quiz_page
-from autograder.chapter import quick
+from autograder.book import pictures, quiz, quiz_page
+from autograder.chapter import folding, quick
 from autograder.release import assemble, launch_buttons
 from autograder.release.execute_lessons import Execution
 from dlcv_lab.checking.wire import decode_pack

@@ -6,18 +6,21 @@ import ast
 import contextlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from autograder.base import cache, paths
+from autograder.chapter import folding, quick
 from autograder.chapter.source import bound_names
 
 Kind = Literal["prose", "setup", "given", "exercise", "show", "question"]
 
 TAGS = frozenset({"setup", "deterministic", "hide-input", "hide-output", "hide-cell"})
-SETUP_LINES, GIVEN_LINES, DEFINITION_LINES = 6, 25, 60
+SETUP_LINES, GIVEN_LINES, DEFINITION_LINES = 12, 35, 60  # of the lines that a page prints
+COLUMNS = 88
 REQUIRED = ("title", "lecture", "methods", "minutes", "needs", "story", "discussion")
 
 _PLACEHOLDER = re.compile(r"^# (exercise|show|question): *(.*)$")
@@ -168,7 +171,63 @@ def faults(lesson: Lesson, key: str, exercises: set[str], questions: set[str]) -
         found.append(f'{lesson.where(code[0])}: the set-up cell must end with start("{key}")')
     for cell in lesson.cells:
         found += [f"{lesson.where(cell)}: {fault}" for fault in _cell_faults(cell, exercises, questions)]
+    found += [f"{lesson.where(cell)}: {fault}" for cell, fault in _prediction_faults(lesson)]
+    found += [f"{shown}: {fault}" for fault in _quick_faults(lesson)]
     return found
+
+
+def predictions(lesson: Lesson, verb: str = "predict") -> list[tuple[LessonCell, ast.Call, str]]:
+    """Return the calls of `predict` (or `reveal`) with their cells and the name that each gives, "" for none."""
+    found = []
+    for cell in lesson.cells:
+        if cell.kind == "given" and f"{verb}(" in cell.source:
+            for call in ast.walk(ast.parse(_without_magics(cell.source))):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == verb:
+                    named = {word.arg: word.value for word in call.keywords}.get("name")
+                    given = named if verb == "predict" else (call.args[0] if call.args else named)
+                    name = given.value if isinstance(given, ast.Constant) and isinstance(given.value, str) else ""
+                    found.append((cell, call, name))
+    return found
+
+
+def _prediction_faults(lesson: Lesson) -> Iterator[tuple[LessonCell, str]]:
+    """Check that every prediction is answered later, once, and by a value that the run computes."""
+    try:
+        asked, answered = predictions(lesson), predictions(lesson, "reveal")
+    except SyntaxError:
+        return  # said by _cell_faults
+    order = list(lesson.cells)
+    for cell, _, name in asked:
+        later = [each for each, _, told in answered if told == name and order.index(each) > order.index(cell)]
+        if not name:
+            yield (
+                cell,
+                "predict has no name; write name='...' and answer it by reveal(name, value) after the experiment",
+            )
+        elif [told for _, _, told in asked].count(name) > 1:
+            yield cell, f"two predictions are called {name!r}; rename one"
+        elif len(later) != 1:
+            yield cell, f"the prediction {name!r} is answered {len(later)} times by a later reveal({name!r}, ...); once"
+    for cell, call, name in answered:
+        if name not in [told for _, _, told in asked]:
+            yield cell, f"reveal({name!r}, ...) answers no prediction of this lesson"
+        right = {word.arg: word.value for word in call.keywords}.get(
+            "right", call.args[2] if len(call.args) > 2 else None
+        )
+        if isinstance(right, ast.Constant):
+            yield cell, f"reveal({name!r}, ..., right={right.value!r}) is fixed; compute it from what came"
+
+
+def _quick_faults(lesson: Lesson) -> Iterator[str]:
+    """Check that a section has at most three quick questions."""
+    text = "\n\n".join(cell.source for cell in lesson.cells if cell.kind == "prose")
+    for section in re.split(r"^(?=## )", text, flags=re.M):
+        try:
+            many = len(quick.take(section)[1])
+        except quick.QuickError:
+            continue  # said when the prose is rewritten
+        if many > quick.MOST:
+            yield f"the section {section.split(chr(10))[0]!r} has {many} quick questions; {quick.MOST} are allowed"
 
 
 def _teaching_faults(lesson: Lesson) -> list[str]:
@@ -197,7 +256,15 @@ def _cell_faults(cell: LessonCell, exercises: set[str], questions: set[str]) -> 
     odd = [tag for tag in cell.tags if tag not in TAGS]
     if odd:
         found.append(f"the tag {odd[0]!r} is not allowed; allowed: {', '.join(sorted(TAGS))}")
-    lines = len(cell.source.split("\n"))
+    read = cell.source
+    if cell.kind == "given":
+        read, _ = folding.split(cell.source)
+    wide = [line for line in read.split("\n") if len(line) > COLUMNS]
+    if wide and cell.kind in ("given", "setup"):
+        found.append(
+            f"a line of code that is read has {len(wide[0])} columns, {COLUMNS} are allowed: {wide[0].strip()}"
+        )
+    lines = len(read.split("\n"))
     if cell.kind == "setup" and lines > SETUP_LINES:
         found.append(f"the set-up cell has {lines} lines; {SETUP_LINES} are allowed")
     if cell.kind == "given" and lines > GIVEN_LINES:

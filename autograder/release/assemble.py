@@ -16,7 +16,7 @@ from nbformat.notebooknode import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from autograder.base import cache, paths
-from autograder.chapter import book_plan, cards, elsewhere, references, row_checks, source
+from autograder.chapter import book_plan, cards, elsewhere, folding, references, row_checks, source
 from autograder.chapter.lesson import Lesson, LessonCell
 from autograder.chapter.markup import MarkupError, Rewriter, headings
 from autograder.chapter.rows import Row, RowError
@@ -109,6 +109,8 @@ class _Maker:
         made = new_code_cell(text, id=self._content_id("code", text))
         if cell.tags:
             made.metadata["tags"] = list(cell.tags)
+        if self.edition == "source" and cell.kind == "given" and folding.only_draws(text):
+            made.metadata["jupyter"] = {"source_hidden": True}  # one click opens it
         return [made]
 
     def _prose(self, cell: LessonCell) -> str:

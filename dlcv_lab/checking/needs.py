@@ -7,6 +7,8 @@ so that an unsolved exercise is one line and "Run All" goes on (docs/decisions/0
 from __future__ import annotations
 
 import ast
+import html
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -79,7 +81,7 @@ def needs(*names: str, picture: str = "", standin: bool = False) -> bool:
         standin: where an exercise is unsolved and the chapter has a stand-in for it, use that for this cell.
 
     Returns:
-        True if all are solved or replaced. Otherwise one line is printed.
+        True if all are solved or replaced. Otherwise a small card says what the cell waits for.
 
     Raises:
         NotSolvedYet: unsolved, and this is no notebook cell that could be skipped.
@@ -100,8 +102,25 @@ def needs(*names: str, picture: str = "", standin: bool = False) -> bool:
         line += f" Then you will see {picture}."
     if _shell() is None or not _transformed:
         raise NotSolvedYet(line)
-    print("\N{HOURGLASS WITH FLOWING SAND} " + line)
+    shown(Waiting(line))
     return False
+
+
+class Waiting:
+    """The sentence that stands in place of what a cell would show."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+
+    def __repr__(self) -> str:
+        return self.line
+
+    def _repr_html_(self) -> str:
+        said = re.sub(r"(check\(&quot;\w+&quot;\))", r"<code>\1</code>", html.escape(self.line))
+        return (
+            '<div class="dlcv-needs" style="border:1px dashed #8a929c;border-radius:8px;padding:.4em .9em;'
+            f'display:inline-block;max-width:46em">{said}</div>'
+        )
 
 
 def _stand_in(chapter: str, names: list[str], scope: dict[str, Any]) -> bool:

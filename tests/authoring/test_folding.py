@@ -6,8 +6,7 @@ import ast
 
 import pytest
 
-from autograder.book import folding
-from autograder.chapter import rows
+from autograder.chapter import folding, rows
 
 CELL = """needs("f", picture="a curve")
 x = torch.arange(3)  # kept
