@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from autograder.base import cache, paths
-from autograder.chapter import rows
+from autograder.base import cache, closure, paths
+from autograder.chapter import row_checks, rows
 
 SHARED = "test_oracles.py"  # one test for every exercise that declares an oracle
 
@@ -47,13 +47,18 @@ def slug_of(file: str) -> str | None:
 
 
 def state(slug: str) -> str:
-    """Return a hash of everything that the oracle tests of a chapter depend on."""
-    home = paths.solutions()
-    solutions = [home / f"{slug}.py"] if (home / f"{slug}.py").exists() else list((home / slug).glob("*.py"))
-    own = [*files(slug), *solutions]
+    """Return a hash of everything that the oracle tests of a chapter depend on: their code, and what it reaches."""
+    texts = [path.read_text(encoding="utf-8") for path in files(slug)]
+    keys = [closure.of_text(text).key for text in texts]
     if declared(slug):
-        own += [paths.CHECKOUT / "tests" / "chapters" / SHARED, *rows.load_row(slug).exercise_files]
-    return cache.digest(cache.files_digest(own), cache.code_digest("dlcv_lab", "autograder/declare"))
+        row = rows.load_row(slug)
+        modules = [(closure.module_name(path), "") for path in row.exercise_files]
+        texts += [(paths.CHECKOUT / "tests" / "chapters" / SHARED).read_text(encoding="utf-8")]
+        texts += [row.reference(exercise) for exercise in row.exercises]
+        texts += [row_checks.setup_of(row, lesson) for lesson in row.notebooks]
+        keys += [closure.of_text(*texts[-len(row.notebooks) :]).key]
+        keys += [closure.of_names(*modules, ("autograder.declare.oracle", "compare_all")).key]
+    return cache.digest(*map(closure.code_of, texts), *keys)
 
 
 def _path() -> Path:

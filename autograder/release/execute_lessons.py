@@ -1,13 +1,14 @@
 """Run each lesson once with the reference inserted; keep outputs, seconds and peak memory.
 
 The book shows what this run printed. A lesson runs in a kernel of its own on one thread, at most two side by side, and
-is run again only where its notebook or the package changed.
+is run again only where its code changed, or a definition that it reaches (autograder.base.closure).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import threading
 import time
@@ -20,17 +21,18 @@ from typing import Any
 
 import nbformat
 import psutil
+from filelock import FileLock
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat.notebooknode import NotebookNode
 
-from autograder.base import cache, paths
+from autograder.base import cache, closure, paths
 from autograder.chapter.rows import Row
 from autograder.release import assemble
 
 BUDGET_SECONDS, BUDGET_MIB = 90.0, 1024
 SIDE_BY_SIDE = 2
-FORMAT = "2"  # of what the cache holds
+FORMAT = "3"  # of what the cache holds
 _HANG = 6 * BUDGET_SECONDS  # a single cell may not take longer, however slow the machine is
 
 
@@ -103,25 +105,50 @@ def execute(
 def _execute_one(row: Row, stem: str) -> Execution:
     source = paths.booksrc(row.slug) / f"{stem}.ipynb"
     target = paths.executed(row.slug) / f"{stem}.ipynb"
-    pack_bytes = [path.read_bytes() for path in sorted((paths.packs() / row.slug).glob("*"))]
-    key = cache.digest(FORMAT, source.read_bytes(), cache.code_digest("dlcv_lab"), *pack_bytes)
-    name = f"{row.slug}/{stem}"
-    if cache.fetch("executed", key + ".ipynb", target):
-        facts = json.loads((paths.cache() / "executed" / f"{key}.json").read_text())
-        return Execution(path=target, cached=True, **facts)
     nb = nbformat.read(source, as_version=4)
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="dlcv-lesson-") as folder:  # two lessons must not share progress or files
-        used = run_notebook(nb, name, Path(folder), book=True)
-    seconds = time.perf_counter() - started
-    cells = sum(cell.cell_type == "code" for cell in nb.cells)
-    peak = round(used.peak / 2**20)
-    done = Execution(row.key, stem, target, round(seconds, 1), round(used.cpu_seconds, 1), peak, cells)
-    cache.write(target, assemble.to_bytes(_without_times(nb)))
-    facts = {name: value for name, value in asdict(done).items() if name not in ("path", "cached")}
-    cache.write(paths.cache() / "executed" / f"{key}.json", json.dumps(facts).encode())
-    cache.store("executed", key + ".ipynb", target)
+    key = key_of(row.slug, nb)
+    held = paths.cache() / "executed" / key
+    held.mkdir(parents=True, exist_ok=True)
+    with FileLock(held / "lock"):  # another process may be running the same lesson now
+        if (held / "facts.json").exists():
+            _lay_outputs(nbformat.read(held / "run.ipynb", as_version=4), nb)
+            cache.write(target, assemble.to_bytes(nb))
+            return Execution(path=target, cached=True, **json.loads((held / "facts.json").read_text()))
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="dlcv-lesson-") as folder:  # lessons must not share progress or files
+            used = run_notebook(nb, f"{row.slug}/{stem}", Path(folder), book=True)
+        seconds = time.perf_counter() - started
+        cells = sum(cell.cell_type == "code" for cell in nb.cells)
+        peak = round(used.peak / 2**20)
+        done = Execution(row.key, stem, target, round(seconds, 1), round(used.cpu_seconds, 1), peak, cells)
+        raw = assemble.to_bytes(_without_times(nb))
+        cache.write(target, raw)
+        cache.write(held / "run.ipynb", raw)
+        facts = {name: value for name, value in asdict(done).items() if name not in ("path", "cached")}
+        cache.write(held / "facts.json", json.dumps(facts).encode())
     return done
+
+
+def key_of(slug: str, nb: NotebookNode) -> str:
+    """Return the hash of all that the outputs of a notebook hang on: its code, the definitions of ours that this
+    reaches, and the check packs that it names. Its prose does not count."""
+    texts = [cell.source for cell in nb.cells if cell.cell_type == "code"]
+    tags = [" ".join(cell.metadata.get("tags", [])) for cell in nb.cells if cell.cell_type == "code"]
+    named = {name for text in texts for name in re.findall(r"""["'](\w+)["']""", text)}
+    packs = [path for path in sorted((paths.packs() / slug).glob("*.pack")) if path.stem in named]
+    chapter = paths.packs() / slug / "chapter.json"
+    facts = json.loads(chapter.read_text(encoding="utf-8")) if chapter.exists() else {}
+    told = json.dumps({name: facts[name] for name in facts if name not in ("version", "versions")}, sort_keys=True)
+    code = [closure.code_of(text) for text in texts]
+    return cache.digest(FORMAT, *code, *tags, closure.of_text(*texts).key, told, *(path.read_bytes() for path in packs))
+
+
+def _lay_outputs(run: NotebookNode, nb: NotebookNode) -> None:
+    """Lay the outputs of a run into a notebook of the same code, whose prose may have changed since."""
+    ran, now = ([cell for cell in each.cells if cell.cell_type == "code"] for each in (run, nb))
+    for before, after in zip(ran, now, strict=True):
+        after.outputs, after.execution_count = before.outputs, before.execution_count
+    nb.metadata.language_info = run.metadata.language_info  # as the kernel told it
 
 
 def run_notebook(

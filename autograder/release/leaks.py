@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from autograder.chapter import row_checks, source
+from autograder.chapter import content_version, row_checks, source
 from autograder.chapter.rows import Row
 from autograder.release import packing
 from dlcv_lab.checking.wire import decode_pack
@@ -81,7 +81,7 @@ def secrets_of(row: Row) -> dict[tuple[str, ...], str]:
     for exercise in row.exercises:
         for name in exercise.defines:
             found |= dict.fromkeys(runs(body_text(row.source(name))), f"the solution of {name}")
-        texts = [(f"the case generator of {exercise.name}", packing.cases_text(exercise.cases))]
+        texts = [(f"the case generator of {exercise.name}", content_version.cases_of(exercise.cases))]
         for variant in (*exercise.misconceptions, *exercise.alternatives):
             texts.append((f"the variant {variant.name} of {exercise.name}", without_docstrings(variant.source())))
         for what, text in texts:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from autograder.base import cache, paths
+from autograder.base import cache, closure, paths
 from autograder.chapter import content_version, row_checks, source
 from autograder.chapter.extras import extras_of
 from autograder.chapter.rows import Row, RowError
@@ -16,12 +15,7 @@ from autograder.declare import probes
 from autograder.declare.exercise import Exercise
 from dlcv_lab.checking.model import ExerciseInfo, Pack
 
-PACK_CODE = (
-    "dlcv_lab/checking",
-    "autograder/release/judged_cases.py",
-    "autograder/declare",
-    "autograder/release/packing.py",
-)
+PACK_CODE = (("autograder.release.judged_cases", "public_pack"), ("dlcv_lab.checking.packs", "save_pack"))
 
 
 def info_of(row: Row, exercise: Exercise) -> ExerciseInfo:
@@ -81,19 +75,21 @@ def _timeless(pack: Pack) -> Pack:
     return replace(pack, misconceptions=lambda: answers)
 
 
-def cases_text(cases: Callable[..., object]) -> str:
-    """Return the text of a case generator and of everything in its module that it calls."""
-    plain = inspect.unwrap(cases)
-    module = inspect.getmodule(plain)
-    if module is None or not hasattr(plain, "__name__") or plain.__name__ == "<lambda>":
-        return inspect.getsource(plain)
-    return source.reachable(source.module_file(module).read_text(encoding="utf-8"), [plain.__name__])
+def key_of(row: Row, info: ExerciseInfo) -> str:
+    """Return the hash of all that the check pack of an exercise is made from."""
+    exercise = row.exercise_by_name[info.name]
+    modules = [closure.module_name(path) for path in row.exercise_files]
+    makes = [*PACK_CODE, *closure.roots_of(exercise.cases, modules)]
+    variants = (*exercise.alternatives, *exercise.misconceptions, *exercise.standins)
+    runs = [info.setup, row.reference(exercise), *(variant.source() for variant in variants)]
+    code = [*map(closure.code_of, runs), closure.of_text(*runs).key, closure.of_names(*makes).key]
+    return cache.digest(repr(info), content_version.wording_of(exercise), *code)
 
 
 def build_packs(row: Row, progress: Callable[[str], None] = lambda name: None) -> list[Path]:
     """Write build/packs/<slug>/<name>.pack for every exercise and the chapter's table of contents.
 
-    A pack is made again only where the exercise or the code that makes packs changed.
+    A pack is made again only where something changed that it is made from (see `key_of`).
     """
     from autograder.release.judged_cases import public_pack
     from dlcv_lab.checking.packs import save_pack
@@ -103,8 +99,7 @@ def build_packs(row: Row, progress: Callable[[str], None] = lambda name: None) -
     versions: dict[str, str] = {}
     for info in infos_of(row):
         path = home / f"{info.name}.pack"
-        wording = content_version.wording_of(row.exercise_by_name[info.name])
-        key = cache.digest(repr(info), wording, cache.code_digest(*PACK_CODE))
+        key = key_of(row, info)
         if not cache.fetch("packs", key, path):
             progress(info.name)
             path.parent.mkdir(parents=True, exist_ok=True)

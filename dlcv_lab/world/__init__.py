@@ -54,21 +54,21 @@ _PLACES = {
     "glyphs": "glyph_mask numbers panoramas write",
     "reader": "Readout UNSURE load_reader obeys read",
 }
-_HOME = {name: module for module, listed in _PLACES.items() for name in listed.split()}
-__all__ = sorted(_HOME)
+_HOMES = {name: module for module, listed in _PLACES.items() for name in listed.split()}
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     """Import the module that defines a public name when it is first used."""
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"The world has no {name!r}; see help(dlcv_lab.world) or docs/world.md.")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOMES})
 
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from nbgrader.api import Gradebook
 from typer.testing import CliRunner
 
 from autograder.base import paths
+from autograder.base.code_text import code_only
 from autograder.chapter import content_version, rows
 from autograder.cli import grading, marks
 from autograder.grade import recording, regrade
@@ -114,8 +115,8 @@ def test_the_content_version_follows_the_code_and_not_the_words(klass: Class) ->
 
 def test_code_only_drops_words_and_keeps_strings() -> None:
     text = '"""doc"""\ndef f(x):  # hé\n    """Döc "x" # no"""\n    # why\n\n    return f"{x}#"  # after\n'
-    assert content_version.code_only(text) == 'def f(x):\n    return f"{x}#"'
-    assert content_version.code_only("lambda x: (") == "lambda x: ("
+    assert code_only(text) == 'def f(x):\n    return f"{x}#"'
+    assert code_only("lambda x: (") == "lambda x: ("
 
 
 def test_the_version_is_stored_with_release_and_verdict(course: courses.Course) -> None:
