@@ -145,8 +145,8 @@ def roots_of(function: Callable[..., object], otherwise: Iterable[str]) -> list[
 
 def module_name(path: Path) -> str:
     """Return the name of the module in a file of solutions/, chapters/ or autograder/."""
-    home = next(home for home in (paths.root(), paths.CHECKOUT) if path.resolve().is_relative_to(home))
-    parts = path.resolve().relative_to(home).with_suffix("").parts
+    home = next(home for home in (paths.root(), paths.CHECKOUT) if path.is_relative_to(home))
+    parts = path.relative_to(home).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
