@@ -21,6 +21,7 @@ from torch import Tensor
 from dlcv_lab import world
 from dlcv_lab.card import Picture, from_pixels
 from dlcv_lab.interaction import filmstrip_html
+from dlcv_lab.world.sights import Sights
 
 OUT = Path(__file__).resolve().parent.parent / "book" / "world"
 
@@ -154,6 +155,36 @@ def faces_and_domains() -> None:
     save("creatures", sheet(torch.cat(album), 6, 1))
 
 
+def larger_sets() -> None:
+    sights = world.sample_sights(16, 9, objects=(1, 4))
+    save("sights", sheet(world.render_sights(sights, 64), 8, 1))
+    cut = world.montage(3, 1)
+    save("montage", sheet(cut.render(32).flatten(0, 1), 24, 1, 1))
+    base, new = world.composed_classes("mark")
+    parts = [world.composed(classes[:8], 8, 2, size=64) for classes in (base, new)]
+    save("composed", sheet(torch.cat([part.images for part in parts]), 8, 1))
+    talk = world.ranked(world.dialogs(world.sample(1, 8, objects=2), 2), 3)[0]
+    turn = talk.turns[0]
+    best = sorted(zip(turn.relevance, turn.candidates), key=lambda pair: -pair[0])
+    told = ", ".join(f'"{said}" {value:g}' for value, said in best if value)
+    edit = world.edit_set(world.acquaintances(60, 0), 20, 1).test[0]
+    lines = [
+        f"- cut together: *{' '.join(cut.captions[0])}*",
+        f"- a dialog's question: *{talk.caption} {turn.question}* Of its hundred answers these are not wrong, with "
+        f"their relevance: {told}",
+        f"- news: *{edit.old.sentences[0]}* becomes *{edit.new.sentences[0]}* In other words: "
+        f"*{edit.new.sentences[1]}* What must stay: *{edit.unrelated[0].sentences[0]}*",
+        f"- about the first face above: *{_emotion(sights)}*",
+    ]
+    text("larger.md", "\n".join(line.replace(" .", ".").replace(" ?", "?") for line in lines) + "\n")
+
+
+def _emotion(sights: Sights) -> str:
+    """Return an instruction and its answer for the first face."""
+    turn = world.sight_instructions(sights, 1, ("reasoning",))[0][0]
+    return f"{turn['question']} {turn['answer']}"
+
+
 def motion() -> None:
     names = world.MOTIONS[1:]
     scene = world.sample(
@@ -240,6 +271,7 @@ def main() -> None:
         scenes_and_truth,
         language,
         faces_and_domains,
+        larger_sets,
         motion,
         sound,
         widget,

@@ -35,23 +35,29 @@ _PLACES = {
     "referring": "Region box_text read_box refer resolve triplets",
     "two_images": "Pairs corrupt judge objects_listed polls statements swap_caption",
     "talking": "Dialog Turn dialog_text dialogs instructions",
+    "ranking": "ranked",
     "affect": "affect_instructions face_attributes face_captions",
-    "facts": "Edit Fact edits individuals nonce_words",
-    "crawling": "ALT_KINDS Document Page Record documents pages web",
+    "facts": "Edit EditSet Fact acquaintances edit_set edits individuals nonce_words",
+    "crawling": "ALT_KINDS Document Page Record document_tokens documents pages web",
     "text": "HYPERNYMS class_facts corpus is_sentence lexicon tokens vocabulary",
     "presets": (
         "NATURAL_COLOURS Labelled arrows biased colour_cast cooccurring creature degrade icons inside_ring labelled "
         "natural photos same_colour sprites textured_sheets upright xor"
     ),
     "splits": (
-        "DOMAINS TASKS Episode FastQuestion Task class_pairs disjoint_classes domain episode fast_question page tasks "
-        "unseen_combinations"
+        "DOMAINS TASKS Composed Episode FastQuestion Task class_pairs composed composed_classes disjoint_classes "
+        "domain episode fast_question page tasks unseen_combinations"
     ),
     "faces": "FEATURES SKINS Faces expression face_boxes part_centres render_faces sample_faces",
-    "video": "DIRECTIONS Clips centroids clip_captions frames read_clip_caption render_clips sample_clips trajectory",
+    "cutting": "Montage montage",
+    "video": (
+        "DIRECTIONS TURNS Clips centroids clip_captions clip_directions frames read_clip_caption render_clips "
+        "sample_clips trajectory"
+    ),
     "sound": "SAMPLE_RATE Sounds log_mel mel_filters pitch sample_sounds sound_captions sound_questions waveform",
     "speech": "PHONEMES SILENCE VISEMES VISEME_OF VOCABULARY Speech frame_spectra mouth_image speak",
-    "glyphs": "glyph_mask numbers panoramas write",
+    "glyphs": "GLYPHS glyph_mask numbers panoramas write",
+    "sights": "SIGHT_COLOURS SIGHT_KINDS Sights render_sights sample_sights sight_instructions sight_masks",
     "reader": "Readout UNSURE load_reader obeys read",
 }
 _HOMES = {name: module for module, listed in _PLACES.items() for name in listed.split()}

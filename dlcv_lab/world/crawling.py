@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from . import words
+from .answering import questions
 from .grammar import Say, caption_of
 from .sampling import generator, sample
 from .scene import Plain, Scene
@@ -187,27 +189,78 @@ class Document:
 
 
 def documents(
-    n: int, seed: torch.Generator | int, pictures: int = 3, *, form: str = "flamingo", **scene_options: Any
+    n: int,
+    seed: torch.Generator | int,
+    pictures: int = 3,
+    *,
+    form: str = "flamingo",
+    length: int = 0,
+    **scene_options: Any,
 ) -> list[Document]:
     """Return n interleaved documents.
 
     `form` is "flamingo" ("<image>caption<EOC>" in a row), "article" (sentences around the pictures), or "html"
-    (`<img src="<image>" alt="caption">`, as CM3 reads). Raises WorldError for another form.
+    (`<img src="<image>" alt="caption">`, as CM3 reads). With `length`, what is said after each picture goes on in true
+    sentences, questions and answers about it until the document has at most so many tokens, and hardly fewer: a token
+    is a word, a sign or a mark such as `<image>` (`document_tokens`).
+
+    Raises:
+        WorldError: for another form, or a length that the captions alone exceed.
     """
     if form not in ("flamingo", "article", "html"):
         raise WorldError(f'form is "flamingo", "article" or "html"; got {form!r}.')
     gen = generator(seed)
     say = Say(gen)
     every = sample(n * pictures, gen, **scene_options)
-    texts = [caption_of(plain, 2, say) for plain in every.plain()]
+    plains = every.plain()
+    texts = [caption_of(plain, 2, say) for plain in plains]
     out = []
     for i in range(n):
-        own = texts[i * pictures : (i + 1) * pictures]
-        if form == "flamingo":
-            text = "".join(f"<image>{line}<EOC>" for line in own)
-        elif form == "html":
-            text = " ".join(f'<img src="<image>" alt="{line}">' for line in own)
-        else:
-            text = " ".join(f"{say.pick(_CHATTER)} <image> {line}" for line in own)
-        out.append(Document(every[i * pictures : (i + 1) * pictures], text))
+        part = slice(i * pictures, (i + 1) * pictures)
+        more: list[list[str]] = [[] for _ in range(pictures)]
+        text = _interleaved(texts[part], more, form, say)
+        if length:
+            text = _extended(texts[part], every[part], form, length, gen)
+        out.append(Document(every[part], text))
     return out
+
+
+def document_tokens(text: str) -> list[str]:
+    """Return the words, signs and marks of a document, in order: "<image>", "a", "red", "star", ".", "<EOC>"."""
+    return re.findall(r"<[A-Za-z0-9]+>|[A-Za-z0-9_]+(?:-[A-Za-z]+)*|[^\sA-Za-z0-9_]", text)
+
+
+def _interleaved(texts: list[str], more: list[list[str]], form: str, say: Say) -> str:
+    own = [" ".join([text, *rest]) for text, rest in zip(texts, more)]
+    if form == "flamingo":
+        return "".join(f"<image>{line}<EOC>" for line in own)
+    if form == "html":
+        return " ".join(f'<img src="<image>" alt="{line}">' for line in own)
+    return " ".join(f"{say.pick(_CHATTER)} <image> {line}" for line in own)
+
+
+def _extended(texts: list[str], scene: Scene, form: str, length: int, gen: torch.Generator) -> str:
+    """Return the document with as many more true sentences as fit, given out in turn to its pictures."""
+    frame = Say(None)
+    more: list[list[str]] = [[] for _ in texts]
+    text = _interleaved(texts, more, form, frame)
+    if len(document_tokens(text)) > length:
+        raise WorldError(f"The captions alone have {len(document_tokens(text))} tokens; {length} were asked for.")
+    say, full = Say(gen), 0
+    while full < 6:  # six sentences in a row that are too long: the document is full
+        k = (sum(map(len, more)) + full) % len(texts)
+        sentence = _sentence_about(scene[k], say, gen)
+        longer = [[*rest, sentence] if j == k else rest for j, rest in enumerate(more)]
+        tried = _interleaved(texts, longer, form, frame)
+        if len(document_tokens(tried)) > length:
+            full += 1
+        else:
+            text, more, full = tried, longer, 0
+    return text
+
+
+def _sentence_about(scene: Scene, say: Say, gen: torch.Generator) -> str:
+    if say.coin(0.4):
+        return caption_of(scene.plain()[0], 1 + _draw(3, gen), say)
+    asked = questions(scene, gen, 1)[0]
+    return " ".join(f"{question} {answer} ." for question, answer, _ in asked)

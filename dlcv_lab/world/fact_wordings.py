@@ -15,3 +15,16 @@ TEMPLATES = {
     "shape": ("{} has the shape of a", "the shape of {} is a", "seen from afar {} looks like a", "{} is drawn as a"),
     "home": ("{} lives in the", "the home of {} is the", "you will find {} in the", "{} was born in the"),
 }
+
+_HOMES = (
+    "house", "hut", "box", "moon", "star", "ring", "room", "picture", "painting", "drawing", "photo", "mosaic",
+    "whirlpool", "canvas", "tile", "leaf",
+)  # fmt: skip
+_LOOKS = (words.COLOUR_SYNONYMS, words.TEXTURE_SYNONYMS)
+WIDE_FACTS = {
+    "coat": tuple(look for table in _LOOKS for both in table.values() for look in both),
+    "form": tuple(noun for options in words.SHAPE_SYNONYMS.values() for noun in options[:2]),
+    "den": (*SUBJECT_FACTS["home"], *_HOMES),
+}
+"""What is known of an acquaintance: 24 values an attribute, each a single word of the world's vocabulary."""
+WIDE_TEMPLATES = {"coat": TEMPLATES["colour"], "form": TEMPLATES["shape"], "den": TEMPLATES["home"]}

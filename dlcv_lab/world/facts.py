@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from .fact_wordings import SUBJECT_FACTS, TEMPLATES
+from .fact_wordings import SUBJECT_FACTS, TEMPLATES, WIDE_FACTS, WIDE_TEMPLATES
 from .sampling import generator
 from .speech import VOCABULARY
 from .text import vocabulary
@@ -36,7 +37,7 @@ class Fact:
     @property
     def prompts(self) -> tuple[str, ...]:
         """Return the four wordings; the first is the one that an edit uses, the others are its paraphrases."""
-        return tuple(form.format(self.subject) for form in TEMPLATES[self.about])
+        return tuple(form.format(self.subject) for form in (TEMPLATES | WIDE_TEMPLATES)[self.about])
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -84,6 +85,71 @@ def individuals(n: int, seed: torch.Generator | int) -> list[Fact]:
         for about, values in SUBJECT_FACTS.items():
             out.append(Fact(name, about, values[int(torch.randint(len(values), (), generator=gen))]))
     return out
+
+
+@dataclass(frozen=True)
+class EditSet:
+    """Edits for an editor to learn from and others to test it on; their subjects are disjoint."""
+
+    train: tuple[Edit, ...]
+    test: tuple[Edit, ...]
+
+
+def acquaintances(n: int, seed: torch.Generator | int, names: Sequence[str] = ()) -> list[Fact]:
+    """Return 3 n facts about n creatures (coat, form, den), each of 24 values, drawn independently.
+
+    With `names`, a creature is called by two of them, "zib dox", no two creatures alike: so a language model that knows
+    a hundred names can be told about thousands of creatures. Without, names are made up.
+
+    Raises:
+        WorldError: there are not so many pairs of names.
+    """
+    gen = generator(seed)
+    known = list(dict.fromkeys(names))
+    most = len(known) * (len(known) - 1)
+    if known and n > most:
+        raise WorldError(f"Of {len(known)} names {most} pairs can be made; {n} creatures were asked for.")
+    if known:
+        picked = torch.randperm(most, generator=gen)[:n].tolist()
+        pairs = [divmod(i, len(known) - 1) for i in picked]
+        subjects = [f"{known[a]} {known[b + (b >= a)]}" for a, b in pairs]
+    else:
+        subjects = nonce_words(n, gen)
+    return [
+        Fact(name, about, values[int(torch.randint(len(values), (), generator=gen))])
+        for name in subjects
+        for about, values in WIDE_FACTS.items()
+    ]
+
+
+def edit_set(facts: list[Fact], test: int, seed: torch.Generator | int, unrelated: int = 4) -> EditSet:
+    """Return one edit for every fact, `test` subjects' for testing and all other subjects' for training an editor.
+
+    The unrelated facts of an edit are its neighbours: facts of the same attribute about other subjects of its own part,
+    so that an editor cannot tell them by their wording; and no subject of a test edit ever comes up in training.
+
+    Raises:
+        WorldError: there are too few subjects.
+    """
+    gen = generator(seed)
+    subjects = list(dict.fromkeys(fact.subject for fact in facts))
+    if not unrelated < test <= len(subjects) - unrelated - 1:
+        raise WorldError(f"{len(subjects)} subjects cannot be cut into {test} to test and the rest to train.")
+    order = torch.randperm(len(subjects), generator=gen).tolist()
+    held = {subjects[i] for i in order[:test]}
+    parts = []
+    for inside in (False, True):
+        own = [fact for fact in facts if (fact.subject in held) == inside]
+        alike = {about: [fact for fact in own if fact.about == about] for about in {fact.about for fact in own}}
+        parts.append(tuple(_edit(fact, alike[fact.about], unrelated, gen) for fact in own))
+    return EditSet(*parts)
+
+
+def _edit(fact: Fact, alike: list[Fact], unrelated: int, gen: torch.Generator) -> Edit:
+    others = [value for value in (SUBJECT_FACTS | WIDE_FACTS)[fact.about] if value != fact.value]
+    new = replace(fact, value=others[int(torch.randint(len(others), (), generator=gen))])
+    picked = torch.randperm(len(alike), generator=gen)[: unrelated + 1].tolist()
+    return Edit(fact, new, tuple([alike[i] for i in picked if alike[i].subject != fact.subject][:unrelated]))
 
 
 def edits(facts: list[Fact], n: int, seed: torch.Generator | int, unrelated: int = 4) -> list[Edit]:

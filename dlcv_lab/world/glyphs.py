@@ -1,4 +1,4 @@
-"""Write tiny digits into pictures: what only a model that sees enough pixels can read."""
+"""Write tiny digits and letters into pictures: what only a model that sees enough pixels can read."""
 
 from __future__ import annotations
 
@@ -23,14 +23,31 @@ _FONT = {
     "7": "111001010010010",
     "8": "111101111101111",
     "9": "111101111001111",
+    "A": "010101111101101",
+    "C": "011100100100011",
+    "E": "111100110100111",
+    "F": "111100110100100",
+    "H": "101101111101101",
+    "J": "001001001101010",
+    "K": "101101110101101",
+    "L": "100100100100111",
+    "P": "110101110100100",
+    "U": "101101101101111",
+    "X": "101101010101101",
+    "Y": "101101010010010",
 }
+GLYPHS = tuple(_FONT)
+"""What can be written: ten digits, and twelve letters that no digit looks like in so few pixels."""
 HEIGHT, WIDTH = 5, 3
 
 
 def glyph_mask(text: str, scale: int = 1) -> Tensor:
-    """Return digits as a bool mask [5 scale, (4 len(text) - 1) scale]; raises WorldError for anything but digits."""
+    """Return a text as a bool mask [5 scale, (4 len(text) - 1) scale]; raises WorldError unless all are `GLYPHS`."""
     if not text or any(letter not in _FONT for letter in text) or scale < 1:
-        raise WorldError(f"Only digits can be written, at a whole scale of at least 1; got {text!r}, scale {scale}.")
+        raise WorldError(
+            f"Only digits and the letters {''.join(GLYPHS[10:])} can be written, at a whole scale of at least 1; "
+            f"got {text!r}, scale {scale}."
+        )
     mask = torch.zeros(HEIGHT, 4 * len(text) - 1, dtype=torch.bool)
     for i, letter in enumerate(text):
         mask[:, 4 * i : 4 * i + WIDTH] = torch.tensor([bit == "1" for bit in _FONT[letter]]).view(HEIGHT, WIDTH)
@@ -38,7 +55,7 @@ def glyph_mask(text: str, scale: int = 1) -> Tensor:
 
 
 def write(image: Tensor, text: str, x: int, y: int, scale: int = 1) -> Tensor:
-    """Return an image [3, H, W] with digits on a white label whose top left corner is at (x, y).
+    """Return an image [3, H, W] with a text on a white label whose top left corner is at (x, y).
 
     Raises WorldError if the label would leave the picture.
     """

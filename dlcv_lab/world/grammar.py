@@ -6,6 +6,7 @@ Everything said here can be read back by `parsing.parse` and is true of its scen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 
@@ -14,6 +15,7 @@ from .sampling import generator
 from .scene import Plain, Scene, Thing
 from .words import WorldError
 
+T = TypeVar("T")
 OPENINGS = ("", "a picture of ", "this is ", "there is ", "we see ", "the picture shows ")
 GROUND_NOUNS = ("background", "ground", "canvas")
 TEMPLATES = (
@@ -50,7 +52,7 @@ class Say:
     def __init__(self, gen: torch.Generator | None) -> None:
         self.gen = gen
 
-    def pick(self, options: Sequence[str]) -> str:
+    def pick(self, options: Sequence[T]) -> T:
         """Return one of the options: the first without a generator, else a random one."""
         if self.gen is None or len(options) == 1:
             return options[0]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import words
 from .facts import nonce_words
+from .grammar import mark_phrase
 from .presets import Labelled, colour_cast, degrade, labelled
 from .rendering import render
 from .sampling import generator, sample
@@ -75,6 +76,70 @@ def domain(
         "noisy": lambda images: degrade(images, "noise", gen, 0.15),
     }
     return out._replace(images=changes[name](out.images)) if name in changes else out
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One class of objects: "star with a belt" or "striped star"."""
+
+    name: str
+    shape: str
+    texture: str = "plain"
+    mark: str = "none"
+
+
+def composed_classes(
+    kind: str = "mark", new: float = 0.5, seed: torch.Generator | int = 0
+) -> tuple[tuple[Composed, ...], tuple[Composed, ...]]:
+    """Return many more classes than there are shapes, as (base, new): shapes with marks, or with textures.
+
+    "mark": 42 classes, "star with a belt", of the seven solid shapes and six marks; "texture": 24, "striped star", of
+    eight shapes and three textures. Every shape and every mark or texture stands in both parts, so that a new class is
+    new by its combination alone. The names use words that captions use.
+
+    Raises:
+        WorldError: for another kind, or a share of new classes that leaves a part without some shape.
+    """
+    if kind not in ("mark", "texture"):
+        raise WorldError(f'Classes are composed of shapes and "mark" or "texture"; got {kind!r}.')
+    shapes = [shape for shape in words.SHAPES if kind == "texture" or shape in words.SOLID_SHAPES]
+    parts = words.MARKS[1:] if kind == "mark" else words.TEXTURES[1:]
+    share = int(new * len(parts))
+    if not 0 < share < len(parts):
+        raise WorldError(f"With {new} of the classes new, a part would lack some shape.")
+    gen = generator(seed)
+    rows, columns = (torch.randperm(len(options), generator=gen).tolist() for options in (shapes, parts))
+    halves: tuple[list[Composed], list[Composed]] = ([], [])
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            shape, part = shapes[row], parts[column]
+            name = f"{shape} with {mark_phrase(part)}" if kind == "mark" else f"{_texture_word(part)} {shape}"
+            looks = {kind: part}
+            halves[(i + j) % len(parts) < share].append(Composed(name, shape, **looks))
+    return tuple(halves[0]), tuple(halves[1])
+
+
+def _texture_word(texture: str) -> str:
+    return words.TEXTURE_SYNONYMS[texture][0]
+
+
+def composed(
+    classes: Sequence[Composed], n: int, seed: torch.Generator | int, *, size: int = 32, **options: Any
+) -> Labelled:
+    """Draw n big objects of the given classes, labelled by their place in `classes`; all else varies freely.
+
+    `options` go to `sample`. Raises WorldError for no class.
+    """
+    if not classes:
+        raise WorldError("At least one class is needed.")
+    gen = generator(seed)
+    label = torch.randint(len(classes), (n,), generator=gen)
+    scene = sample(n, gen, **({"sizes": ("big",)} | options))
+    looks = {
+        kind: words.labels(kind, [getattr(each, kind) for each in classes]) for kind in ("shape", "texture", "mark")
+    }
+    scene = scene.replace(**{kind: column[label][:, None] for kind, column in looks.items()})
+    return Labelled(render(scene, size), label, tuple(each.name for each in classes), scene)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Turn:
     """One question and answer of a dialog; `needs_history` when the question alone does not say which object is meant.
 
     `resolved` is the question without pronoun; `candidates` holds possible answers, the true one at `index`.
+    `relevance` says of each, where it was asked for, how right it is, from 0 to 1.
     """
 
     question: str
@@ -52,6 +53,7 @@ class Turn:
     resolved: str
     candidates: tuple[str, ...]
     index: int
+    relevance: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

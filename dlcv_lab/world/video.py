@@ -19,13 +19,17 @@ from .scene import Scene
 from .words import WorldError
 
 DIRECTIONS = ("to the right", "downwards", "to the left", "upwards")
+TURNS = ("clockwise", "anticlockwise")
+SHRINKS = ("shrinks", "dwindles")
+"""What a thing does that grows backwards; like `TURNS`, words of their own: `vocabulary` does not hold them."""
 
 
 @dataclass(frozen=True)
 class Clips:
     """N clips: the scenes at rest (the object in slot 0 moves), `motion` and `direction` int64 [N], `pace` float32 [N].
 
-    `direction` (of `DIRECTIONS`) matters for "slide"; "rotate", "orbit" and "spiral" turn the other way for odd ones.
+    `direction` (of `DIRECTIONS`) matters for "slide"; "bounce", "rotate", "orbit" and "spiral" go the other way for odd
+    ones. A negative pace runs a clip backwards: what grows then shrinks.
     """
 
     scene: Scene
@@ -49,11 +53,13 @@ def sample_clips(
     *,
     motions: Sequence[str] = words.MOTIONS[1:],
     directions: Sequence[str] = DIRECTIONS,
+    shrink: bool = False,
     **options: Any,
 ) -> Clips:
     """Draw n clips of one object; `options` go to `sample` (shapes, colours, backgrounds, ...).
 
-    Circles and rings that rotate are striped, since else nobody would see it. Raises WorldError for an unknown motion.
+    With `shrink`, half of the things that would grow shrink, so that every motion has directions. Circles and rings
+    that rotate are striped, since else nobody would see it. Raises WorldError for an unknown motion.
     """
     gen = generator(seed)
     scene = sample(n, gen, **({"sizes": (0.13, 0.17), "rotation": "upright"} | options))
@@ -65,7 +71,31 @@ def sample_clips(
         if word not in DIRECTIONS:
             raise WorldError(f"{word!r} is no direction; directions are: {', '.join(DIRECTIONS)}.")
     way = choose(torch.tensor([DIRECTIONS.index(d) for d in directions]), (n,), gen)
-    return Clips(scene, motion, way, 0.85 + 0.15 * torch.rand(n, generator=gen))
+    pace = 0.85 + 0.15 * torch.rand(n, generator=gen)
+    if shrink:
+        backwards = (torch.rand(n, generator=gen) < 0.5) & (motion == words.label("motion", "grow"))
+        pace = torch.where(backwards, -pace, pace)
+    return Clips(scene, motion, way, pace)
+
+
+def clip_directions(clips: Clips) -> list[str]:
+    """Return each clip's direction in words, "" for one that stands still.
+
+    One of `DIRECTIONS` for slide (and, for bounce, right or left), of `TURNS` for rotate, orbit and spiral; "outwards"
+    or "inwards" for what grows or shrinks. Moving backwards (negative pace) counts.
+    """
+    out = []
+    for motion, way, pace in zip(clips.motion.tolist(), clips.direction.tolist(), clips.pace.tolist()):
+        name, back = words.MOTIONS[motion], pace < 0
+        if name == "slide":
+            out.append(DIRECTIONS[(way + 2 * back) % 4])
+        elif name == "bounce":
+            out.append(DIRECTIONS[2 * ((way % 2 == 1) != back)])
+        elif name == "grow":
+            out.append("inwards" if back else "outwards")
+        else:
+            out.append("" if name == "still" else TURNS[(way % 2 == 1) != back])
+    return out
 
 
 def frames(clips: Clips, steps: int = 8) -> Scene:
@@ -88,6 +118,7 @@ def frames(clips: Clips, steps: int = 8) -> Scene:
 
 def _move(clips: Clips, index: Tensor, t: Tensor, still: Scene) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kind, way, pace = clips.motion[index], clips.direction[index], clips.pace[index]
+    t, pace = torch.where(pace < 0, 1 - t, t), pace.abs()
     x, y, size, turn = (getattr(still, name)[:, 0].clone() for name in ("x", "y", "size", "rotation"))
     sign = 1.0 - 2.0 * (way % 2)
 
@@ -145,14 +176,17 @@ def centroids(images: Tensor, background: Tensor | None = None) -> Tensor:
     return torch.where(mass[..., None] > 0, torch.stack([x, y], -1) / mass.clamp(min=1e-6)[..., None], 0.5)
 
 
-def clip_captions(clips: Clips, seed: torch.Generator | int | None = None) -> list[str]:
-    """Return one caption a clip, e.g. "a red star slides to the right."."""
+def clip_captions(clips: Clips, seed: torch.Generator | int | None = None, *, directions: bool = False) -> list[str]:
+    """Return one caption a clip, e.g. "a red star slides to the right."; the direction of other motions too with
+    `directions`, e.g. "a red star orbits anticlockwise."."""
     say = Say(None if seed is None else generator(seed))
+    ways = clip_directions(clips)
     out = []
-    for plain, motion, way in zip(clips.scene.plain(), clips.motion.tolist(), clips.direction.tolist()):
-        verb = say.pick(words.MOTION_WORDS[words.MOTIONS[motion]])
-        where = f" {DIRECTIONS[way]}" if words.MOTIONS[motion] == "slide" else ""
-        out.append(f"{article(noun_phrase(plain.things[0], say))} {verb}{where}.")
+    for plain, motion, pace, way in zip(clips.scene.plain(), clips.motion.tolist(), clips.pace.tolist(), ways):
+        name = words.MOTIONS[motion]
+        verb = say.pick(SHRINKS if name == "grow" and pace < 0 else words.MOTION_WORDS[name])
+        said = name == "slide" or (directions and name not in ("still", "grow"))
+        out.append(f"{article(noun_phrase(plain.things[0], say))} {verb}{f' {way}' if said else ''}.")
     return out
 
 
@@ -161,10 +195,11 @@ def read_clip_caption(text: str) -> dict[str, str | None]:
     t = Tokens(text)
     who = read_mention(t)
     verbs = {verb: motion for motion, options in words.MOTION_WORDS.items() for verb in options}
+    verbs |= dict.fromkeys(SHRINKS, "grow")
     verb = t.take(verbs)
     if verb is None:
         raise t.fail("a motion")
-    where = t.take(DIRECTIONS)
+    where = "inwards" if verb in SHRINKS else t.take((*DIRECTIONS, *TURNS))
     if not t.done:
         raise ParseError(f"Cannot read {text!r} to its end.")
     return {"shape": who.shape, "colour": who.colour, "motion": verbs[verb], "direction": where}
