@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dlcv_lab import checking as checking
     from dlcv_lab import data as data
+    from dlcv_lab import touch as touch
     from dlcv_lab import world as world
     from dlcv_lab import zoo as zoo
     from dlcv_lab.checking.verbs import check as check
@@ -61,7 +62,7 @@ _HOMES = {
     "accuracy": "training",
     "fit": "training",
 }
-_SUBMODULES = ("checking", "data", "world", "zoo")
+_SUBMODULES = ("checking", "data", "touch", "world", "zoo")
 
 __all__ = ["__version__", *sorted([*_HOMES, *_SUBMODULES])]
 

@@ -10,19 +10,21 @@ from typing import Any
 
 from dlcv_lab.card import Picture, collecting, encode, from_figure
 from dlcv_lab.context import in_book
+from dlcv_lab.touch import Touch
 
 MOST_FRAMES = 40
 
 Values = list[Any]
 
 
-def interact(fn: Callable[..., Any], **params: Any) -> None:
+def interact(fn: Callable[..., Any], *, touch: Touch | None = None, **params: Any) -> None:
     """Let the reader change the arguments of `fn` and see what it shows.
 
     `fn(**values)` shows or returns one picture (`show...(...)`), or returns a matplotlib figure or HTML text. Each
     parameter is a list of values, a `range`, `(low, high, n)` for n evenly spaced numbers, or a bool for a switch; the
     one in the middle comes first, or the bool given. In a live notebook every parameter gets a slider; while the book
-    is built all frames are drawn ahead and one strip of them is emitted, which needs neither kernel nor network.
+    is built all frames are drawn ahead and one strip of them is emitted, which needs neither kernel nor network. A live
+    model as `touch`, such as `touch.kernel(...)`, takes the strip's place on a page with scripts.
 
     Raises:
         ValueError: a parameter has no values, or the book would need more than 40 frames.
@@ -35,7 +37,8 @@ def interact(fn: Callable[..., Any], **params: Any) -> None:
 
     if in_book():
         words = "A picture with a slider for " + " and ".join(name.replace("_", " ") for name in choices) + "."
-        display({"text/html": filmstrip_html(fn, **params), "text/plain": words}, raw=True)
+        strip = filmstrip_html(fn, **params)
+        display({"text/html": touch.around(strip) if touch else strip, "text/plain": words}, raw=True)
     else:
         display(_sliders(fn, choices, params))
 

@@ -41,9 +41,16 @@ def verdict(claim: Claim) -> str:
     return "holds\N{NO-BREAK SPACE}✓" if claim["holds"] else "does not hold here\N{NO-BREAK SPACE}✗"
 
 
+def deciding(claim: Claim) -> list[str]:
+    """Return the labels of the figures that decide a claim: those that its threshold names, else the first three."""
+    threshold = set(re.findall(r"[a-z0-9]+", _one_line(claim["threshold"]).lower()))
+    named = [label for label in claim["figures"] if set(re.findall(r"[a-z0-9]+", label.lower())) <= threshold]
+    return named or list(claim["figures"])[:3]
+
+
 def verdict_line(key: str, claim: Claim) -> str:
-    """Return one line for a chapter's page: the claim's name as a link, its verdict and its first figures."""
-    some = list(claim["figures"].items())[:3]
+    """Return one line for a chapter's page: the claim's name as a link, its verdict and the figures that decide."""
+    some = [(label, claim["figures"][label]) for label in deciding(claim)[:4]]
     figures = "; ".join(f"{label.replace('_', ' ')} {figure_text(figure)}" for label, figure in some)
     return f"{{ref}}`{name(claim)} <{anchor(key, claim)}>`: **{verdict(claim)}** ({figures})"
 
@@ -72,9 +79,10 @@ def _one_line(text: Any) -> str:
 def claim_block(key: str, claim: Claim, keys: Collection[str]) -> str:
     """Return one claim as a card of the page."""
     seeds = "computed exactly" if claim["exact"] else f"{len(claim['seeds'])} seeds, mean ± standard deviation"
-    figures = "\n".join(
-        f"  - {label.replace('_', ' ')}: {figure_text(figure)}" for label, figure in claim["figures"].items()
-    )
+    deciders = deciding(claim)
+    order = [*deciders, *(label for label in claim["figures"] if label not in deciders)]
+    lines = [(label, f"{label.replace('_', ' ')}: {figure_text(claim['figures'][label])}") for label in order]
+    figures = "\n".join(f"  - **{text}**" if label in deciders else f"  - {text}" for label, text in lines)
     entries = [
         ("The source says", f"{_one_line(claim['says'])} ({cited(_one_line(claim['source']), keys)})"),
         ("Measured here", _one_line(claim["analogue"])),

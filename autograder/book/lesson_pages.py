@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -11,8 +11,10 @@ from nbformat.notebooknode import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from autograder.base import cache, paths
-from autograder.book import pictures, quiz, quiz_page
+from autograder.book import leading, pictures, quiz, quiz_page
 from autograder.chapter import folding, quick
+from autograder.chapter.book_plan import Plan
+from autograder.chapter.rows import Row
 from autograder.release import assemble, launch_buttons
 from autograder.release.execute_lessons import Execution
 from dlcv_lab.checking.wire import decode_pack
@@ -23,27 +25,45 @@ _SAMPLE = "<summary>What a wrong"  # how `check` begins the sample of a wrong ve
 
 
 def write_lessons(
-    executions: Sequence[Execution], folder: Path, with_solutions: bool, places: launch_buttons.Places | None = None
+    executions: Sequence[Execution],
+    folder: Path,
+    with_solutions: bool,
+    row: Row,
+    plan: Plan,
+    loaded: Mapping[str, Row],
+    places: launch_buttons.Places | None = None,
 ) -> None:
-    """Write the page of every executed notebook of one chapter and its pictures, and remove what is gone.
+    """Write the page of every executed notebook of one chapter, its pictures and files, and remove what is gone.
 
     Args:
         executions: the chapter's notebooks as they ran.
         folder: of the chapter's pages; its name is the chapter's slug.
         with_solutions: put the worked solution under each exercise, folded away.
-        places: where the notebook can be opened; None leaves the buttons out.
+        row: the chapter.
+        plan: of the whole book.
+        loaded: the chapters of this book by their slugs.
+        places: where the notebook can be opened; None leaves these buttons out.
     """
-    wanted = set()
+    wanted = leading.write_notebooks(row, folder)
+    lessons = {lesson.stem: lesson for lesson in row.notebooks}
     for done in executions:
         page = page_of(nbformat.read(done.path, as_version=4), with_solutions)
         _add_quick_questions(page, folder.name)
-        buttons = launch_buttons.buttons(places, folder.name, done.notebook) if places else ""
-        if buttons:
-            page.cells.insert(1, new_markdown_cell(buttons, id="launch"))
+        lesson = lessons[done.notebook]
+        _below_the_title(page, leading.head(row, lesson, places))
+        following = leading.following(plan, loaded, row, lesson)
+        page.cells.append(new_markdown_cell(leading.end(row, lesson, following), id="lesson-end"))
         wanted |= {folder / f"{done.notebook}.ipynb", *pictures.separate(page, folder)}
         cache.write(folder / f"{done.notebook}.ipynb", assemble.to_bytes(page))
-    for stale in {*folder.glob("*.ipynb"), *folder.glob(f"{pictures.FOLDER}/*")} - wanted:
+    for stale in {*folder.glob("*.ipynb"), *folder.glob(f"{pictures.FOLDER}/*"), *folder.glob("notebooks/*")} - wanted:
         stale.unlink()
+
+
+def _below_the_title(page: NotebookNode, block: str) -> None:
+    """Put a block below the first heading of a page."""
+    first = page.cells[0]
+    title, rest = re.match(r"((?:\(\S+\)=\s*\n+)?# [^\n]*\n?)(.*)", first.source, re.S).groups()  # type: ignore[union-attr]
+    first.source = f"{title.rstrip()}\n\n{block}\n{rest.lstrip()}"
 
 
 def page_of(executed: NotebookNode, with_solutions: bool) -> NotebookNode:

@@ -76,7 +76,13 @@ def build(
     ran = execute(loaded.values(), progress=lambda done: progress(_lesson_line(done)))
     for slug, row in loaded.items():
         write_lessons(
-            [done for done in ran if done.chapter == row.key], own / "chapters" / slug, solutions == "dropdown", places
+            [done for done in ran if done.chapter == row.key],
+            own / "chapters" / slug,
+            solutions == "dropdown",
+            row,
+            plan,
+            loaded,
+            places,
         )
     progress("status of the methods")
     write_pages(own, plan, loaded, methods(), {(done.chapter, done.notebook): done.cpu_seconds for done in ran})

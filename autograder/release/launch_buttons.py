@@ -19,7 +19,6 @@ from nbformat.v4 import new_code_cell
 
 from autograder.base import cache, paths
 from autograder.chapter import book_plan
-from autograder.chapter.markup import raw
 
 FIRST_CELL = "install"
 _INSTALL = """\
@@ -115,17 +114,6 @@ def addresses(places: Places, slug: str, notebook: str) -> dict[str, str]:
             f"&branch={branch}&urlpath={quote(tree, safe='')}"
         )
     return found
-
-
-def buttons(places: Places, slug: str, notebook: str) -> str:
-    """Return the row of buttons as a MyST block; empty where no place is configured."""
-    links = [f'<li><a href="{to}">{name}</a></li>'.replace("&branch", "&amp;branch").replace("&urlpath", "&amp;urlpath")
-             for name, to in addresses(places, slug, notebook).items()]  # fmt: skip
-    if not links:
-        return ""
-    return raw(
-        f'<nav class="launch" aria-label="Open this notebook"><span>Open in</span><ul>{"".join(links)}</ul></nav>'
-    )
 
 
 def add_first_cells(repository: Path, chapters: Mapping[str, Sequence[str]], wheel: str, places: Places) -> None:

@@ -1,16 +1,18 @@
 """The book's own Sphinx extension: local maths, plain addresses, and one clear message where pages are missing.
 
 * the cards above exercises get their look and an address (`lesson_1.html#exercise-conv2d`);
+* lines of code wrap with a hanging indent, and verdict tables know their headings, for narrow windows;
 * maths is set by the KaTeX copy in book/_static/vendor, so that no page asks a content network for anything;
 * `book/howto/student.md` becomes `howto/student.html` and `build/pages/methods.md` becomes `methods.html`: where a page
   is made is not the reader's business, and addresses stay when that place moves;
-* pictures of the lessons lie as files beside their pages, and the theme's unused icons are left out: pages stay light;
+* pictures and notebooks of the lessons lie as files beside their pages, and the theme's unused icons are left out: pages stay light;
 * a reference to a chapter that this book lacks becomes a link to the whole book, or else its title as plain words;
 * `jupyter-book build .` typed before the pages of the chapters were made stops with the command that makes them.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -36,7 +38,7 @@ logger = logging.getLogger(__name__)
 PREFIXES = ("build/pages/", "book/")
 GENERATED = PREFIXES[0]
 ELSEWHERE = "elsewhere.json"  # beside the generated pages: {label: {"title", "address"}} of what this book lacks
-PICTURES = "pictures"
+BESIDE = ("pictures", "notebooks")  # folders beside the lesson pages
 _ICONS = re.compile(r'(?:\.fa-[\w-]+:{1,2}before,?)+\{content:"[^"]*"\}')  # two thousand rules, none of them used
 
 
@@ -132,6 +134,33 @@ def add_katex(app: Sphinx, pagename: str, templatename: str, context: dict[str, 
         app.add_js_file("maths.js", defer="defer")
 
 
+_CODE = re.compile(r'(<div class="highlight"><pre>)(.*?)(</pre></div>)', re.S)
+_TAG = re.compile(r"<(/?)span[^>]*>")
+
+
+def hang(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Make every line of code a block that knows its indentation, so that it wraps with a hanging indent."""
+    if context.get("body"):
+        context["body"] = _CODE.sub(lambda found: found[1] + in_lines(found[2]) + found[3], context["body"])
+
+
+def in_lines(code: str) -> str:
+    """Return highlighted code with every line in a span; a colour that goes on over lines is closed and opened again."""
+    out, going = [], []
+    for line in code.removesuffix("\n").split("\n"):
+        text = html.unescape(re.sub(r"<[^>]+>", "", line))
+        opened = "".join(going)
+        for tag in _TAG.finditer(line):
+            if tag[1]:
+                going.pop()
+            else:
+                going.append(tag[0])
+        indent = len(text) - len(text.lstrip(" "))
+        style = f' style="--in:{indent}"' if indent else ""
+        out.append(f'<span class="line"{style}>{opened}{line}{"</span>" * len(going)}\n</span>')
+    return "".join(out)
+
+
 def elsewhere(app: Sphinx, env: BuildEnvironment, node: pending_xref, inside: nodes.Node) -> nodes.Node | None:
     """Turn a reference to a chapter that is not in this book into a link, or into words, in place of a warning."""
     path = Path(app.srcdir) / GENERATED / ELSEWHERE
@@ -147,14 +176,15 @@ def elsewhere(app: Sphinx, env: BuildEnvironment, node: pending_xref, inside: no
 
 
 def lighten(app: Sphinx, error: Exception | None) -> None:
-    """Lay the pictures of the lessons beside their pages, and take unused icons out of the theme's style sheet."""
+    """Lay the files of the lessons beside their pages, and take unused icons out of the theme's style sheet."""
     if error is not None or app.builder.format != "html":
         return
     home, out = Path(app.srcdir) / GENERATED, Path(app.outdir)
-    for old in out.glob(f"chapters/*/{PICTURES}"):
-        shutil.rmtree(old)
-    for folder in home.glob(f"chapters/*/{PICTURES}"):
-        shutil.copytree(folder, out / folder.relative_to(home))
+    for name in BESIDE:
+        for old in out.glob(f"chapters/*/{name}"):
+            shutil.rmtree(old)
+        for folder in home.glob(f"chapters/*/{name}"):
+            shutil.copytree(folder, out / folder.relative_to(home))
     style = out / "_static" / "styles" / "pydata-sphinx-theme.css"
     if style.exists():
         style.write_text(_ICONS.sub("", style.read_text(encoding="utf-8")), encoding="utf-8")
@@ -192,6 +222,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
     app.add_transform(ExerciseCards)
     app.connect("html-page-context", add_katex)
+    app.connect("html-page-context", hang)
     app.connect("missing-reference", elsewhere)
     app.connect("build-finished", lighten)
     app.connect("config-inited", require_pages, priority=950)  # after sphinx-external-toc read _toc.yml

@@ -19,7 +19,6 @@ SLUG = "ch03_convolutional_networks"
 
 def test_without_a_repository_there_are_no_buttons():
     assert launch_buttons.addresses(Places(), SLUG, "lesson_1") == {}
-    assert launch_buttons.buttons(Places(), SLUG, "lesson_1") == ""
 
 
 def test_each_place_opens_the_release_notebook():
@@ -46,13 +45,6 @@ def test_another_host_has_no_colab():
     assert list(found) == ["Binder"]
     assert "/v2/git/https%3A%2F%2Fgitlab.example.org%2Fgroup%2Fcv/main" in found["Binder"]
     assert places.raw_files == "https://gitlab.example.org/group/cv/-/raw/main"
-
-
-def test_buttons_are_a_named_group_of_links():
-    block = launch_buttons.buttons(GITHUB, SLUG, "lesson_1")
-    assert 'aria-label="Open this notebook"' in block
-    assert block.count("<a href=") == 3
-    assert "&branch" not in block
 
 
 def test_the_configuration_of_the_checkout_can_be_read_and_names_no_repository():

@@ -268,7 +268,8 @@ def texts_of(table, **options):
             matrices.matrices_of(table),
             **{
                 "names": None, "annotate": None, "title": None, "row_names": None, "column_names": None, "xlabel": "",
-                "ylabel": "", "limits": (None, None), "share": True, "cmap": None, "marks": [(0, 1)], "note": None, **options,
+                "ylabel": "", "limits": (None, None), "share": True, "cmap": None, "marks": [(0, 1)],
+                "note": None, **options,
             },
         )  # fmt: skip
     return [text.get_text() for axes in figure.axes for text in axes.texts]
