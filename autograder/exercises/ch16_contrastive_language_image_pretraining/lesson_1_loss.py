@@ -5,7 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -65,78 +66,6 @@ def clip_loss__soft_targets(img, txt, log_scale):
     return 0.5 * rows + 0.5 * columns
 
 
-def loss_with_mistake(mistake, img, txt, log_scale):
-    dim = 0 if mistake == "wrong axis" else 1
-    u = img if mistake in ("no norm", "raw images") else F.normalize(img, dim=dim)
-    v = txt if mistake in ("no norm", "raw texts") else F.normalize(txt, dim=dim)
-    if mistake == "no floor":
-        u, v = img / img.norm(dim=1, keepdim=True), txt / txt.norm(dim=1, keepdim=True)
-    factor = {"no exp": log_scale, "divides": (-log_scale).exp()}.get(mistake, log_scale.exp())
-    if mistake == "cut off":
-        factor = math.exp(log_scale.item())
-    Z = factor * u @ v.T
-    own = torch.arange(len(Z))
-    reduction = "sum" if mistake == "sums" else "mean"
-    rows, columns = (F.cross_entropy(z, own, reduction=reduction) for z in (Z, Z.T))
-    if mistake == "underflows":
-        return -(Z.softmax(1).diagonal().log().mean() + Z.softmax(0).diagonal().log().mean()) / 2
-    if mistake in ("one direction", "other direction"):
-        return rows if mistake == "one direction" else columns
-    return rows + columns if mistake == "no half" else (rows + columns) / 2
-
-
-def clip_loss__no_exp(img, txt, log_scale):
-    return loss_with_mistake("no exp", img, txt, log_scale)
-
-
-def clip_loss__divides(img, txt, log_scale):
-    return loss_with_mistake("divides", img, txt, log_scale)
-
-
-def clip_loss__no_norm(img, txt, log_scale):
-    return loss_with_mistake("no norm", img, txt, log_scale)
-
-
-def clip_loss__wrong_axis(img, txt, log_scale):
-    return loss_with_mistake("wrong axis", img, txt, log_scale)
-
-
-def clip_loss__one_direction(img, txt, log_scale):
-    return loss_with_mistake("one direction", img, txt, log_scale)
-
-
-def clip_loss__other_direction(img, txt, log_scale):
-    return loss_with_mistake("other direction", img, txt, log_scale)
-
-
-def clip_loss__raw_images(img, txt, log_scale):
-    return loss_with_mistake("raw images", img, txt, log_scale)
-
-
-def clip_loss__raw_texts(img, txt, log_scale):
-    return loss_with_mistake("raw texts", img, txt, log_scale)
-
-
-def clip_loss__no_floor(img, txt, log_scale):
-    return loss_with_mistake("no floor", img, txt, log_scale)
-
-
-def clip_loss__underflows(img, txt, log_scale):
-    return loss_with_mistake("underflows", img, txt, log_scale)
-
-
-def clip_loss__cut_off(img, txt, log_scale):
-    return loss_with_mistake("cut off", img, txt, log_scale)
-
-
-def clip_loss__no_half(img, txt, log_scale):
-    return loss_with_mistake("no half", img, txt, log_scale)
-
-
-def clip_loss__sums(img, txt, log_scale):
-    return loss_with_mistake("sums", img, txt, log_scale)
-
-
 LOSS = Exercise(
     name="clip_loss",
     methods=("ch16/clip_loss",),
@@ -148,85 +77,99 @@ LOSS = Exercise(
         Alternative(name="soft_targets", code=(clip_loss__soft_targets,)),
     ),
     misconceptions=(
-        mistaken(
-            clip_loss__no_exp,
+        slip(
+            "no_exp",
+            {"log_scale.exp()": "log_scale"},
             "You multiply by `log_scale` itself. It is a logarithm: the factor is log_scale.exp().",
             "card trap: scale passed as log, not exp; open_clip's ClipLoss wants the factor, CLIP's model the "
             "logarithm",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__divides,
+        slip(
+            "divides",
+            {"log_scale.exp()": "(-log_scale).exp()"},
             "You divide by exp(log_scale). CLIP multiplies; ALIGN's temperature is the one that divides.",
             "paper: ALIGN divides by a learned temperature, CLIP multiplies by exp(t)",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__no_norm,
+        slip(
+            "no_norm",
+            {"F.normalize(img, dim=1)": "img", "F.normalize(txt, dim=1)": "txt"},
             "The features have lengths of their own. Bring every row of both to length one first.",
             "library difference: open_clip's ClipLoss expects normalised features, this function does not get them",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__raw_images,
+        slip(
+            "raw_images",
+            {"F.normalize(img, dim=1)": "img"},
             "The texts have length one now, the images do not: normalise the rows of `img`, too.",
             "student mistake: one side forgotten",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__raw_texts,
+        slip(
+            "raw_texts",
+            {"F.normalize(txt, dim=1)": "txt"},
             "The images have length one now, the texts do not: normalise the rows of `txt`, too.",
             "student mistake: one side forgotten",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__no_floor,
+        slip(
+            "no_floor",
+            {
+                "F.normalize(img, dim=1)": "(img / img.norm(dim=1, keepdim=True))",
+                "F.normalize(txt, dim=1)": "(txt / txt.norm(dim=1, keepdim=True))",
+            },
             "A feature of zeros becomes 0 / 0, which is NaN. Divide by the length or by 1e-12, whichever is larger.",
             "library difference: F.normalize has eps, x / x.norm() has not",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__wrong_axis,
+        slip(
+            "wrong_axis",
+            {
+                "F.normalize(img, dim=1)": "F.normalize(img, dim=0)",
+                "F.normalize(txt, dim=1)": "F.normalize(txt, dim=0)",
+            },
             "You normalise columns. A feature is a row: normalise along axis 1.",
             "student mistake: F.normalize(x, dim=0)",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__one_direction,
+        slip(
+            "one_direction",
+            {"return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": ("return F.cross_entropy(Z, own)")},
             "Images pick their texts, but texts do not pick their images: add the cross-entropy of the transposed Z.",
             "student mistake: one cross-entropy, as in a classifier",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__other_direction,
+        slip(
+            "other_direction",
+            {"return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": ("return F.cross_entropy(Z.T, own)")},
             "Texts pick their images, but images do not pick their texts: add the cross-entropy of Z itself.",
             "student mistake: one cross-entropy, along the columns",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__underflows,
-            "The logarithm of a softmax is minus infinity where the probability rounds to 0. Use F.cross_entropy or "
-            "F.log_softmax, which never form it.",
+        slip(
+            "underflows",
+            {
+                "return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": (
+                    "return -(Z.softmax(1).diagonal().log().mean() + Z.softmax(0).diagonal().log().mean()) / 2"
+                )
+            },
+            "The logarithm of a softmax is minus infinity where the probability rounds to 0. Use "
+            "F.cross_entropy or F.log_softmax, which never form it.",
             "card: hidden case, logits stable at a large factor",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__cut_off,
+        slip(
+            "cut_off",
+            {"log_scale.exp()": "math.exp(log_scale.item())"},
             "`log_scale` gets no gradient: math.exp and .item() leave the graph. It is learned; use log_scale.exp().",
             "student mistake: math.exp(log_scale)",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__no_half,
+        slip(
+            "no_half",
+            {" / 2": ""},
             "You add the two directions. The loss is their mean: divide by 2.",
             "paper: figure 3 of CLIP has (loss_i + loss_t) / 2; ALIGN adds",
-            loss_with_mistake,
         ),
-        mistaken(
-            clip_loss__sums,
+        slip(
+            "sums",
+            {
+                "return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": (
+                    'return (F.cross_entropy(Z, own, reduction="sum") + F.cross_entropy(Z.T, own, reduction="sum")) / 2'
+                )
+            },
             "You sum over the pairs. Both cross-entropies are means over the N rows.",
             "student mistake: reduction='sum'",
-            loss_with_mistake,
         ),
     ),
     hints=(

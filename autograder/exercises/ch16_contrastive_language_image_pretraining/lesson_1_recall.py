@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -91,101 +92,6 @@ def recall_at_k__ranks(sim, txt2img, ks=(1, 5, 10)):
     return out
 
 
-def recall_with_mistake(mistake, sim, txt2img, ks):
-    own = torch.arange(len(sim))[:, None] == txt2img[None]
-    if mistake == "one text each":
-        own = torch.eye(*sim.shape, dtype=torch.bool)
-        txt2img = own.int().argmax(0)
-    score = sim[txt2img, torch.arange(sim.shape[1])]
-    ahead = {part: torch.gt if mistake in ("ties help", f"ties help {part}") else torch.ge for part in ("i2t", "t2i")}
-    images_ahead = (ahead["t2i"](sim, score) & ~own).sum(0)
-    best = sim.masked_fill(~own, -torch.inf).amax(1, keepdim=True)
-    if mistake == "all must be there":
-        best = sim.masked_fill(~own, torch.inf).amin(1, keepdim=True)
-    if mistake == "zeros elsewhere":
-        best = (sim * own).amax(1, keepdim=True)
-    rivals = (ahead["i2t"](sim, best) & ~own).sum(1)
-    if mistake == "own texts are rivals":
-        rivals = (sim >= best).sum(1) - 1
-    keep = torch.ones(len(sim), dtype=torch.bool) if mistake == "counts the textless" else own.any(1)
-    if mistake == "counts the textless":
-        rivals = torch.where(own.any(1), rivals, sim.shape[1] + 99)
-    shift = {"off by one": 1, "one too many": -1}.get(mistake, 0)
-    found = {f"i2t_R@{k}": float((rivals[keep] + shift < k).float().mean()) for k in ks}
-    found |= {f"t2i_R@{k}": float((images_ahead + shift < k).float().mean()) for k in ks}
-    if mistake == "precision":
-        order = own.gather(1, sim.argsort(1, descending=True))
-        found |= {f"i2t_R@{k}": float((order[:, :k].sum(1) / k)[keep].mean()) for k in ks}
-    if mistake == "first k":
-        best_texts, best_images = sim.argsort(1, descending=True), sim.argsort(0, descending=True)
-        i2t, t2i = own.gather(1, best_texts)[own.any(1)], own.gather(0, best_images)
-        found = {f"i2t_R@{k}": float(i2t[:, :k].any(1).float().mean()) for k in ks}
-        found |= {f"t2i_R@{k}": float(t2i[:k].any(0).float().mean()) for k in ks}
-    if mistake == "exchanged":
-        found = {("t2i" if key[0] == "i" else "i2t") + key[3:]: value for key, value in found.items()}
-    return {key: 100 * value for key, value in found.items()} if mistake == "per cent" else found
-
-
-def recall_at_k__nan_loses(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("nan loses", sim, txt2img, ks)
-
-
-def recall_at_k__ties_help(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("ties help", sim, txt2img, ks)
-
-
-def recall_at_k__ties_help_images(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("ties help i2t", sim, txt2img, ks)
-
-
-def recall_at_k__ties_help_texts(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("ties help t2i", sim, txt2img, ks)
-
-
-def recall_at_k__first_k(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("first k", sim, txt2img, ks)
-
-
-def recall_at_k__zeros_elsewhere(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("zeros elsewhere", sim, txt2img, ks)
-
-
-def recall_at_k__own_texts_are_rivals(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("own texts are rivals", sim, txt2img, ks)
-
-
-def recall_at_k__one_too_many(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("one too many", sim, txt2img, ks)
-
-
-def recall_at_k__one_text_each(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("one text each", sim, txt2img, ks)
-
-
-def recall_at_k__all_must_be_there(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("all must be there", sim, txt2img, ks)
-
-
-def recall_at_k__counts_the_textless(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("counts the textless", sim, txt2img, ks)
-
-
-def recall_at_k__off_by_one(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("off by one", sim, txt2img, ks)
-
-
-def recall_at_k__precision(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("precision", sim, txt2img, ks)
-
-
-def recall_at_k__exchanged(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("exchanged", sim, txt2img, ks)
-
-
-def recall_at_k__per_cent(sim, txt2img, ks=(1, 5, 10)):
-    return recall_with_mistake("per cent", sim, txt2img, ks)
-
-
 RECALL = Exercise(
     name="recall_at_k",
     methods=("ch16/retrieval_recall",),
@@ -197,100 +103,129 @@ RECALL = Exercise(
         Alternative(name="ranks", code=(recall_at_k__ranks,)),
     ),
     misconceptions=(
-        mistaken(
-            recall_at_k__nan_loses,
-            "NaN >= x is False, so a model whose similarities are all NaN has no rivals ahead and a recall of 1. Count "
-            "the rivals that are NOT below: ~(sim < own).",
+        slip(
+            "nan_loses",
+            {"~(sim < score)": "(sim >= score)", "~(sim < best)": "(sim >= best)"},
+            "NaN >= x is False, so a model whose similarities are all NaN has no rivals ahead and a recall of "
+            "1. Count the rivals that are NOT below: ~(sim < own).",
             "student mistake: comparisons with NaN; found in this course's own reference",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__ties_help,
+        slip(
+            "ties_help",
+            {"~(sim < score)": "(sim > score)", "~(sim < best)": "(sim > best)"},
             "Your count of rivals uses >. Ties count against you: use >=.",
             "card: hidden case ties -> pessimistic rank; a model that gives one score to all would else be perfect",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__ties_help_images,
+        slip(
+            "ties_help_images",
+            {"~(sim < best)": "(sim > best)"},
             "From image to text your count of rivals uses >. Ties count against you: use >=.",
             "student mistake: one of two comparisons",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__ties_help_texts,
+        slip(
+            "ties_help_texts",
+            {"~(sim < score)": "(sim > score)"},
             "From text to image your count of rivals uses >. Ties count against you: use >=.",
             "student mistake: one of two comparisons",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__first_k,
-            "topk and argsort break ties in some order of their own. Ties count against you: count the rivals that are "
-            "as similar or more.",
+        slip(
+            "first_k",
+            {
+                (
+                    'found = {f"i2t_R@{k}": float((texts_ahead < k).float().mean()) for k in ks}\n'
+                    'return found | {f"t2i_R@{k}": float((images_ahead < k).float().mean()) for k in ks}'
+                ): (
+                    "i2t = own.gather(1, sim.argsort(1, descending=True))[own.any(1)]\n"
+                    "t2i = own.gather(0, sim.argsort(0, descending=True))\n"
+                    'found = {f"i2t_R@{k}": float(i2t[:, :k].any(1).float().mean()) for k in ks}\n'
+                    'return found | {f"t2i_R@{k}": float(t2i[:k].any(0).float().mean()) for k in ks}'
+                )
+            },
+            "topk and argsort break ties in some order of their own. Ties count against you: count the rivals "
+            "that are as similar or more.",
             "student mistake: the first k of a sorted list",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__zeros_elsewhere,
-            "You put 0 where a text is not the image's own, and 0 wins where all similarities are negative. Put minus "
-            "infinity there.",
+        slip(
+            "zeros_elsewhere",
+            {"sim.masked_fill(~own, -math.inf)": "(sim * own)"},
+            "You put 0 where a text is not the image's own, and 0 wins where all similarities are negative. "
+            "Put minus infinity there.",
             "student mistake: (sim * own).amax(1)",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__own_texts_are_rivals,
+        slip(
+            "own_texts_are_rivals",
+            {"(~(sim < best) & ~own).sum(1)": "((sim >= best).sum(1) - 1)"},
             "An image's other texts are no rivals, not even in a tie. Count texts of OTHER images only.",
             "student mistake: (sim >= best).sum() - 1",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__one_too_many,
+        slip(
+            "one_too_many",
+            {"texts_ahead < k": "texts_ahead <= k", "images_ahead < k": "images_ahead <= k"},
             "You allow k rivals ahead. A hit among the first k has fewer than k.",
             "student mistake: <= for <",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__one_text_each,
+        slip(
+            "one_text_each",
+            {
+                "own = torch.arange(len(sim), device=sim.device)[:, None] == txt2img[None]": (
+                    "own = torch.eye(*sim.shape, dtype=torch.bool)\ntxt2img = own.int().argmax(0)"
+                )
+            },
             "You take text t to belong to image t. Which image it belongs to stands in txt2img[t].",
             "library difference: open_clip_train's get_clip_metrics assumes one text per image",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__all_must_be_there,
+        slip(
+            "all_must_be_there",
+            {
+                "sim.masked_fill(~own, -math.inf).amax(1, keepdim=True)": (
+                    "sim.masked_fill(~own, math.inf).amin(1, keepdim=True)"
+                )
+            },
             "One of the image's own texts among the first k is enough; you ask for all of them.",
             "student mistake: recall as in information retrieval, the share of relevant items found",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__counts_the_textless,
+        slip(
+            "counts_the_textless",
+            {
+                "(~(sim < best) & ~own).sum(1)[own.any(1)]": (
+                    "torch.where(own.any(1), (~(sim < best) & ~own).sum(1), sim.shape[1] + 99)"
+                )
+            },
             "Images without a text cannot be hit. Leave them out of the mean, do not count them as misses.",
             "card: hidden case image without captions",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__off_by_one,
+        slip(
+            "off_by_one",
+            {"texts_ahead < k": "texts_ahead + 1 < k", "images_ahead < k": "images_ahead + 1 < k"},
             "With k = 1 a hit has no rival ahead: fewer than k, that is 0. You ask for one less.",
             "student mistake: ranks counted from 1",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__precision,
+        slip(
+            "precision",
+            {
+                'found = {f"i2t_R@{k}": float((texts_ahead < k).float().mean()) for k in ks}': (
+                    "order = own.gather(1, sim.argsort(1, descending=True))\n"
+                    'found = {f"i2t_R@{k}": float((order[:, :k].sum(1) / k)[own.any(1)].mean()) for k in ks}'
+                )
+            },
             "You measure the share of own texts among the first k. A hit is at least one of them.",
             "slide 'Text-image retrieval tasks/datasets': 'count number of correct captions given a number of "
-            "retrieved "
-            "instances'",
-            recall_with_mistake,
+            "retrieved instances'",
         ),
-        mistaken(
-            recall_at_k__exchanged,
+        slip(
+            "exchanged",
+            {'found = {f"i2t_R@{k}"': 'found = {f"t2i_R@{k}"', 'found | {f"t2i_R@{k}"': 'found | {f"i2t_R@{k}"'},
             "The two directions are exchanged: i2t asks for texts with an image as the query, along a row of `sim`.",
             "student mistake: axes",
-            recall_with_mistake,
         ),
-        mistaken(
-            recall_at_k__per_cent,
+        slip(
+            "per_cent",
+            {
+                "float((texts_ahead < k).float().mean())": "100 * float((texts_ahead < k).float().mean())",
+                "float((images_ahead < k).float().mean())": "100 * float((images_ahead < k).float().mean())",
+            },
             "Return shares from 0 to 1, not per cent.",
             "student mistake: the papers' tables print per cent",
-            recall_with_mistake,
         ),
     ),
     hints=(

@@ -5,7 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -95,90 +96,6 @@ def clip_train_step__copied(model, images, ids, optimizer, *, max_scale=100.0):
     return value.item()
 
 
-def step_with_mistake(mistake, model, images, ids, optimizer, max_scale):
-    top = max_scale if mistake == "no log" else math.log(max_scale)
-    if mistake == "too early":
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, top)
-    if mistake not in ("gradients pile up", "nothing moves"):
-        optimizer.zero_grad()
-    scale = model.logit_scale.exp() if mistake == "twice exp" else model.logit_scale
-    loss = clip_loss(model.encode_image(images), model.encode_text(ids), scale)
-    loss.backward()
-    if mistake == "nothing moves":
-        optimizer.zero_grad()
-    if mistake == "between":
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, top)
-    optimizer.step()
-    if mistake == "after the step":
-        with torch.no_grad():
-            loss = clip_loss(model.encode_image(images), model.encode_text(ids), model.logit_scale)
-    if mistake == "always 100":
-        top = math.log(100)
-    if mistake == "new parameter":
-        model.logit_scale = torch.nn.Parameter(model.logit_scale.detach().clamp(0, top))
-    elif mistake not in ("no clamp", "too early", "between"):
-        with torch.no_grad():
-            model.logit_scale.clamp_(None if mistake == "no lower end" else 0, top)
-    if mistake == "after everything":
-        with torch.no_grad():
-            loss = clip_loss(model.encode_image(images), model.encode_text(ids), model.logit_scale)
-    return loss if mistake == "tensor" else loss.item()
-
-
-def clip_train_step__no_clamp(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("no clamp", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__too_early(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("too early", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__no_log(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("no log", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__no_lower_end(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("no lower end", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__gradients_pile_up(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("gradients pile up", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__twice_exp(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("twice exp", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__after_the_step(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("after the step", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__after_everything(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("after everything", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__between(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("between", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__always_100(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("always 100", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__nothing_moves(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("nothing moves", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__new_parameter(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("new parameter", model, images, ids, optimizer, max_scale)
-
-
-def clip_train_step__tensor(model, images, ids, optimizer, *, max_scale=100.0):
-    return step_with_mistake("tensor", model, images, ids, optimizer, max_scale)
-
-
 STEP = Exercise(
     name="clip_train_step",
     methods=("ch16/clip_train",),
@@ -192,86 +109,112 @@ STEP = Exercise(
         Alternative(name="copied", code=(clip_train_step__copied,)),
     ),
     misconceptions=(
-        mistaken(
-            clip_train_step__no_clamp,
+        slip(
+            "no_clamp",
+            {"with torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))": ""},
             "After the step `logit_scale` may lie outside [0, ln max_scale]. Clamp it, in place, under no_grad.",
             "paper: CLIP clips the factor at 100, 'which we found necessary to prevent training instability'",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__too_early,
+        slip(
+            "too_early",
+            {
+                "loss = clip_loss(": (
+                    "with torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))\nloss = clip_loss("
+                ),
+                "with torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))": "",
+            },
             "You clamp `logit_scale` before the step, so the step may push it out again. Clamp after it.",
             "card trap: clamped after the step [open_clip_train]",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__between,
+        slip(
+            "between",
+            {
+                "optimizer.step()\nwith torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))": (
+                    "with torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))\noptimizer.step()"
+                )
+            },
             "You clamp `logit_scale` before the step, so the step may push it out again. Clamp after it.",
             "student mistake: the clamp stands between backward and step",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__always_100,
+        slip(
+            "always_100",
+            {"math.log(max_scale)": "math.log(100)"},
             "Your upper end is ln 100 whatever the caller says. It is ln(max_scale).",
             "student mistake: the paper's number in place of the argument",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__new_parameter,
-            "You put a new parameter in the place of `logit_scale`; the optimizer still holds the old one, and the new "
-            "one never learns. Change the old one in place, under no_grad.",
+        slip(
+            "new_parameter",
+            {
+                "with torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))": (
+                    "model.logit_scale = nn.Parameter(model.logit_scale.detach().clamp(0, math.log(max_scale)))"
+                )
+            },
+            "You put a new parameter in the place of `logit_scale`; the optimizer still holds the old one, and "
+            "the new one never learns. Change the old one in place, under no_grad.",
             "student mistake: model.logit_scale = nn.Parameter(...)",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__nothing_moves,
-            "The weights do not move: there are no gradients when the optimizer steps (cleared after `backward`?), or "
-            "it does not step.",
+        slip(
+            "nothing_moves",
+            {"optimizer.zero_grad()\nloss.backward()": "loss.backward()\noptimizer.zero_grad()"},
+            "The weights do not move: there are no gradients when the optimizer steps (cleared after "
+            "`backward`?), or it does not step.",
             "student mistake: zero_grad between backward and step",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__no_log,
-            "The upper end is ln(max_scale), since `logit_scale` is a logarithm; e to the power 100 is no limit "
-            "at all.",
+        slip(
+            "no_log",
+            {"math.log(max_scale)": "max_scale"},
+            "The upper end is ln(max_scale), since `logit_scale` is a logarithm; e to the power 100 is no "
+            "limit at all.",
             "student mistake: clamp(0, 100) on a logarithm",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__no_lower_end,
+        slip(
+            "no_lower_end",
+            {"clamp_(0, ": "clamp_(None, "},
             "There is a lower end, too: `logit_scale` stays at 0 or above, the factor at 1 or above.",
             "library difference: open_clip_train clamps to [0, ln 100]",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__gradients_pile_up,
+        slip(
+            "gradients_pile_up",
+            {"optimizer.zero_grad()": ""},
             "Gradients of earlier steps are still in `.grad` and are added to yours. Clear them before `backward`.",
             "student mistake: zero_grad forgotten",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__twice_exp,
+        slip(
+            "twice_exp",
+            {"model.logit_scale)": "model.logit_scale.exp())"},
             "You hand `clip_loss` the factor. It wants the logarithm, `model.logit_scale`, and takes exp itself.",
             "library difference: open_clip's ClipLoss wants logit_scale.exp()",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__after_the_step,
+        slip(
+            "after_the_step",
+            {
+                "optimizer.step()": (
+                    "optimizer.step()\n"
+                    "with torch.no_grad():\n"
+                    "    loss = clip_loss(model.encode_image(images), model.encode_text(ids), "
+                    "model.logit_scale)"
+                )
+            },
             "You return the loss of the changed model. Return the one that you called backward on.",
             "student mistake: a second forward pass for the report",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__after_everything,
+        slip(
+            "after_everything",
+            {
+                "    model.logit_scale.clamp_(0, math.log(max_scale))": (
+                    "    model.logit_scale.clamp_(0, math.log(max_scale))\n"
+                    "    loss = clip_loss(model.encode_image(images), model.encode_text(ids), "
+                    "model.logit_scale)"
+                )
+            },
             "You return the loss of the changed model. Return the one that you called backward on.",
             "student mistake: a second forward pass for the report",
-            step_with_mistake,
         ),
-        mistaken(
-            clip_train_step__tensor,
+        slip(
+            "tensor",
+            {"loss.item()": "loss"},
             "You return a tensor, which keeps the whole graph alive. Return a Python number: loss.item().",
             "student mistake: a list of losses that fills the memory",
-            step_with_mistake,
         ),
     ),
     hints=(

@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -44,42 +45,6 @@ def zero_shot_logits__cosine(img, classes, log_scale):
 def zero_shot_logits__divided(img, classes, log_scale):
     dots = torch.einsum("bd,kd->bk", img, classes)
     return dots / img.norm(dim=1)[:, None] / classes.norm(dim=1)[None] * log_scale.exp()
-
-
-def zero_shot_logits__no_exp(img, classes, log_scale):
-    return log_scale * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T
-
-
-def zero_shot_logits__softmax(img, classes, log_scale):
-    return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).softmax(1)
-
-
-def zero_shot_logits__raw_classes(img, classes, log_scale):
-    return log_scale.exp() * F.normalize(img, dim=1) @ classes.T
-
-
-def zero_shot_logits__raw_images(img, classes, log_scale):
-    return log_scale.exp() * img @ F.normalize(classes, dim=1).T
-
-
-def zero_shot_logits__transposed(img, classes, log_scale):
-    return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).T
-
-
-def zero_shot_logits__raw_both(img, classes, log_scale):
-    return log_scale.exp() * img @ classes.T
-
-
-def zero_shot_logits__divides(img, classes, log_scale):
-    return F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T / log_scale.exp()
-
-
-def zero_shot_logits__wrong_axis(img, classes, log_scale):
-    return log_scale.exp() * F.normalize(img, dim=0) @ F.normalize(classes, dim=0).T
-
-
-def zero_shot_logits__no_factor(img, classes, log_scale):
-    return F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T
 
 
 def ensemble_cases(rng: torch.Generator) -> list[Case]:
@@ -134,50 +99,6 @@ def ensemble_classifier__by_template(encode, names, templates):
     return mean / mean.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 
-def ensemble_with_mistake(mistake, encode, names, templates):
-    rows = []
-    for name in names:
-        prompts = [template.format(name) for template in (templates[:1] if mistake == "first only" else templates)]
-        features = encode(prompts)
-        rows.append((features if mistake in ("lengths count", "plain mean") else F.normalize(features, dim=1)).mean(0))
-    W = torch.stack(rows)
-    if mistake == "axes exchanged":
-        texts = [template.format(name) for template in templates for name in names]
-        W = F.normalize(encode(texts), dim=1).view(len(names), len(templates), -1).mean(1)
-    if mistake in ("not at the end", "plain mean"):
-        return W
-    W = W / W.norm(dim=1, keepdim=True) if mistake == "no floor" else F.normalize(W, dim=1)
-    return W.T if mistake == "columns" else W
-
-
-def ensemble_classifier__first_only(encode, names, templates):
-    return ensemble_with_mistake("first only", encode, names, templates)
-
-
-def ensemble_classifier__lengths_count(encode, names, templates):
-    return ensemble_with_mistake("lengths count", encode, names, templates)
-
-
-def ensemble_classifier__axes_exchanged(encode, names, templates):
-    return ensemble_with_mistake("axes exchanged", encode, names, templates)
-
-
-def ensemble_classifier__not_at_the_end(encode, names, templates):
-    return ensemble_with_mistake("not at the end", encode, names, templates)
-
-
-def ensemble_classifier__plain_mean(encode, names, templates):
-    return ensemble_with_mistake("plain mean", encode, names, templates)
-
-
-def ensemble_classifier__no_floor(encode, names, templates):
-    return ensemble_with_mistake("no floor", encode, names, templates)
-
-
-def ensemble_classifier__columns(encode, names, templates):
-    return ensemble_with_mistake("columns", encode, names, templates)
-
-
 LOGITS = Exercise(
     name="zero_shot_logits",
     methods=("ch16/zero_shot",),
@@ -189,48 +110,68 @@ LOGITS = Exercise(
         Alternative(name="divided", code=(zero_shot_logits__divided,)),
     ),
     misconceptions=(
-        mistaken(
-            zero_shot_logits__no_exp,
+        slip(
+            "no_exp",
+            {"log_scale.exp()": "log_scale"},
             "The factor is exp(log_scale); you multiply by the logarithm.",
             "card trap: scale passed as log",
         ),
-        mistaken(
-            zero_shot_logits__no_factor,
+        slip(
+            "no_factor",
+            {"log_scale.exp() * ": ""},
             "These are the cosines. Multiply them by exp(log_scale), or the probabilities come out nearly equal.",
             "student mistake: the arg-max does not need the factor, the softmax does",
         ),
-        mistaken(
-            zero_shot_logits__softmax,
+        slip(
+            "softmax",
+            {
+                "return log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T": (
+                    "return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).softmax(1)"
+                )
+            },
             "You return probabilities. Return the logits; whoever wants probabilities takes their softmax.",
             "student mistake: softmax inside",
         ),
-        mistaken(
-            zero_shot_logits__raw_classes,
+        slip(
+            "raw_classes",
+            {"F.normalize(classes, dim=1)": "classes"},
             "The class vectors have lengths of their own here: bring their rows to length one, too.",
             "card: hidden case unnormalised features",
         ),
-        mistaken(
-            zero_shot_logits__raw_images,
+        slip(
+            "raw_images",
+            {"F.normalize(img, dim=1)": "img"},
             "The image features have lengths of their own: bring their rows to length one, too.",
             "library difference: open_clip's encode_image does not normalise unless asked",
         ),
-        mistaken(
-            zero_shot_logits__raw_both,
+        slip(
+            "raw_both",
+            {"F.normalize(img, dim=1)": "img", "F.normalize(classes, dim=1)": "classes"},
             "These are dot products. For cosines bring the rows of `img` and of `classes` to length one.",
             "library difference: open_clip's features come with lengths of their own",
         ),
-        mistaken(
-            zero_shot_logits__divides,
+        slip(
+            "divides",
+            {"log_scale.exp()": "(-log_scale).exp()"},
             "You divide by exp(log_scale). CLIP multiplies by it.",
             "paper: ALIGN divides by a temperature, CLIP multiplies by exp(t)",
         ),
-        mistaken(
-            zero_shot_logits__wrong_axis,
+        slip(
+            "wrong_axis",
+            {
+                "F.normalize(img, dim=1)": "F.normalize(img, dim=0)",
+                "F.normalize(classes, dim=1)": "F.normalize(classes, dim=0)",
+            },
             "You normalise columns. A feature is a row: normalise along axis 1.",
             "student mistake: F.normalize(x, dim=0)",
         ),
-        mistaken(
-            zero_shot_logits__transposed,
+        slip(
+            "transposed",
+            {
+                "return log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T": (
+                    "return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).T"
+                )
+            },
             "Rows and columns are exchanged: one row per image, one column per class.",
             "library difference: open_clip.build_zero_shot_classifier returns [D, K]",
         ),
@@ -257,47 +198,63 @@ ENSEMBLE = Exercise(
         Alternative(name="by_template", code=(ensemble_classifier__by_template,)),
     ),
     misconceptions=(
-        mistaken(
-            ensemble_classifier__first_only,
+        slip(
+            "first_only",
+            {"for template in templates": "for template in templates[:1]"},
             "Only the first template is used. Average over all of them.",
             "student mistake: a class gets one prompt",
-            ensemble_with_mistake,
         ),
-        mistaken(
-            ensemble_classifier__lengths_count,
+        slip(
+            "lengths_count",
+            {"F.normalize(features, dim=1)": "features"},
             "You average features of different lengths, so long ones count more. Bring each to length one first.",
             "card: normalise, average, normalise",
-            ensemble_with_mistake,
         ),
-        mistaken(
-            ensemble_classifier__axes_exchanged,
+        slip(
+            "axes_exchanged",
+            {
+                (
+                    "rows = []\n"
+                    "for name in names:\n"
+                    "    features = encode([template.format(name) for template in templates])\n"
+                    "    rows.append(F.normalize(features, dim=1).mean(0))\n"
+                    "return F.normalize(torch.stack(rows), dim=1)"
+                ): (
+                    "features = encode([template.format(name) for template in templates for name in names])\n"
+                    "unit = F.normalize(features, dim=1).view(len(names), len(templates), -1)\n"
+                    "return F.normalize(unit.mean(1), dim=1)"
+                )
+            },
             "You average over the wrong texts: names and templates are exchanged when you reshape.",
             "student mistake: view(K, P, D) of texts that were listed template by template",
-            ensemble_with_mistake,
         ),
-        mistaken(
-            ensemble_classifier__not_at_the_end,
+        slip(
+            "not_at_the_end",
+            {"F.normalize(torch.stack(rows), dim=1)": "torch.stack(rows)"},
             "The mean of unit vectors is shorter than one. Bring it to length one again.",
             "card: normalise, average, normalise",
-            ensemble_with_mistake,
         ),
-        mistaken(
-            ensemble_classifier__plain_mean,
+        slip(
+            "plain_mean",
+            {"F.normalize(features, dim=1)": "features", "F.normalize(torch.stack(rows), dim=1)": "torch.stack(rows)"},
             "You average the features as they come. Bring each to length one first, and their mean at the end.",
             "card: normalise, average, normalise",
-            ensemble_with_mistake,
         ),
-        mistaken(
-            ensemble_classifier__no_floor,
+        slip(
+            "no_floor",
+            {
+                "return F.normalize(torch.stack(rows), dim=1)": (
+                    "W = torch.stack(rows)\nreturn W / W.norm(dim=1, keepdim=True)"
+                )
+            },
             "Where prompts point in opposite directions their mean is 0, and 0 / 0 is NaN. F.normalize leaves it at 0.",
             "card: hidden case, opposite embeddings",
-            ensemble_with_mistake,
         ),
-        mistaken(
-            ensemble_classifier__columns,
+        slip(
+            "columns",
+            {"F.normalize(torch.stack(rows), dim=1)": "F.normalize(torch.stack(rows), dim=1).T"},
             "Your classes are columns. Here a class is a row, (K, D).",
             "library difference: open_clip.build_zero_shot_classifier returns [D, K]",
-            ensemble_with_mistake,
         ),
     ),
     hints=(
