@@ -2,7 +2,8 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -112,94 +113,6 @@ def grad_cache_step__detached(image_net, text_net, images, ids, loss, *, chunk):
     return value.item()
 
 
-def cache_with_mistake(mistake, image_net, text_net, images, ids, loss, chunk):
-    nets = ((image_net, images), (text_net, ids))
-    if mistake in ("accumulates", "adds up"):
-        parts = list(zip(images.split(chunk), ids.split(chunk)))
-        total = 0.0
-        for x, y in parts:
-            value = loss(image_net(x), text_net(y)) / (len(parts) if mistake == "accumulates" else 1)
-            value.backward()
-            total += value.item()
-        return total
-    if mistake in ("whole graph", "all graphs"):
-        size = len(images) if mistake == "whole graph" else chunk
-        value = loss(*(torch.cat([net(part) for part in inputs.split(size)]) for net, inputs in nets))
-        value.backward()
-        return value.item()
-    with torch.no_grad():
-        img, txt = (torch.cat([net(part) for part in inputs.split(chunk)]) for net, inputs in nets)
-    img, txt = img.requires_grad_(), txt.requires_grad_()
-    value = loss(img, txt)
-    if mistake == "scale left out":
-        img.grad, txt.grad = torch.autograd.grad(value, (img, txt))
-    else:
-        value.backward()
-    for _ in images.split(chunk)[1:] if mistake == "scale again" else ():
-        loss(img.detach(), txt.detach()).backward()
-    if mistake == "clears":
-        for net, _ in nets:
-            net.zero_grad()
-    for (net, inputs), gradient in zip(nets, (img.grad, txt.grad)):
-        if mistake == "text stays" and net is text_net:
-            continue
-        parts = inputs.split(chunk)
-        for part, share in zip(
-            parts[: len(inputs) // chunk] if mistake == "last left out" else parts, gradient.split(chunk)
-        ):
-            by = {"divides": len(inputs), "divides by chunks": len(parts)}.get(mistake, 1)
-            net(part).backward(share / by)
-    return value.detach() if mistake == "tensor" else value.item()
-
-
-def grad_cache_step__accumulates(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("accumulates", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__whole_graph(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("whole graph", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__clears(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("clears", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__text_stays(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("text stays", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__divides(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("divides", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__adds_up(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("adds up", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__all_graphs(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("all graphs", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__divides_by_chunks(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("divides by chunks", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__scale_left_out(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("scale left out", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__scale_again(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("scale again", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__last_left_out(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("last left out", image_net, text_net, images, ids, loss, chunk)
-
-
-def grad_cache_step__tensor(image_net, text_net, images, ids, loss, *, chunk):
-    return cache_with_mistake("tensor", image_net, text_net, images, ids, loss, chunk)
-
-
 GRAPHS = (
     "The gradients are right, but more than `chunk` examples are in graphs at a time. Compute the first features under "
     "torch.no_grad(), and call backward for one chunk before you run the next."
@@ -217,77 +130,146 @@ CACHE = Exercise(
         Alternative(name="detached", code=(grad_cache_step__detached,)),
     ),
     misconceptions=(
-        mistaken(
-            grad_cache_step__accumulates,
+        slip(
+            "accumulates",
+            {
+                (
+                    "with torch.no_grad():\n"
+                    "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
+                    "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
+                    "img.requires_grad_()\n"
+                    "txt.requires_grad_()"
+                ): (
+                    "parts = list(zip(images.split(chunk), ids.split(chunk)))\n"
+                    "value = sum(loss(image_net(x), text_net(y)) for x, y in parts) / len(parts)"
+                ),
+                "value = loss(img, txt)\nvalue.backward()": "value.backward()",
+                (
+                    "for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
+                    "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
+                    "        net(part).backward(share)"
+                ): "",
+            },
             "You add up the losses of the chunks. Each chunk then sees only its own negatives; that is another loss.",
             "card trap: naive accumulation is not equal, it only contrasts within chunks",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__whole_graph,
+        slip(
+            "whole_graph",
+            {
+                (
+                    "with torch.no_grad():\n"
+                    "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
+                    "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
+                    "img.requires_grad_()\n"
+                    "txt.requires_grad_()"
+                ): ("img, txt = image_net(images), text_net(ids)"),
+                (
+                    "for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
+                    "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
+                    "        net(part).backward(share)"
+                ): "",
+            },
             GRAPHS,
             "student mistake: the exact result without its point",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__all_graphs,
+        slip(
+            "all_graphs",
+            {
+                (
+                    "with torch.no_grad():\n"
+                    "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
+                    "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
+                    "img.requires_grad_()\n"
+                    "txt.requires_grad_()"
+                ): (
+                    "img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
+                    "txt = torch.cat([text_net(part) for part in ids.split(chunk)])"
+                ),
+                (
+                    "for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
+                    "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
+                    "        net(part).backward(share)"
+                ): "",
+            },
             GRAPHS,
             "student mistake: chunks that are joined with their graphs",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__adds_up,
+        slip(
+            "adds_up",
+            {
+                (
+                    "with torch.no_grad():\n"
+                    "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
+                    "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
+                    "img.requires_grad_()\n"
+                    "txt.requires_grad_()"
+                ): (
+                    "parts = list(zip(images.split(chunk), ids.split(chunk)))\n"
+                    "value = sum(loss(image_net(x), text_net(y)) for x, y in parts)"
+                ),
+                "value = loss(img, txt)\nvalue.backward()": "value.backward()",
+                (
+                    "for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
+                    "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
+                    "        net(part).backward(share)"
+                ): "",
+            },
             "You add up the losses of the chunks. Each chunk then sees only its own negatives; that is another loss.",
             "card trap: naive accumulation, without a mean",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__divides_by_chunks,
+        slip(
+            "divides_by_chunks",
+            {"backward(share)": "backward(share / len(inputs.split(chunk)))"},
             "The gradient of the features is that of the whole batch. Do not divide it by the number of chunks.",
             "library difference: gradient accumulation divides, this does not accumulate losses",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__scale_left_out,
+        slip(
+            "scale_left_out",
+            {"value.backward()": "img.grad, txt.grad = torch.autograd.grad(value, (img, txt))"},
             "The loss has a parameter of its own, which gets no gradient: call backward on the loss, once.",
             "student mistake: torch.autograd.grad for the features alone",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__scale_again,
+        slip(
+            "scale_again",
+            {
+                "value.backward()": (
+                    "value.backward()\n"
+                    "for _ in images.split(chunk)[1:]:\n"
+                    "    loss(img.detach(), txt.detach()).backward()"
+                )
+            },
             "The loss's own parameter gets a gradient from each chunk. The loss is computed once, for the whole batch.",
             "card: hidden case, grad of log_scale included exactly once",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__last_left_out,
+        slip(
+            "last_left_out",
+            {"zip(inputs.split(chunk), ": "zip(inputs.split(chunk)[: len(inputs) // chunk], "},
             "The last chunk, smaller than the others, gets no gradient.",
             "card: hidden case, N not divisible by chunk",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__tensor,
+        slip(
+            "tensor",
+            {"value.item()": "value.detach()"},
             "You return a tensor. Return a Python number: value.item().",
             "student mistake: return value",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__clears,
+        slip(
+            "clears",
+            {"value.backward()": "value.backward()\nimage_net.zero_grad()\ntext_net.zero_grad()"},
             "You clear gradients that were there before. Add to them; the caller decides when to clear.",
             "card: hidden case, existing .grad accumulates",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__text_stays,
+        slip(
+            "text_stays",
+            {", (text_net, ids, txt.grad))": ",)"},
             "The text tower gets no gradient: feed its chunks their share, too.",
             "student mistake: the second tower forgotten",
-            cache_with_mistake,
         ),
-        mistaken(
-            grad_cache_step__divides,
+        slip(
+            "divides",
+            {"backward(share)": "backward(share / len(inputs))"},
             "The gradient of the features is already that of the mean loss. Do not divide it again.",
             "student mistake: a mean within a mean",
-            cache_with_mistake,
         ),
     ),
     hints=(

@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -88,103 +89,6 @@ def laion_filter__counts(urls, alts, img, txt, *, threshold=0.3):
     return out
 
 
-def laion_with_mistake(mistake, urls, alts, img, txt, threshold):
-    cosine = (img * txt).sum(1) if mistake == "dot" else F.cosine_similarity(img, txt, dim=1)
-    if mistake == "one side":
-        cosine = (F.normalize(img, dim=1) * txt).sum(1)
-    if mistake in ("zero by zero", "zero by zero, turned"):
-        cosine = (img * txt).sum(1) / img.norm(dim=1) / txt.norm(dim=1)
-    threshold = 0.3 if mistake == "always .3" else threshold
-    every = list(zip(urls, alts))
-    seen, out = set(), []
-    for url, alt, c in zip(urls, alts, cosine.tolist()):
-        key = {"url only": url, "alt only": alt}.get(mistake, (url, alt))
-        long = len(alt.encode()) if mistake == "bytes" else len(alt)
-        fits = c > threshold if mistake == "strict" else c >= threshold
-        fits = not c < threshold if mistake == "zero by zero" else fits
-        words = mistake == "words" and len(alt.split()) < 5
-        again = url in seen or alt in seen if mistake == "either" else key in seen
-        again = every.count((url, alt)) > 1 if mistake == "first goes, too" else again
-        if mistake == "double first" and again:
-            out.append("double")
-        elif words or (long < 5 if mistake != "five is short" else long <= 5):
-            seen |= {key} if mistake == "double first" else set()
-            out.append("short")
-        elif mistake == "likeness first" and not fits:
-            out.append("unlike")
-        elif again:
-            out.append("double")
-        else:
-            if fits or mistake != "remembers kept":
-                seen |= {url, alt} if mistake == "either" else {key}
-            out.append("kept" if fits else "unlike")
-    return out
-
-
-def laion_filter__dot(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("dot", urls, alts, img, txt, threshold)
-
-
-def laion_filter__url_only(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("url only", urls, alts, img, txt, threshold)
-
-
-def laion_filter__alt_only(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("alt only", urls, alts, img, txt, threshold)
-
-
-def laion_filter__in_bytes(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("bytes", urls, alts, img, txt, threshold)
-
-
-def laion_filter__strict(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("strict", urls, alts, img, txt, threshold)
-
-
-def laion_filter__five_is_short(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("five is short", urls, alts, img, txt, threshold)
-
-
-def laion_filter__remembers_kept(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("remembers kept", urls, alts, img, txt, threshold)
-
-
-def laion_filter__one_side(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("one side", urls, alts, img, txt, threshold)
-
-
-def laion_filter__zero_by_zero(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("zero by zero", urls, alts, img, txt, threshold)
-
-
-def laion_filter__zero_by_zero_turned(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("zero by zero, turned", urls, alts, img, txt, threshold)
-
-
-def laion_filter__always_three_tenths(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("always .3", urls, alts, img, txt, threshold)
-
-
-def laion_filter__words(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("words", urls, alts, img, txt, threshold)
-
-
-def laion_filter__either(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("either", urls, alts, img, txt, threshold)
-
-
-def laion_filter__first_goes_too(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("first goes, too", urls, alts, img, txt, threshold)
-
-
-def laion_filter__double_first(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("double first", urls, alts, img, txt, threshold)
-
-
-def laion_filter__likeness_first(urls, alts, img, txt, *, threshold=0.3):
-    return laion_with_mistake("likeness first", urls, alts, img, txt, threshold)
-
-
 NOT_A_NUMBER = (
     "A feature of zeros gives 0 / 0, which is NaN and neither below nor above a threshold. Its cosine counts as 0, as "
     "in F.cosine_similarity."
@@ -202,101 +106,121 @@ LAION = Exercise(
         Alternative(name="counts", code=(laion_filter__counts,)),
     ),
     misconceptions=(
-        mistaken(
-            laion_filter__dot,
+        slip(
+            "dot",
+            {"F.cosine_similarity(img, txt, dim=1)": "(img * txt).sum(1)"},
             "You compare the dot product with the threshold. The features have lengths of their own; take the cosine.",
             "library difference: encode_image does not normalise unless asked",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__one_side,
+        slip(
+            "one_side",
+            {"F.cosine_similarity(img, txt, dim=1)": "(F.normalize(img, dim=1) * txt).sum(1)"},
             "Only one of the two features has length one in your product. Divide by both lengths.",
             "student mistake: one side forgotten",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__zero_by_zero,
+        slip(
+            "zero_by_zero",
+            {
+                "F.cosine_similarity(img, txt, dim=1)": ("(img * txt).sum(1) / img.norm(dim=1) / txt.norm(dim=1)"),
+                '"kept" if likeness >= threshold else "unlike"': ('"unlike" if likeness < threshold else "kept"'),
+            },
             NOT_A_NUMBER,
             "library difference: x / x.norm() and F.normalize(x)",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__zero_by_zero_turned,
+        slip(
+            "zero_by_zero_turned",
+            {"F.cosine_similarity(img, txt, dim=1)": ("(img * txt).sum(1) / img.norm(dim=1) / txt.norm(dim=1)")},
             NOT_A_NUMBER,
             "library difference: x / x.norm() and F.normalize(x)",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__always_three_tenths,
+        slip(
+            "always_three_tenths",
+            {"likeness >= threshold": "likeness >= 0.3"},
             "You compare with .3 whatever the caller says. Compare with `threshold`.",
             "student mistake: the paper's number in place of the argument",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__words,
+        slip(
+            "words",
+            {"len(alt) < 5": "len(alt.split()) < 5"},
             "You count words. The first test counts characters.",
             "student mistake: len(alt.split())",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__either,
+        slip(
+            "either",
+            {"(url, alt) in seen": "url in seen or alt in seen", "seen.add((url, alt))": "seen.update((url, alt))"},
             "An equal url or an equal text is no double yet: both must be equal, in one earlier pair.",
             "student mistake: two sets, or",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__first_goes_too,
+        slip(
+            "first_goes_too",
+            {"(url, alt) in seen": "list(zip(urls, alts)).count((url, alt)) > 1"},
             "All copies of a pair are doubles in your list. The first one is none: no EARLIER pair equals it.",
             "student mistake: counts above one",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__double_first,
+        slip(
+            "double_first",
+            {
+                (
+                    "if len(alt) < 5:\n"
+                    '    reasons.append("short")\n'
+                    "elif (url, alt) in seen:\n"
+                    '    reasons.append("double")'
+                ): (
+                    "if (url, alt) in seen:\n"
+                    '    reasons.append("double")\n'
+                    "elif len(alt) < 5:\n"
+                    "    seen.add((url, alt))\n"
+                    '    reasons.append("short")'
+                )
+            },
             "A short text is short each time that it comes: test the length before you look for doubles.",
             "student mistake: order of the tests",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__likeness_first,
+        slip(
+            "likeness_first",
+            {
+                "elif (url, alt) in seen:": (
+                    'elif likeness < threshold:\n    reasons.append("unlike")\nelif (url, alt) in seen:'
+                )
+            },
             "You compare cosines before you look for doubles. The repetition of a pair is a double, not unlike.",
             "student mistake: order of the tests",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__url_only,
+        slip(
+            "url_only",
+            {"(url, alt) in seen": "url in seen", "seen.add((url, alt))": "seen.add(url)"},
             "The same picture may come with another text. A double has the same url AND the same alt-text.",
             "card: bloom filter on url + alt",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__alt_only,
+        slip(
+            "alt_only",
+            {"(url, alt) in seen": "alt in seen", "seen.add((url, alt))": "seen.add(alt)"},
             "Two pictures may share a text. A double has the same url AND the same alt-text.",
             "card: bloom filter on url + alt",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__in_bytes,
+        slip(
+            "in_bytes",
+            {"len(alt) < 5": "len(alt.encode()) < 5"},
             "You count bytes. Characters count: an umlaut is one.",
             "card: unicode length in characters",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__strict,
+        slip(
+            "strict",
+            {"likeness >= threshold": "likeness > threshold"},
             "A cosine equal to the threshold is enough: test with >=.",
             "card: threshold inclusive",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__five_is_short,
+        slip(
+            "five_is_short",
+            {"len(alt) < 5": "len(alt) <= 5"},
             "Five characters are enough; fewer than five are short.",
             "student mistake: <= for <",
-            laion_with_mistake,
         ),
-        mistaken(
-            laion_filter__remembers_kept,
+        slip(
+            "remembers_kept",
+            {"seen.add((url, alt))": "if likeness >= threshold:\n    seen.add((url, alt))"},
             "A pair that fails the third test is remembered all the same: its repetition is a double, not unlike.",
             "student mistake: only kept pairs are put into the set",
-            laion_with_mistake,
         ),
     ),
     hints=(

@@ -5,6 +5,7 @@ import math
 import torch
 
 from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -77,74 +78,15 @@ def pool_text__weights(hidden, mask, how="last"):
     return torch.einsum("bt,btd->bd", weights.to(hidden.dtype), real)
 
 
-def pool_with_mistake(mistake, hidden, mask, how):
-    if how not in ("last", "first", "mean") and mistake != "anything goes":
-        raise ValueError(how)
-    lengths = mask.sum(1)
-    rows = torch.arange(len(hidden))
-    if how == "mean":
-        if mistake == "mean of pads":
-            return hidden.mean(1)
-        kept = hidden.sum(1) if mistake == "sums pads" else (hidden * mask[..., None]).sum(1)
-        if mistake == "divides by T":
-            return kept / hidden.shape[1]
-        return kept / lengths.clamp(min=1)[:, None]
-    if how == "first":
-        at = torch.zeros_like(lengths) if mistake == "first place" else mask.int().argmax(1)
-    elif mistake == "last place":
-        return hidden[:, -1]
-    elif mistake == "last place, zeros":
-        at = torch.full_like(lengths, hidden.shape[1] - 1)
-    elif mistake == "counts":
-        at = (lengths - 1).clamp(min=0)
-    else:
-        at = torch.where(mask, torch.arange(mask.shape[1]), -1).amax(1).clamp(min=0)
-    chosen = hidden[rows, at]
-    return chosen if mistake == "empty" else chosen * mask.any(1)[:, None]
-
-
-def pool_text__multiplies(hidden, mask, how="last"):
-    return pool_with_mistake("multiplies", hidden, mask, how)
-
-
-def pool_text__last_place(hidden, mask, how="last"):
-    return pool_with_mistake("last place", hidden, mask, how)
-
-
-def pool_text__counts(hidden, mask, how="last"):
-    return pool_with_mistake("counts", hidden, mask, how)
-
-
-def pool_text__mean_of_pads(hidden, mask, how="last"):
-    return pool_with_mistake("mean of pads", hidden, mask, how)
-
-
-def pool_text__divides_by_t(hidden, mask, how="last"):
-    return pool_with_mistake("divides by T", hidden, mask, how)
-
-
-def pool_text__first_place(hidden, mask, how="last"):
-    return pool_with_mistake("first place", hidden, mask, how)
-
-
-def pool_text__empty(hidden, mask, how="last"):
-    return pool_with_mistake("empty", hidden, mask, how)
-
-
-def pool_text__anything_goes(hidden, mask, how="last"):
-    return pool_with_mistake("anything goes", hidden, mask, how)
-
-
-def pool_text__last_place_zeros(hidden, mask, how="last"):
-    return pool_with_mistake("last place, zeros", hidden, mask, how)
-
-
-def pool_text__sums_pads(hidden, mask, how="last"):
-    return pool_with_mistake("sums pads", hidden, mask, how)
-
-
 def pool_text__mean_unsaid(hidden, mask, how="mean"):
-    return pool_with_mistake("", hidden, mask, how)
+    if how not in ("last", "first", "mean"):
+        raise ValueError(how)
+    hidden = hidden.masked_fill(~mask[..., None], 0)
+    if how == "mean":
+        return hidden.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    places = torch.arange(mask.shape[1])
+    at = torch.where(mask, places, -1).amax(1) if how == "last" else mask.int().argmax(1)
+    return hidden[torch.arange(len(hidden)), at.clamp(min=0)]
 
 
 POOL = Exercise(
@@ -158,74 +100,113 @@ POOL = Exercise(
         Alternative(name="weights", code=(pool_text__weights,)),
     ),
     misconceptions=(
-        mistaken(
-            pool_text__multiplies,
+        slip(
+            "multiplies",
+            {"hidden.masked_fill(~mask[..., None], 0)": "hidden * mask[..., None]"},
             "NaN at a pad times 0 is NaN, and it leaks into the feature. Replace before you sum: "
             "hidden.masked_fill(~mask[..., None], 0).",
             "student mistake: masking by multiplication",
-            pool_with_mistake,
         ),
-        mistaken(
-            pool_text__last_place,
-            "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where mask "
-            "is True.",
+        slip(
+            "last_place",
+            {
+                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
+                    'if how == "last":\n    return hidden[:, -1]\nhidden = hidden.masked_fill(~mask[..., None], 0)'
+                )
+            },
+            "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where "
+            "mask is True.",
             "card: the classic bug; Llama's tokenizer is set to pad at the left for this reason",
-            pool_with_mistake,
         ),
-        mistaken(
-            pool_text__last_place_zeros,
-            "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where mask "
-            "is True.",
+        slip(
+            "last_place_zeros",
+            {
+                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
+                    'if how == "last":\n'
+                    "    return hidden[:, -1] * mask.any(1)[:, None]\n"
+                    "hidden = hidden.masked_fill(~mask[..., None], 0)"
+                )
+            },
+            "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where "
+            "mask is True.",
             "card: the classic bug, with zeros for texts without tokens",
-            pool_with_mistake,
         ),
-        mistaken(
-            pool_text__sums_pads,
+        slip(
+            "sums_pads",
+            {
+                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
+                    'if how == "mean":\n'
+                    "    return hidden.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)\n"
+                    "hidden = hidden.masked_fill(~mask[..., None], 0)"
+                )
+            },
             "You divide by the number of real tokens, but the sum still holds the states at padding.",
             "student mistake: the mask in the denominator alone",
-            pool_with_mistake,
         ),
         mistaken(
             pool_text__mean_unsaid,
             "Where `how` is not given, the last token is wanted.",
             "student mistake: another default",
-            pool_with_mistake,
         ),
-        mistaken(
-            pool_text__counts,
+        slip(
+            "counts",
+            {
+                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
+                    'if how == "last":\n'
+                    "    at = (mask.sum(1) - 1).clamp(min=0)\n"
+                    "    return hidden[torch.arange(len(hidden)), at] * mask.any(1)[:, None]\n"
+                    "hidden = hidden.masked_fill(~mask[..., None], 0)"
+                )
+            },
             "Number of tokens minus one is the last place only if padding stands at the right.",
             "card: padding at either side",
-            pool_with_mistake,
         ),
-        mistaken(
-            pool_text__mean_of_pads,
+        slip(
+            "mean_of_pads",
+            {
+                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
+                    'if how == "mean":\n    return hidden.mean(1)\nhidden = hidden.masked_fill(~mask[..., None], 0)'
+                )
+            },
             "Your mean includes the states at padding. Average over the real tokens only.",
             "card: mean must ignore pads",
-            pool_with_mistake,
         ),
-        mistaken(
-            pool_text__divides_by_t,
+        slip(
+            "divides_by_t",
+            {"mask.sum(1, keepdim=True).clamp(min=1)": "mask.shape[1]"},
             "You sum the real tokens but divide by the padded length T.",
             "student mistake: mean(1) of masked states",
-            pool_with_mistake,
         ),
-        mistaken(
-            pool_text__first_place,
+        slip(
+            "first_place",
+            {
+                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
+                    'if how == "first":\n'
+                    "    return hidden[:, 0] * mask.any(1)[:, None]\n"
+                    "hidden = hidden.masked_fill(~mask[..., None], 0)"
+                )
+            },
             "Place 0 is padding where padding stands at the left. The first real token is wanted.",
             "student mistake: hidden[:, 0], as for BERT",
-            pool_with_mistake,
         ),
-        mistaken(
-            pool_text__empty,
+        slip(
+            "empty",
+            {
+                'hidden = hidden.masked_fill(~mask[..., None], 0)\nif how == "mean":': (
+                    'if how == "mean":\n    hidden = hidden.masked_fill(~mask[..., None], 0)'
+                )
+            },
             "A text without any token must give zeros, not the state of a pad.",
             "card: hidden case all-pad row",
-            pool_with_mistake,
         ),
-        mistaken(
-            pool_text__anything_goes,
+        slip(
+            "anything_goes",
+            {
+                'if how not in ("last", "first", "mean"):': "if False:",
+                'if how == "last" else': 'if how != "first" else',
+            },
             'An unknown `how` is taken silently for "last". Raise ValueError.',
             "student mistake: an else that swallows typing errors",
-            pool_with_mistake,
         ),
     ),
     hints=(

@@ -5,7 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -52,94 +53,6 @@ def siglip_loss__softplus(img, txt, log_scale, bias):
     return (F.softplus(-z[own]).sum() + F.softplus(z[~own]).sum()) / len(img)
 
 
-def siglip_with_mistake(mistake, img, txt, log_scale, bias):
-    dim = 0 if mistake == "wrong axis" else 1
-    if mistake not in ("no norm", "raw images"):
-        img = F.normalize(img, dim=dim)
-    if mistake not in ("no norm", "raw texts"):
-        txt = F.normalize(txt, dim=dim)
-    factor = {"no exp": log_scale, "divides": (-log_scale).exp()}.get(mistake, log_scale.exp())
-    z = factor * img @ txt.T + {"no bias": 0, "minus bias": -bias}.get(mistake, bias)
-    if mistake == "bias times factor":
-        z = factor * (img @ txt.T + bias)
-    y = torch.eye(len(z), dtype=z.dtype)
-    if mistake != "zeros":
-        y = 2 * y - 1
-    if mistake == "diagonal":
-        return -F.logsigmoid(z.diagonal()).mean()
-    if mistake == "bias after y":
-        return -F.logsigmoid(y * (z - bias) + bias).sum() / len(z)
-    y = -y if mistake == "turned" else y
-    total = -(torch.sigmoid(y * z).log() if mistake == "underflows" else F.logsigmoid(y * z)).sum()
-    if mistake == "not divided":
-        return total
-    return total / len(z) ** 2 if mistake == "squared" else total / len(z)
-
-
-def siglip_loss__squared(img, txt, log_scale, bias):
-    return siglip_with_mistake("squared", img, txt, log_scale, bias)
-
-
-def siglip_loss__no_norm(img, txt, log_scale, bias):
-    return siglip_with_mistake("no norm", img, txt, log_scale, bias)
-
-
-def siglip_loss__no_exp(img, txt, log_scale, bias):
-    return siglip_with_mistake("no exp", img, txt, log_scale, bias)
-
-
-def siglip_loss__no_bias(img, txt, log_scale, bias):
-    return siglip_with_mistake("no bias", img, txt, log_scale, bias)
-
-
-def siglip_loss__minus_bias(img, txt, log_scale, bias):
-    return siglip_with_mistake("minus bias", img, txt, log_scale, bias)
-
-
-def siglip_loss__zeros(img, txt, log_scale, bias):
-    return siglip_with_mistake("zeros", img, txt, log_scale, bias)
-
-
-def siglip_loss__diagonal(img, txt, log_scale, bias):
-    return siglip_with_mistake("diagonal", img, txt, log_scale, bias)
-
-
-def siglip_loss__not_divided(img, txt, log_scale, bias):
-    return siglip_with_mistake("not divided", img, txt, log_scale, bias)
-
-
-def siglip_loss__raw_images(img, txt, log_scale, bias):
-    return siglip_with_mistake("raw images", img, txt, log_scale, bias)
-
-
-def siglip_loss__raw_texts(img, txt, log_scale, bias):
-    return siglip_with_mistake("raw texts", img, txt, log_scale, bias)
-
-
-def siglip_loss__wrong_axis(img, txt, log_scale, bias):
-    return siglip_with_mistake("wrong axis", img, txt, log_scale, bias)
-
-
-def siglip_loss__divides(img, txt, log_scale, bias):
-    return siglip_with_mistake("divides", img, txt, log_scale, bias)
-
-
-def siglip_loss__bias_times_factor(img, txt, log_scale, bias):
-    return siglip_with_mistake("bias times factor", img, txt, log_scale, bias)
-
-
-def siglip_loss__bias_after_y(img, txt, log_scale, bias):
-    return siglip_with_mistake("bias after y", img, txt, log_scale, bias)
-
-
-def siglip_loss__turned(img, txt, log_scale, bias):
-    return siglip_with_mistake("turned", img, txt, log_scale, bias)
-
-
-def siglip_loss__underflows(img, txt, log_scale, bias):
-    return siglip_with_mistake("underflows", img, txt, log_scale, bias)
-
-
 SIGLIP = Exercise(
     name="siglip_loss",
     methods=("ch16/siglip",),
@@ -151,101 +64,116 @@ SIGLIP = Exercise(
         Alternative(name="softplus", code=(siglip_loss__softplus,)),
     ),
     misconceptions=(
-        mistaken(
-            siglip_loss__squared,
+        slip(
+            "squared",
+            {"/ len(z)": "/ len(z) ** 2"},
             "You divide by N * N, the number of entries. SigLIP divides by N, the number of pairs.",
             "card: divides by N, not N^2",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__no_norm,
+        slip(
+            "no_norm",
+            {"F.normalize(img, dim=1)": "img", "F.normalize(txt, dim=1)": "txt"},
             "The features have lengths of their own. Bring every row of both to length one first.",
             "library difference: open_clip's SigLipLoss expects normalised features",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__raw_images,
+        slip(
+            "raw_images",
+            {"F.normalize(img, dim=1)": "img"},
             "The texts have length one now, the images do not: normalise the rows of `img`, too.",
             "student mistake: one side forgotten",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__raw_texts,
+        slip(
+            "raw_texts",
+            {"F.normalize(txt, dim=1)": "txt"},
             "The images have length one now, the texts do not: normalise the rows of `txt`, too.",
             "student mistake: one side forgotten",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__wrong_axis,
+        slip(
+            "wrong_axis",
+            {
+                "F.normalize(img, dim=1)": "F.normalize(img, dim=0)",
+                "F.normalize(txt, dim=1)": "F.normalize(txt, dim=0)",
+            },
             "You normalise columns. A feature is a row: normalise along axis 1.",
             "student mistake: F.normalize(x, dim=0)",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__not_divided,
+        slip(
+            "not_divided",
+            {" / len(z)": ""},
             "You add up all N * N answers. Divide the sum by N, the number of pairs.",
             "student mistake: reduction='sum' alone",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__divides,
+        slip(
+            "divides",
+            {"log_scale.exp()": "(-log_scale).exp()"},
             "You divide by exp(log_scale). SigLIP multiplies the cosine by it.",
             "student mistake: a temperature that divides",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__bias_times_factor,
+        slip(
+            "bias_times_factor",
+            {
+                "z = log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(txt, dim=1).T + bias": (
+                    "z = log_scale.exp() * (F.normalize(img, dim=1) @ F.normalize(txt, dim=1).T + bias)"
+                )
+            },
             "The factor multiplies the cosine alone; you multiply the bias with it, too.",
             "student mistake: a bracket",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__bias_after_y,
+        slip(
+            "bias_after_y",
+            {" + bias": "", "y * z": "y * z + bias"},
             "The sign y turns the whole logit, bias included: y * (factor * cosine + bias).",
             "student mistake: the bias added last",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__turned,
+        slip(
+            "turned",
+            {
+                "y = 2 * torch.eye(len(z), dtype=z.dtype, device=z.device) - 1": (
+                    "y = 1 - 2 * torch.eye(len(z), dtype=z.dtype, device=z.device)"
+                )
+            },
             "The signs are exchanged: y is +1 for the right pairs and -1 for the wrong ones.",
             "student mistake: 1 - 2 * eye",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__underflows,
+        slip(
+            "underflows",
+            {"F.logsigmoid(y * z)": "torch.sigmoid(y * z).log()"},
             "A sigmoid far below 0 rounds to 0, and its logarithm is minus infinity. Use F.logsigmoid.",
             "library difference: torch.sigmoid(x).log() and F.logsigmoid(x)",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__no_exp,
+        slip(
+            "no_exp",
+            {"log_scale.exp()": "log_scale"},
             "You multiply by `log_scale`. It is a logarithm: the factor is log_scale.exp().",
             "card: t' = ln 10 at the start",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__no_bias,
+        slip(
+            "no_bias",
+            {" + bias": ""},
             "The bias is missing. Without it N * N - N wrong pairs begin with probability one half.",
             "card: b = 0 gives a loss of about N ln 2 at the start",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__minus_bias,
+        slip(
+            "minus_bias",
+            {" + bias": " - bias"},
             "You subtract the bias. It is added; it begins at -10, so its sign is already in it.",
             "student mistake: -10 taken as 'subtract'",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__zeros,
+        slip(
+            "zeros",
+            {
+                "y = 2 * torch.eye(len(z), dtype=z.dtype, device=z.device) - 1": (
+                    "y = torch.eye(len(z), dtype=z.dtype, device=z.device)"
+                )
+            },
             "Wrong pairs have y = -1, not 0: with 0 each costs ln 2, whatever the model says.",
             "student mistake: labels of binary cross-entropy used in the formula with the sign",
-            siglip_with_mistake,
         ),
-        mistaken(
-            siglip_loss__diagonal,
+        slip(
+            "diagonal",
+            {"return -F.logsigmoid(y * z).sum() / len(z)": "return -F.logsigmoid(z.diagonal()).mean()"},
             "You use the right pairs alone. Every wrong pair asks its question, too.",
             "student mistake: only the diagonal",
-            siglip_with_mistake,
         ),
     ),
     hints=(

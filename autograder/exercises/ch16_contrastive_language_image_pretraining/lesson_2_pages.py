@@ -5,7 +5,8 @@ import math
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -86,86 +87,6 @@ def assign_images__costs(S):
     return [taken[i] if i in taken else int(torch.argmax(S[i])) for i in range(len(S))]
 
 
-def pages_with_mistake(mistake, S):
-    if len(S) == 0:
-        return []
-    if S.shape[1] == 0 and mistake not in ("as it is", "no sentence"):
-        raise ValueError("no sentence")
-    if mistake not in ("as it is", "gradient"):
-        S = S.detach()
-    if mistake not in ("as it is", "short type"):
-        S = S.double()
-    chosen = S.argmax(1).tolist()
-    if mistake == "favourites":
-        return chosen
-    if mistake == "in turn":
-        free = set(range(S.shape[1]))
-        for i, row in enumerate(S):
-            if free:
-                chosen[i] = max(free, key=lambda t: float(row[t]))
-                free.discard(chosen[i])
-        return chosen
-    if mistake == "largest first":
-        left = S.clone()
-        for _ in range(min(S.shape)):
-            i, t = divmod(int(left.argmax()), S.shape[1])
-            chosen[i] = t
-            left[i], left[:, t] = -math.inf, -math.inf
-        return chosen
-    rows, columns = linear_sum_assignment(S.numpy(), maximize=mistake != "smallest")
-    if mistake == "drops":
-        return columns[rows.argsort()].tolist()
-    if mistake in ("nobody", "first"):
-        chosen = [-1 if mistake == "nobody" else 0] * len(S)
-    for i, t in zip(rows.tolist(), columns.tolist()):
-        chosen[i] = t
-    return chosen
-
-
-def assign_images__as_it_is(S):
-    return pages_with_mistake("as it is", S)
-
-
-def assign_images__no_sentence(S):
-    return pages_with_mistake("no sentence", S)
-
-
-def assign_images__gradient(S):
-    return pages_with_mistake("gradient", S)
-
-
-def assign_images__short_type(S):
-    return pages_with_mistake("short type", S)
-
-
-def assign_images__favourites(S):
-    return pages_with_mistake("favourites", S)
-
-
-def assign_images__in_turn(S):
-    return pages_with_mistake("in turn", S)
-
-
-def assign_images__smallest(S):
-    return pages_with_mistake("smallest", S)
-
-
-def assign_images__drops(S):
-    return pages_with_mistake("drops", S)
-
-
-def assign_images__largest_first(S):
-    return pages_with_mistake("largest first", S)
-
-
-def assign_images__nobody(S):
-    return pages_with_mistake("nobody", S)
-
-
-def assign_images__first(S):
-    return pages_with_mistake("first", S)
-
-
 NUMPY = "numpy knows neither gradients nor bfloat16: S.detach().double().numpy()"
 
 
@@ -183,68 +104,85 @@ PAGES = Exercise(
         Alternative(name="costs", code=(assign_images__costs,)),
     ),
     misconceptions=(
-        mistaken(
-            assign_images__as_it_is,
+        slip(
+            "as_it_is",
+            {
+                'if S.shape[1] == 0:\n    raise ValueError(f"{len(S)} images, but no sentence")': "",
+                "S.detach().double().numpy()": "S.numpy()",
+            },
             NUMPY + ". And images without a sentence deserve a ValueError of their own.",
             "student mistake: S.numpy() and S.argmax(1), right for the plain case only",
-            pages_with_mistake,
         ),
-        mistaken(
-            assign_images__gradient,
-            NUMPY + ".",
-            "library difference: Tensor.numpy() wants no graph",
-            pages_with_mistake,
-        ),
-        mistaken(
-            assign_images__short_type, NUMPY + ".", "library difference: numpy has no bfloat16", pages_with_mistake
-        ),
-        mistaken(
-            assign_images__no_sentence,
+        slip("gradient", {".detach()": ""}, NUMPY + ".", "library difference: Tensor.numpy() wants no graph"),
+        slip("short_type", {".double()": ""}, NUMPY + ".", "library difference: numpy has no bfloat16"),
+        slip(
+            "no_sentence",
+            {'if S.shape[1] == 0:\n    raise ValueError(f"{len(S)} images, but no sentence")': ""},
             "Images without any sentence to put them beside: raise ValueError, not the IndexError of argmax.",
             "student mistake: an empty axis",
-            pages_with_mistake,
         ),
-        mistaken(
-            assign_images__favourites,
+        slip(
+            "favourites",
+            {"chosen = S.argmax(1).tolist()": "return (chosen := S.argmax(1).tolist())"},
             "Each image takes its favourite sentence, and several share one. A sentence gets at most one image.",
             "card: the max-assignment baseline",
-            pages_with_mistake,
         ),
-        mistaken(
-            assign_images__in_turn,
+        slip(
+            "in_turn",
+            {
+                "rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)": (
+                    "rows, columns, free = torch.arange(0), torch.arange(0), set(range(S.shape[1]))\n"
+                    "for i, row in enumerate(S):\n"
+                    "    if free:\n"
+                    "        chosen[i] = max(free, key=lambda t: float(row[t]))\n"
+                    "        free.discard(chosen[i])"
+                )
+            },
             "You assign one image after the other. The first may take what the second needs more: maximise the sum.",
             "card: greedy is worse on a given matrix",
-            pages_with_mistake,
         ),
-        mistaken(
-            assign_images__largest_first,
+        slip(
+            "largest_first",
+            {
+                "rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)": (
+                    "rows, columns, left = torch.arange(0), torch.arange(0), S.detach().clone()\n"
+                    "for _ in range(min(S.shape)):\n"
+                    "    i, t = divmod(int(left.argmax()), S.shape[1])\n"
+                    "    chosen[i] = t\n"
+                    "    left[i], left[:, t] = -math.inf, -math.inf"
+                )
+            },
             "You take the largest similarity first. The sum may be larger without it: use linear_sum_assignment.",
             "card: greedy is worse on a given matrix",
-            pages_with_mistake,
         ),
-        mistaken(
-            assign_images__nobody,
+        slip(
+            "nobody",
+            {"chosen = S.argmax(1).tolist()": "chosen = [-1] * len(S)"},
             SURPLUS,
             "student mistake: -1 for the rest",
-            pages_with_mistake,
         ),
-        mistaken(
-            assign_images__first,
+        slip(
+            "first",
+            {"chosen = S.argmax(1).tolist()": "chosen = [0] * len(S)"},
             SURPLUS,
             "student mistake: zeros for the rest",
-            pages_with_mistake,
         ),
-        mistaken(
-            assign_images__smallest,
+        slip(
+            "smallest",
+            {", maximize=True": ""},
             "You minimise. linear_sum_assignment does so by default; ask for maximize=True.",
             "library difference: scipy's function minimises costs",
-            pages_with_mistake,
         ),
-        mistaken(
-            assign_images__drops,
+        slip(
+            "drops",
+            {
+                "rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)": (
+                    "rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)\n"
+                    "return columns[rows.argsort()].tolist()"
+                )
+            },
             "With more images than sentences some are missing in your list. They go to their most similar sentence.",
             "card: I > T, surplus -> argmax",
-            pages_with_mistake,
         ),
     ),
     hints=(

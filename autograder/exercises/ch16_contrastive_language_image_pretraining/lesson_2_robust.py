@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -74,94 +75,6 @@ def effective_robustness__normal_equations(id_acc, ood_acc, base_id, base_ood):
     return ood_acc - 1.0 / (1.0 + math.exp(-at))
 
 
-def robust_with_mistake(mistake, id_acc, ood_acc, base_id, base_ood):
-    if len(base_id) < 2:
-        if mistake == "one model":
-            return ood_acc - base_ood[0]
-        raise ValueError("two models are needed")
-    low = {"barely clamped": 1e-6, "per cent": 0.01}.get(mistake, 0.001)
-
-    def logit(p):
-        p = torch.as_tensor(p, dtype=torch.float64).clamp(low, 1 - low)
-        return p if mistake == "no logit" else p.logit()
-
-    x, y = logit(base_id), logit(base_ood)
-    if mistake == "exchanged":
-        x, y = y, x
-    if x.min() == x.max() and mistake != "no line":
-        raise ZeroDivisionError if mistake == "divides and overflows" else ValueError
-    b = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
-    at = y.mean() + b * (logit(id_acc) - x.mean())
-    if mistake in ("overflows", "divides and overflows"):
-        return float(ood_acc) - 1 / (1 + math.exp(-float(at)))
-    if mistake == "through zero":
-        at = (x * y).sum() / (x * x).sum() * logit(id_acc)
-    if mistake == "stays in logits":
-        return float(logit(ood_acc) - at)
-    expected = at if mistake in ("no logit", "no sigmoid") else at.sigmoid()
-    if mistake == "clamps both":
-        ood_acc = min(max(ood_acc, 0.001), 0.999)
-    if mistake == "plain drop":
-        return ood_acc - id_acc
-    return float(expected - ood_acc if mistake == "sign" else ood_acc - expected)
-
-
-def effective_robustness__no_line(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("no line", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__overflows(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("overflows", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__divides_and_overflows(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("divides and overflows", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__no_logit(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("no logit", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__barely_clamped(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("barely clamped", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__exchanged(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("exchanged", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__stays_in_logits(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("stays in logits", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__plain_drop(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("plain drop", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__sign(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("sign", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__one_model(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("one model", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__no_sigmoid(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("no sigmoid", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__clamps_both(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("clamps both", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__per_cent(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("per cent", id_acc, ood_acc, base_id, base_ood)
-
-
-def effective_robustness__through_zero(id_acc, ood_acc, base_id, base_ood):
-    return robust_with_mistake("through zero", id_acc, ood_acc, base_id, base_ood)
-
-
 ROBUST = Exercise(
     name="effective_robustness",
     methods=("ch16/data_robustness",),
@@ -173,92 +86,109 @@ ROBUST = Exercise(
         Alternative(name="normal_equations", code=(effective_robustness__normal_equations,)),
     ),
     misconceptions=(
-        mistaken(
-            effective_robustness__no_line,
+        slip(
+            "no_line",
+            {
+                ('if min(x) == max(x):\n    raise ValueError("baseline models of one accuracy determine no line")'): "",
+                "slope = sum((p - mx) * (q - my) for p, q in zip(x, y)) / sum((p - mx) ** 2 for p in x)": (
+                    "spread = sum((p - mx) ** 2 for p in x)\n"
+                    "slope = sum((p - mx) * (q - my) for p, q in zip(x, y)) / spread if spread else math.nan"
+                ),
+            },
             "Where all baseline models have one accuracy, your slope is 0 / 0. No line is best then: raise ValueError.",
             "card: hidden case one base model, in another dress",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__overflows,
+        slip(
+            "overflows",
+            {"(1 + math.tanh(at / 2)) / 2": "1 / (1 + math.exp(-at))"},
             "math.exp(-x) overflows below x = -709. A sigmoid that does not is (1 + math.tanh(x / 2)) / 2.",
             "library difference: torch.sigmoid never overflows, 1 / (1 + math.exp(-x)) does",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__divides_and_overflows,
-            "Two ends are open: baseline models of one accuracy divide by zero (raise ValueError), and math.exp "
-            "overflows on a steep line (the sigmoid is (1 + math.tanh(x / 2)) / 2).",
+        slip(
+            "divides_and_overflows",
+            {
+                ('if min(x) == max(x):\n    raise ValueError("baseline models of one accuracy determine no line")'): "",
+                "(1 + math.tanh(at / 2)) / 2": "1 / (1 + math.exp(-at))",
+            },
+            "Two ends are open: baseline models of one accuracy divide by zero (raise ValueError), and "
+            "math.exp overflows on a steep line (the sigmoid is (1 + math.tanh(x / 2)) / 2).",
             "student mistake: found in this course's own reference",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__no_logit,
+        slip(
+            "no_logit",
+            {"math.log(p / (1 - p))": "p", "(1 + math.tanh(at / 2)) / 2": "at"},
             "Your line is fitted to the accuracies. Fit it to their logits, and bring the prediction back by a "
             "sigmoid.",
             "paper: Taori et al. fit in logit (or probit) space, where the relation is straight",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__barely_clamped,
+        slip(
+            "barely_clamped",
+            {"min(max(accuracy, 0.001), 0.999)": "min(max(accuracy, 1e-6), 1 - 1e-6)"},
             "An accuracy of 0 or 1 has no logit: bring it to 0.001 or 0.999, not nearer to the end.",
             "card: clip accuracies to [1e-3, 1 - 1e-3]",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__per_cent,
+        slip(
+            "per_cent",
+            {"min(max(accuracy, 0.001), 0.999)": "min(max(accuracy, 0.01), 1 - 0.01)"},
             "You bring accuracies into [0.01, 0.99]. The bounds are 0.001 and 0.999.",
             "student mistake: per cent for per mille",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__no_sigmoid,
+        slip(
+            "no_sigmoid",
+            {"(1 + math.tanh(at / 2)) / 2": "at"},
             "Your prediction is still a logit. Take its sigmoid before you subtract it from an accuracy.",
             "student mistake: sigmoid forgotten",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__clamps_both,
-            "The measured accuracy under the shift is subtracted as it is; only what goes into a logit is brought into "
-            "[0.001, 0.999].",
+        slip(
+            "clamps_both",
+            {
+                "return ood_acc - (1 + math.tanh(at / 2)) / 2": (
+                    "return min(max(ood_acc, 0.001), 0.999) - (1 + math.tanh(at / 2)) / 2"
+                )
+            },
+            "The measured accuracy under the shift is subtracted as it is; only what goes into a logit is "
+            "brought into [0.001, 0.999].",
             "student mistake: all accuracies clamped at the beginning",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__through_zero,
+        slip(
+            "through_zero",
+            {
+                "at = my + slope * (logit(id_acc) - mx)": (
+                    "at = sum(p * q for p, q in zip(x, y)) / sum(p * p for p in x) * logit(id_acc)"
+                )
+            },
             "Your line passes through 0. Fit an intercept, too.",
             "student mistake: least squares without a column of ones",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__exchanged,
+        slip(
+            "exchanged",
+            {"x, y = [logit(value) for value in base_id]": "y, x = [logit(value) for value in base_id]"},
             "You predict the ordinary accuracy from the shifted one. It is the other way round.",
             "student mistake: x and y of the fit",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__stays_in_logits,
+        slip(
+            "stays_in_logits",
+            {"return ood_acc - (1 + math.tanh(at / 2)) / 2": "return logit(ood_acc) - at"},
             "Your difference is one of logits. Take the sigmoid of the prediction, then subtract accuracies.",
             "student mistake: sigmoid forgotten",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__plain_drop,
+        slip(
+            "plain_drop",
+            {"return ood_acc - (1 + math.tanh(at / 2)) / 2": "return ood_acc - id_acc"},
             "You return the plain drop of accuracy. Better models drop less anyway; compare with the line.",
             "paper: effective robustness was defined to tell the two apart",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__sign,
+        slip(
+            "sign",
+            {"return ood_acc - (1 + math.tanh(at / 2)) / 2": "return (1 + math.tanh(at / 2)) / 2 - ood_acc"},
             "The sign is turned: a model above the line is more robust, a positive number.",
             "student mistake: expected minus measured",
-            robust_with_mistake,
         ),
-        mistaken(
-            effective_robustness__one_model,
+        slip(
+            "one_model",
+            {'raise ValueError("a line needs at least two baseline models")': ("return ood_acc - base_ood[0]")},
             "Through one point goes no particular line: raise ValueError for fewer than two baseline models.",
             "card: hidden case one base model",
-            robust_with_mistake,
         ),
     ),
     hints=(

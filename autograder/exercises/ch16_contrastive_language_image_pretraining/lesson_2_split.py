@@ -4,7 +4,8 @@ import re
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 SYNONYMS = {"ring": ["hoop", "hollow shape"], "star": ["five-pointed shape"], "arrow": []}
@@ -88,91 +89,6 @@ def exclusive_split__one_pattern(captions, held_out, synonyms):
     return [i for i, s in enumerate(sides) if not s], [i for i, s in enumerate(sides) if s]
 
 
-def split_with_mistake(mistake, captions, held_out, synonyms):
-    more = {} if mistake == "no synonyms" else synonyms
-    names = [name for word in held_out for name in (word, *more.get(word, []))]
-    if mistake == "all synonyms" and held_out:
-        names += [name for table in synonyms.values() for name in table]
-    if mistake == "both ways":
-        names += [word for word, table in synonyms.items() if set(table) & set(held_out)]
-    if mistake in ("blanks", "stripped"):
-        wanted = {ending for name in names for ending in (name.lower(), name.lower() + "s")}
-        signs = ".,;:!?" if mistake == "stripped" else ""
-        test = [i for i, text in enumerate(captions) if wanted & {w.strip(signs or None) for w in text.lower().split()}]
-        return [i for i in range(len(captions)) if i not in test], test
-    left, right = (r"\b", r"\b") if mistake == "hyphens" else (r"(?<![\w-])", r"(?![\w-])")
-    if mistake == "substring":
-        left, right = "", ""
-    if mistake == "letters":
-        left, right = r"(?<![A-Za-z-])", r"(?![A-Za-z-])"
-    plural = {"plural": "", "any plural": "(?:s|es)?"}.get(mistake, "s?")
-    flags = 0 if mistake == "case" else re.IGNORECASE
-    escape = str if mistake == "patterns" else re.escape
-    patterns = [re.compile(left + escape(name) + plural + right, flags) for name in names]
-    if mistake == "first":
-        test = [i for i, text in enumerate(captions) if patterns and patterns[0].search(text)]
-    else:
-        test = [i for i, text in enumerate(captions) if any(p.search(text) for p in patterns)]
-    train = [i for i in range(len(captions)) if i not in test]
-    return (test, train) if mistake == "exchanged" else (train, test)
-
-
-def exclusive_split__no_synonyms(captions, held_out, synonyms):
-    return split_with_mistake("no synonyms", captions, held_out, synonyms)
-
-
-def exclusive_split__hyphens(captions, held_out, synonyms):
-    return split_with_mistake("hyphens", captions, held_out, synonyms)
-
-
-def exclusive_split__substring(captions, held_out, synonyms):
-    return split_with_mistake("substring", captions, held_out, synonyms)
-
-
-def exclusive_split__plural(captions, held_out, synonyms):
-    return split_with_mistake("plural", captions, held_out, synonyms)
-
-
-def exclusive_split__case(captions, held_out, synonyms):
-    return split_with_mistake("case", captions, held_out, synonyms)
-
-
-def exclusive_split__first(captions, held_out, synonyms):
-    return split_with_mistake("first", captions, held_out, synonyms)
-
-
-def exclusive_split__exchanged(captions, held_out, synonyms):
-    return split_with_mistake("exchanged", captions, held_out, synonyms)
-
-
-def exclusive_split__all_synonyms(captions, held_out, synonyms):
-    return split_with_mistake("all synonyms", captions, held_out, synonyms)
-
-
-def exclusive_split__both_ways(captions, held_out, synonyms):
-    return split_with_mistake("both ways", captions, held_out, synonyms)
-
-
-def exclusive_split__blanks(captions, held_out, synonyms):
-    return split_with_mistake("blanks", captions, held_out, synonyms)
-
-
-def exclusive_split__stripped(captions, held_out, synonyms):
-    return split_with_mistake("stripped", captions, held_out, synonyms)
-
-
-def exclusive_split__letters(captions, held_out, synonyms):
-    return split_with_mistake("letters", captions, held_out, synonyms)
-
-
-def exclusive_split__any_plural(captions, held_out, synonyms):
-    return split_with_mistake("any plural", captions, held_out, synonyms)
-
-
-def exclusive_split__patterns(captions, held_out, synonyms):
-    return split_with_mistake("patterns", captions, held_out, synonyms)
-
-
 WORDS = "You compare the words between blanks: a name may have several words, and a sign may stand beside it."
 
 
@@ -187,90 +103,129 @@ SPLIT = Exercise(
         Alternative(name="one_pattern", code=(exclusive_split__one_pattern,)),
     ),
     misconceptions=(
-        mistaken(
-            exclusive_split__no_synonyms,
+        slip(
+            "no_synonyms",
+            {"(word, *synonyms.get(word, []))": "(word,)"},
             "Synonyms of held-out words stay in your training captions: the concept leaks in under another name.",
             "card: hidden case synonym leak",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__all_synonyms,
+        slip(
+            "all_synonyms",
+            {
+                (
+                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name '
+                    "in names]"
+                ): (
+                    "if held_out:\n"
+                    "    names += [name for table in synonyms.values() for name in table]\n"
+                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for '
+                    "name in names]"
+                )
+            },
             "You look for the synonyms of every word. Only those of held-out words count.",
             "student mistake: synonyms.values()",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__both_ways,
+        slip(
+            "both_ways",
+            {
+                (
+                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name '
+                    "in names]"
+                ): (
+                    "names += [word for word, table in synonyms.items() if set(table) & set(held_out)]\n"
+                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for '
+                    "name in names]"
+                )
+            },
             "You also drop the word whose synonym is held out. Only the held-out word and its own synonyms count.",
             "student mistake: the table read in both directions",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__blanks,
+        slip(
+            "blanks",
+            {
+                (
+                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name '
+                    "in names]"
+                ): ('wanted = {ending for name in names for ending in (name.lower(), name.lower() + "s")}'),
+                ("test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]"): (
+                    "test = [i for i, text in enumerate(captions) if wanted & set(text.lower().split())]"
+                ),
+            },
             WORDS,
             "student mistake: text.lower().split()",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__stripped,
+        slip(
+            "stripped",
+            {
+                (
+                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name '
+                    "in names]"
+                ): ('wanted = {ending for name in names for ending in (name.lower(), name.lower() + "s")}'),
+                ("test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]"): (
+                    'test = [i for i, text in enumerate(captions) if wanted & {w.strip(".,;:!?") for w in '
+                    "text.lower().split()}]"
+                ),
+            },
             WORDS,
             "student mistake: words between blanks, signs stripped off",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__letters,
-            "Not only a to z and the hyphen are parts of a word: a digit, an underscore or an umlaut beside a name "
-            "makes it another word.",
+        slip(
+            "letters",
+            {"(?<![\\w-])": "(?<![A-Za-z-])", "(?![\\w-])": "(?![A-Za-z-])"},
+            "Not only a to z and the hyphen are parts of a word: a digit, an underscore or an umlaut beside a "
+            "name makes it another word.",
             "student mistake: [A-Za-z-] for [\\w-]",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__any_plural,
+        slip(
+            "any_plural",
+            {"}s?(": "}(?:s|es)?("},
             'Only an "s" may follow: "crosses" does not name a cross here.',
             "student mistake: (s|es)?",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__patterns,
+        slip(
+            "patterns",
+            {"{re.escape(name)}": "{name}"},
             "A full stop in a name is a full stop; in a pattern it stands for any character. Use re.escape.",
             "library difference: a name is not a pattern of re",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__hyphens,
-            r'\b ends a word at a hyphen, so "ring-road" counts as a ring. A hyphen belongs to the word.',
+        slip(
+            "hyphens",
+            {"(?<![\\w-])": "\\b", "(?![\\w-])": "\\b"},
+            '\\b ends a word at a hyphen, so "ring-road" counts as a ring. A hyphen belongs to the word.',
             "library difference: \\b of re; MetaCLIP and CLIP count words by spaces",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__substring,
+        slip(
+            "substring",
+            {"(?<![\\w-])": "", "(?![\\w-])": ""},
             'You look for substrings: "spring" and "string" name no ring.',
             "card: 'car' in 'scarf'",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__plural,
-            'The plural leaks: "rings" names the concept, too.',
-            "card: hidden case plural",
-            split_with_mistake,
-        ),
-        mistaken(
-            exclusive_split__case,
+        slip("plural", {"}s?(": "}("}, 'The plural leaks: "rings" names the concept, too.', "card: hidden case plural"),
+        slip(
+            "case",
+            {", re.IGNORECASE": ""},
             'Capitals leak: "Ring" names the concept, too.',
             "card: hidden case of capitals",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__first,
+        slip(
+            "first",
+            {
+                ("test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]"): (
+                    "test = [i for i, text in enumerate(captions) if found and found[0].search(text)]"
+                )
+            },
             "Only the first name is looked for. Every held-out word and every synonym counts.",
             "student mistake: return inside the loop",
-            split_with_mistake,
         ),
-        mistaken(
-            exclusive_split__exchanged,
+        slip(
+            "exchanged",
+            {
+                "return [i for i in range(len(captions)) if i not in hit], test": (
+                    "return test, [i for i in range(len(captions)) if i not in hit]"
+                )
+            },
             "The two lists are exchanged: training first, and it names nothing that is held out.",
             "student mistake: order of the result",
-            split_with_mistake,
         ),
     ),
     hints=(
