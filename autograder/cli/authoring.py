@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     claims.command("run")(claims_run)
     claims.command("show")(claims_show)
     app.add_typer(claims, name="claims", rich_help_panel=PANEL)
-    for verb in (new_chapter, assemble, verify, release, methods, syllabus):
+    for verb in (new_chapter, assemble, verify, slips, release, methods, syllabus):
         app.command(verb.__name__.replace("_", "-"), rich_help_panel=PANEL)(verb)
 
 
@@ -167,6 +167,49 @@ def verify(
         console.print(f"{len(reports)} exercises, {len(wrong)} with findings, {drawn}, isolation {reached}")
     if wrong:
         raise typer.Exit(FINDINGS)
+
+
+def slips(
+    exercise: Annotated[str, typer.Argument(metavar="CH.EX", help="An exercise, such as ch03.conv2d.")],
+    draws: Annotated[int, typer.Option(min=0, help="Secret draws of cases, besides the public ones.")] = 2,
+    level: Annotated[str, typer.Option(help="Isolation level. Default: the highest that this machine reaches.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Propose known mistakes: mutations of a reference, run over the cases.
+
+    Those that pass all cases show where the cases are too weak; those with an answer of their own are printed as slips
+    to be pasted. Docs: docs/authoring.md.
+
+    Example: [bold]dlcv slips ch03.conv2d[/bold]
+    """
+    from autograder.chapter.rows import load_row
+    from autograder.release import slip_proposals
+    from autograder.release import verify as verifying
+    from autograder.sandbox import detect
+
+    chapter, _, name = exercise.partition(".")
+    with troubles():
+        row = load_row(chapter)
+        if name not in row.exercise_by_name:
+            fail(f"{row.key} has no exercise {name!r}; it has {', '.join(row.exercise_by_name)}")
+        with verifying.sandbox(row, level or detect()) as runner:
+            found = slip_proposals.propose(row, row.exercise_by_name[name], runner, draws=draws, progress=_bar(as_json))
+    if as_json:
+        write_json([one.as_data() for one in found])
+        return
+    for line in slip_proposals.told(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _bar(quiet: bool) -> Callable[[int, int], None]:
+    """Return what shows, where somebody looks, how much is done."""
+    console_ = say(quiet)
+
+    def show(done: int, total: int) -> None:
+        if done % 25 == 0:
+            console_(f"{done} of {total} mutations")
+
+    return show
 
 
 def _names(only: list[str] | None) -> list[str]:

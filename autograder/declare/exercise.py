@@ -52,6 +52,11 @@ class Alternative(Variant):
     """A right solution that works differently."""
 
 
+def alternative(*code: Callable[..., Any] | type, name: str = "") -> Alternative:
+    """Return a right solution made of functions or classes, named after the first: `f__word` is "word"."""
+    return Alternative(name=name or code[0].__name__.split("__")[1], code=code)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Misconception(Variant):
     """A wrong solution that people write, with the sentence that helps and where the mistake is known from."""

@@ -57,7 +57,7 @@ class Slip(Misconception):
         """
         edits = [(piece, *self._place(piece)) for piece in self.pieces]
         changed = []
-        for part in self._parts():
+        for part in self.own_parts():
             own = sorted((start, stop, new) for _, where, start, stop, new in edits if where.name == part.name)
             if any(before[1] > after[0] for before, after in pairwise(own)):
                 raise SlipError(f"{self._called()} two of its pieces overlap; write them as one piece")
@@ -82,23 +82,28 @@ class Slip(Misconception):
                 f"{self._called()} it makes no valid Python ({error.msg}: {line!r}); mend the replacement "
                 "(a block that loses its only line needs `pass`)"
             ) from None
-        return "\n".join(own.get(part.name, part.tree) for part in self._parts())
+        return "\n".join(own.get(part.name, part.tree) for part in self.own_parts())
 
-    def _parts(self) -> tuple[_Part, ...]:
+    def own_parts(self) -> tuple[Part, ...]:
+        """Return the definitions that the slip is a patch of.
+
+        Raises:
+            SlipError: no row has bound it to a solution.
+        """
         if not self.parts:
             raise SlipError(f"{self._called()} it has no solution yet; take its exercise from load_row(...)")
-        return tuple(_part(name, text) for name, text in self.parts)
+        return tuple(part_of(name, text) for name, text in self.parts)
 
     def _called(self) -> str:
         return f"the slip {self.name!r}:"
 
-    def _place(self, piece: Piece) -> tuple[_Part, int, int, str]:
+    def _place(self, piece: Piece) -> tuple[Part, int, int, str]:
         """Find the one place of a piece; return the definition, start and stop in its text, and what comes there."""
-        places = [(part, *place) for part in self._parts() for place in part.places(piece)]
+        places = [(part, *place) for part in self.own_parts() for place in part.places(piece)]
         whole = [place for place in places if place[3]]
         if len(places) > 1 and len(whole) == 1:
             places = whole
-        where = f"inside {piece.inside}" if piece.inside else f"of {', '.join(part.name for part in self._parts())}"
+        where = f"inside {piece.inside}" if piece.inside else f"of {', '.join(part.name for part in self.own_parts())}"
         if len(places) > 1:
             raise SlipError(
                 f"{self._called()} the piece {piece.old!r} stands {len(places)} times in the solution regions {where}; "
@@ -116,7 +121,7 @@ class Slip(Misconception):
         return part, start, stop, piece.new.replace("\n", "\n" + _indent(part.text[before:]))
 
     def _near(self, piece: Piece) -> str:
-        lines = [line.strip() for part in self._parts() for line in part.region_text().split("\n")]
+        lines = [line.strip() for part in self.own_parts() for line in part.region_text().split("\n")]
         near = difflib.get_close_matches(piece.old.split("\n")[0], lines, n=1, cutoff=0.4)
         return f" (near it: {near[0]!r})" if near else ""
 
@@ -166,7 +171,7 @@ def faults(exercise: Exercise) -> Iterator[str]:
         except SlipError as error:
             yield f"{exercise.name}: {error}"
             continue
-        if tree == "\n".join(_part(*part).tree for part in mistake.parts):
+        if tree == "\n".join(part_of(*part).tree for part in mistake.parts):
             yield f"{exercise.name}: the slip {mistake.name!r}: it is the reference itself; change what it replaces"
         elif tree in seen:
             yield f"{exercise.name}: the slips {seen[tree]!r} and {mistake.name!r} make the same solution; drop one"
@@ -179,7 +184,7 @@ def _tidy(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """One definition without comments: its text, and its regions as (start, stop, owner "LoRALinear.merge")."""
 
     name: str
@@ -214,7 +219,12 @@ def _indent(line: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _part(name: str, source: str) -> _Part:
+def part_of(name: str, source: str) -> Part:
+    """Return a definition as slips see it, from its text with region markers.
+
+    Raises:
+        SlipError: the markers do not come in pairs.
+    """
     source = source.rstrip()
     lines: list[str | None] = list(source.split("\n"))
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -224,6 +234,9 @@ def _part(name: str, source: str) -> _Part:
             lines[row] = line[:column].rstrip()
         elif token.type == tokenize.NL and line is not None and not line.strip():
             lines[row] = None  # blank, or nothing but a comment
+    marks = [line.strip() for line in lines if line is not None and line.strip() in (BEGIN, END)]
+    if marks != [BEGIN, END] * (len(marks) // 2):
+        raise SlipError(f"the markers of {name} do not come in pairs of {BEGIN!r} and {END!r}")
     kept: list[str] = []
     spans: list[tuple[int, int]] = []  # lines, stop excluded
     for line in lines:
@@ -240,7 +253,7 @@ def _part(name: str, source: str) -> _Part:
         starts.append(starts[-1] + len(line) + 1)
     tree = ast.parse(text)
     regions = tuple((starts[first], starts[stop] - 1, _owner(tree, first + 1)) for first, stop in spans)
-    return _Part(name, text, regions, "\n".join(ast.dump(node) for node in tree.body))
+    return Part(name, text, regions, "\n".join(ast.dump(node) for node in tree.body))
 
 
 def _owner(tree: ast.Module, line: int) -> str:

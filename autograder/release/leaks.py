@@ -86,7 +86,8 @@ def secrets_of(row: Row) -> dict[tuple[str, ...], str]:
             texts.append((f"the variant {variant.name} of {exercise.name}", without_docstrings(variant.source())))
         for what, text in texts:
             for run in runs(text, LONG_RUN):
-                found.setdefault(run, what)
+                if not any(run[index : index + RUN] in found for index in range(LONG_RUN - RUN + 1)):
+                    found.setdefault(run, what)  # a slip is the solution but for a piece, which is told already
     for text in public_texts(row):
         for length in (RUN, LONG_RUN):
             for run in runs(text, length):

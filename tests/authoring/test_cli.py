@@ -81,8 +81,7 @@ def test_a_course_is_made(demo, dlcv, tmp_path: Path):
 
 @pytest.mark.slow
 def test_verify_prints_json_and_exits_with_1_on_findings(demo, edit, dlcv):
-    edit("autograder/exercises/ch99_demo.py", "return amount * (x[1:-1, 1:-1] - box_blur(x, 3))",
-         "return x[1:-1, 1:-1] + amount * (x[1:-1, 1:-1] - box_blur(x, 3))")  # fmt: skip
+    edit("autograder/exercises/ch99_demo.py", '"return amount"', '"return 1.0 * middle + amount"')  # fmt: skip
     result = dlcv("verify", "ch99", "--only", "unsharp", "--seeds", "1", "--json")
     assert result.exit_code == FINDINGS
     report = json.loads(result.stdout)[0]

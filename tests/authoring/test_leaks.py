@@ -65,8 +65,13 @@ def test_case_generators_and_variants_are_found(demo, place):
     (place / "a.py").write_text((paths.exercises() / "ch99_demo.py").read_text())
     whats = {what for _, what in found(place, demo)}
     assert "the case generator of box_blur" in whats
-    assert "the variant only_rows of box_blur" in whats
-    assert "the variant wrong_sign of unsharp" in whats
+    assert "the variant unfolded of box_blur" in whats
+    assert "the variant weighted of unsharp" in whats
+
+
+def test_a_slip_is_found_as_the_solution_that_it_is_made_of(demo, place):
+    (place / "a.py").write_text(demo.exercise_by_name["box_blur"].misconceptions[0].source())
+    assert {what for _, what in found(place, demo)} == {"the solution of box_blur"}
 
 
 def test_a_shown_function_a_stub_and_a_stand_in_are_no_leak(demo, place):

@@ -76,13 +76,14 @@ def test_a_missing_column_names_the_file_to_write(demo, workshop: Path, missing)
         (SOLUTION, "y = torch.zeros(", "y = np.zeros(", "the solution uses np"),
         (SOLUTION, 'middle + amount * (middle - box_blur(x, 3))', "contrast(x)", "the solution uses contrast"),
         (EXERCISES, 'uses=("box_blur",),', "uses=(),", "the solution uses box_blur"),
-        (EXERCISES, 'name="pooled"', 'name="sums"', "two variants are called 'sums'"),
-        (EXERCISES, '            Alternative(name="pooled", code=(box_blur__pooled,)),\n', "",
+        (EXERCISES, 'box_blur__pooled', 'box_blur__sums', "two variants are called 'sums'"),
+        (EXERCISES, "alternative(box_blur__pooled), alternative(box_blur__unfolded)", "alternative(box_blur__pooled),",
          "box_blur has 1 alternatives; declare at least 2"),
-        (EXERCISES, 'hint="You add the average and take the detail away: that blurs. Add the detail."', 'hint=""',
+        (EXERCISES, '"You add the average and take the detail away: that blurs. Add the detail."', '""',
          "'wrong_sign' needs its hint"),
         (EXERCISES, 'difficulty="easy"', 'difficulty="simple"', "write one of easy, medium, hard"),
-        (EXERCISES, "return ns.box_blur(**data)", "return blur_cases(ns.box_blur(**data))", "is shipped alone"),
+        (EXERCISES, "    oracle=blur_library,", "    probe=blur_cases,", "takes ['d']; it takes (ns, data)"),
+        (SOLUTION, "y / k**2", "y * k**-2", "box_blur: the slip 'sums': the piece 'y / k**2' does not stand"),
         (EXERCISES, "x[1:-1, 1:-1] - amount * box_blur(x, 3)", "helper(x)", "the variant 'weighted' uses helper"),
     ],
 )  # fmt: skip
@@ -98,7 +99,7 @@ def test_a_fault_is_named_with_its_file(demo, edit, file, old, new, says):
     ("file", "old", "new", "says"),
     [
         (EXERCISES, 'name="unsharp"', 'name="box_blur"', "two exercises are called 'box_blur'"),
-        (EXERCISES, "from typing import Any", "import no_such_module", "cannot be imported"),
+        (EXERCISES, "import torch\n", "import no_such_module\n", "cannot be imported"),
         (SOLUTION, "def unsharp(", "def sharpen(", "no function or class is called 'unsharp'"),
         (LESSON, "# show: contrast", "# show: contrast\nx = 1", "a placeholder stands alone in its cell"),
         (LESSON, "---\njupytext", "jupytext", "no front matter"),
@@ -112,8 +113,8 @@ def test_a_row_that_cannot_be_read_says_why(demo, edit, file, old, new, says):
 
 def test_fewer_than_three_misconceptions_are_refused(demo, edit, workshop: Path):
     text = (workshop / EXERCISES).read_text()
-    start = text.index('            Misconception(\n                name="corner"')
-    end = text.index("        ),\n        hints", start)
+    start = text.index('        slip(\n            "corner"')
+    end = text.index("    ),\n    hints", start)
     edit(EXERCISES, text[start:end], "")
     assert any("unsharp has 2 misconceptions" in finding for finding in row_checks.findings(rows.load_row("ch99")))
 

@@ -51,12 +51,9 @@ def test_the_json_holds_what_is_promised(verified):
     [
         ("return (1 + amount) * x[1:-1, 1:-1] - amount", "return (2 + amount) * x[1:-1, 1:-1] - amount",
          "because the alternative 'weighted' is that inexact"),
-        ("return amount * (x[1:-1, 1:-1] - box_blur(x, 3))",
-         "y = x[1:-1, 1:-1]\n    return (1 + 1e-7) * (y + amount * (y - box_blur(x, 3)))", "'detail_only' passes"),
-        ("return amount * (x[1:-1, 1:-1] - box_blur(x, 3))",
-         "y = x[1:-1, 1:-1]\n    return (1 + 3e-5) * (y + amount * (y - box_blur(x, 3)))",
-         "differs by less than 10 tolerances"),
-        ("corner = x[:-2, :-2]", "corner = x[1:-1, 1:-1]\n    return corner + amount * (box_blur(x, 3) - corner)",
+        ('"return amount"', '"return (1 + 1e-7) * middle + amount"', "'detail_only' passes"),
+        ('"return amount"', '"return (1 + 3e-5) * middle + amount"', "differs by less than 10 tolerances"),
+        ('{"x[1:-1, 1:-1]": "x[:-2, :-2]"}', '{"middle + amount": "middle - amount"}',
          "'corner' gets another hint than its own"),
     ],
 )  # fmt: skip
@@ -68,8 +65,8 @@ def test_a_wrong_variant_is_a_finding(verified, edit, old, new, says):
 
 
 def test_a_wrong_reference_is_a_finding(verified, edit):
-    edit("solutions/ch99_demo.py", "return middle + amount", "return middle + 1.5 * amount")
-    assert verified("unsharp").findings
+    edit("solutions/ch99_demo.py", "dtype=x.dtype)\n", "dtype=x.dtype) + 0.5\n")
+    assert verified("box_blur").findings
 
 
 def test_paste_fills_every_other_cell_with_the_reference(demo):
