@@ -35,14 +35,19 @@ def asked(exercise: Exercise, cases: list[Case]) -> list[Case]:
     """Note in the data of each case which probe of a mapping asks: `ask`, which is its group unless it says otherwise.
 
     Raises:
-        SourceError: a probe of the mapping is asked for by no case.
+        SourceError: a probe of the mapping is asked for by no case, or a case asks for none.
     """
     if not isinstance(exercise.probe, Mapping):
         return cases
     told = [replace(case, data={"ask": case.group, **case.data}) for case in cases]
-    idle = set(exercise.probe) - {case.data["ask"] for case in told}
-    if idle:
+    asks = {str(case.data["ask"]) for case in told}
+    if idle := set(exercise.probe) - asks:
         raise SourceError(f"{exercise.name}: no case asks for the probe {', '.join(sorted(idle))}; correct its name")
+    if exercise.name not in exercise.defines and (left := asks - set(exercise.probe)):
+        raise SourceError(
+            f"{exercise.name}: no probe asks for {', '.join(sorted(left))}, and {exercise.name} is no function; add "
+            "one to the mapping, or name one by `ask` in the case"
+        )
     return told
 
 
@@ -66,7 +71,7 @@ def text_of(exercise: Exercise, source: Callable[[str], str]) -> str:
     probe = exercise.probe
     if not isinstance(probe, Mapping):
         return _text(probe, "run", source)
-    left = [group for group in exercise.groups if group not in probe]
+    left = exercise.name in exercise.defines and any(group not in probe for group in exercise.groups)
     named = dict(probe) | ({"": exercise.name} if left else {})  # groups without a probe call the exercise by name
     texts = [_text(one, f"ask_{index}", source).split("\n\n\n") for index, one in enumerate(named.values())]
     helpers = dict.fromkeys(part for text in texts for part in text[:-1])

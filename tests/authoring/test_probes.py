@@ -52,7 +52,7 @@ def constant(ns, data):
 
 @pytest.fixture
 def exercise(demo):
-    return dataclasses.replace(demo.exercise_by_name["box_blur"], name="f", groups={"a": 1, "b": 1})
+    return dataclasses.replace(demo.exercise_by_name["box_blur"], name="f", defines=("f",), groups={"a": 1, "b": 1})
 
 
 def solution(name):
@@ -109,6 +109,14 @@ def test_a_mapping_ships_a_helper_once_and_nothing_that_is_not_used(exercise):
     made = text(exercise, {"a": helped, "b": plain})
     assert made.count("class Twice") == 1
     assert "probing.call_with" not in made
+
+
+def test_a_group_without_a_probe_is_refused_where_no_function_has_the_name_of_the_exercise(exercise):
+    mapped = dataclasses.replace(exercise, defines=("g",), probe={"b": "f"})
+    assert "ask_1" not in probes.text_of(mapped, solution)
+    with pytest.raises(SourceError, match="no probe asks for a, and f is no function"):
+        probes.asked(mapped, [case("a", ""), case("b", "")])
+    assert probes.asked(mapped, [case("a", "", ask="b"), case("b", "")])
 
 
 def test_a_probe_that_no_case_asks_for_is_named(exercise):

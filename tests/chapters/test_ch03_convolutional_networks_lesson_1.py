@@ -1,4 +1,4 @@
-"""Oracle tests of chapter 3, notebook 1: every function against an independent library symbol."""
+"""Oracle tests of chapter 3, notebook 1: libraries and exact properties, beyond the oracles of the exercises."""
 
 import math
 
@@ -192,23 +192,6 @@ def test_receptive_field_is_the_patch_where_the_gradient_is_not_zero(layers):
 
 
 @pytest.mark.method("ch03/conv2d")
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("N", "C", "O", "H", "W", "k", "stride", "pad"), LAYERS)
-def test_conv2d_and_im2col_equal_torch_forward_and_gradient(N, C, O, H, W, k, stride, pad, dtype):
-    x, w, b = with_grad(
-        draw(N, C, W, H, dtype=dtype), draw(O, C, k, k, dtype=dtype, seed=1), draw(O, dtype=dtype, seed=2)
-    )
-    turned = x.transpose(2, 3)
-    close(ours.im2col(turned, k, stride=stride, pad=pad), F.unfold(turned, k, stride=stride, padding=pad))
-    close(ours.conv2d(turned, w, stride=stride, pad=pad), F.conv2d(turned, w, stride=stride, padding=pad))
-    y, expected = ours.conv2d(turned, w, b, stride=stride, pad=pad), F.conv2d(turned, w, b, stride=stride, padding=pad)
-    close(y, expected)
-    dy = draw(*y.shape, dtype=dtype, seed=3)
-    for a, e in zip(torch.autograd.grad(y, [x, w, b], dy), torch.autograd.grad(expected, [x, w, b], dy)):
-        close(a, e)
-
-
-@pytest.mark.method("ch03/conv2d")
 def test_conv2d_refuses_filters_of_another_depth_and_windows_that_do_not_fit():
     with pytest.raises(ValueError, match="depth"):
         ours.conv2d(draw(1, 5, 8, 8), draw(6, 3, 5, 5))
@@ -219,25 +202,12 @@ def test_conv2d_refuses_filters_of_another_depth_and_windows_that_do_not_fit():
 
 
 @pytest.mark.method("ch03/conv_backward")
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("N", "C", "O", "H", "W", "k", "stride", "pad"), LAYERS)
-def test_conv2d_backward_equals_torch(N, C, O, H, W, k, stride, pad, dtype):
-    x, w = draw(N, C, H, W, dtype=dtype), draw(O, C, k, k, dtype=dtype, seed=1)
-    dy = draw(*F.conv2d(x, w, stride=stride, padding=pad).shape, dtype=dtype, seed=2)
-    dx, dw, db = ours.conv2d_backward(dy, x, w, stride=stride, pad=pad)
-    close(dx, torch.nn.grad.conv2d_input(x.shape, w, dy, stride=stride, padding=pad))
-    close(dw, torch.nn.grad.conv2d_weight(x, w.shape, dy, stride=stride, padding=pad))
-    close(db, dy.sum((0, 2, 3)))
-
-
-@pytest.mark.method("ch03/conv_backward")
-@pytest.mark.parametrize(("N", "C", "O", "H", "W", "k", "stride", "pad"), LAYERS)
-def test_col2im_equals_fold_and_is_the_adjoint_of_im2col(N, C, O, H, W, k, stride, pad):
+def test_col2im_is_the_adjoint_of_im2col(N, C, O, H, W, k, stride, pad):
     x = draw(N, C, H, W)
     cols = ours.im2col(x, k, stride=stride, pad=pad)
     c = draw(*cols.shape, seed=1)
     back = ours.col2im(c, (N, C, H, W), k, stride=stride, pad=pad)
-    close(back, F.fold(c, (H, W), k, stride=stride, padding=pad))
     assert math.isclose((cols * c).sum(), (x * back).sum(), rel_tol=1e-10)
 
 

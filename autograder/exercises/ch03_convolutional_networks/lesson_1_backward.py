@@ -1,44 +1,83 @@
 """Extra exercises of notebook 1 about gradients: through the convolution layer and through max pooling."""
 
 import torch
+import torch.nn.functional as F
+from torch.nn.grad import conv2d_input, conv2d_weight
 
-from autograder.declare.exercise import Alternative, Exercise, Misconception
-from autograder.exercises.ch03_convolutional_networks import lesson_1_extra_variants as extra
-from autograder.exercises.ch03_convolutional_networks import lesson_1_pool_variants as pool
-from autograder.exercises.ch03_convolutional_networks.lesson_1_common import NO_CONVOLUTION, STANDINS, between, draw
-from dlcv_lab.checking.model import Case, Forbid
+from autograder.declare import Exercise, alternative, case, slip
+from autograder.exercises.ch03_convolutional_networks.lesson_1_common import NO_CONVOLUTION, STANDINS
+from dlcv_lab.checking.model import Forbid
 
 
-def conv2d_backward_cases(rng):
-    def backward(group, N, C, O, H, W, k, stride, pad, note, dtype=torch.float32):
-        Ho, Wo = ((size + 2 * pad - k) // stride + 1 for size in (H, W))
-        dy, x = draw(rng, N, O, Ho, Wo, dtype=dtype), draw(rng, N, C, H, W, dtype=dtype)
-        data = {"dy": dy, "x": x, "w": draw(rng, O, C, k, k, dtype=dtype), "stride": stride, "pad": pad}
-        return Case(group, data, note)
+def conv2d_backward_cases(d):
+    H, W, C, O = d.whole(5, 6), d.whole(7, 9), d.whole(2, 3), d.whole(4, 5)
 
-    def fold(N, C, H, W, k, stride, pad, note):
+    def backward(group, note, N, H, W, k, stride, pad, dtype=torch.float32):
+        places = ((size + 2 * pad - k) // stride + 1 for size in (H, W))
+        dy, x, w = (
+            d.normal(N, O, *places, dtype=dtype),
+            d.normal(N, C, H, W, dtype=dtype),
+            d.normal(O, C, k, k, dtype=dtype),
+        )
+        return case(group, note, dy=dy, x=x, w=w, stride=stride, pad=pad)
+
+    def fold(note, N, H, W, k, stride, pad):
         L = ((H + 2 * pad - k) // stride + 1) * ((W + 2 * pad - k) // stride + 1)
-        data = {"cols": draw(rng, N, C * k * k, L), "shape": (N, C, H, W), "k": k, "stride": stride, "pad": pad}
-        return Case("col2im", data, note)
+        return case("col2im", note, cols=d.normal(N, C * k * k, L), shape=(N, C, H, W), k=k, stride=stride, pad=pad)
 
-    H, W, C, O = between(rng, 5, 6), between(rng, 7, 9), between(rng, 2, 3), between(rng, 4, 5)
     return [
-        fold(2, C, H, W, 3, 1, 0, "overlapping windows"),
-        fold(2, C, 2 * H, 2 * W, 3, 2, 0, "stride 2 with pixels that no window saw"),
-        fold(1, C, H, W, 2, 1, 1, "pad 1"),
-        backward("plain", 2, C, O, H, W, 3, 1, 0, "3x3 filters"),
-        backward("plain", 3, C, O, H, W, 3, 1, 1, "pad 1, float64", torch.float64),
-        backward("shapes", 2, C, O, 2 * H, 2 * W, 3, 2, 0, "stride 2 with pixels that no window saw"),
-        backward("shapes", 2, C, O, H, W, 2, 3, 2, "stride 3, pad 2"),
-        backward("edge", 1, C, O, H, W, 1, 1, 0, "k = 1, one picture"),
+        fold("overlapping windows", 2, H, W, 3, 1, 0),
+        fold("stride 2 with pixels that no window saw", 2, 2 * H, 2 * W, 3, 2, 0),
+        fold("pad 1", 1, H, W, 2, 1, 1),
+        backward("plain", "3x3 filters", 2, H, W, 3, 1, 0),
+        backward("plain", "pad 1, float64", 3, H, W, 3, 1, 1, torch.float64),
+        backward("shapes", "stride 2 with pixels that no window saw", 2, 2 * H, 2 * W, 3, 2, 0),
+        backward("shapes", "stride 3, pad 2", 2, H, W, 2, 3, 2),
+        backward("edge", "k = 1, one picture", 1, H, W, 1, 1, 0),
     ]
 
 
-def probe_conv2d_backward(ns, data):
-    stride, pad = data["stride"], data["pad"]
-    if "cols" in data:
-        return ns.col2im(data["cols"], tuple(data["shape"]), data["k"], stride=stride, pad=pad)
-    return ns.conv2d_backward(data["dy"], data["x"], data["w"], stride=stride, pad=pad)
+def folded(data):
+    return F.fold(data["cols"], data["shape"][2:], data["k"], stride=data["stride"], padding=data["pad"])
+
+
+def gradients_of_torch(data):
+    dy, x, w, options = data["dy"], data["x"], data["w"], {"stride": data["stride"], "padding": data["pad"]}
+    return conv2d_input(x.shape, w, dy, **options), conv2d_weight(x, w.shape, dy, **options), dy.sum((0, 2, 3))
+
+
+def col2im__index_add(cols, shape, k, *, stride=1, pad=0):
+    N, C, H, W = shape
+    Hp, Wp = H + 2 * pad, W + 2 * pad
+    Wo = (Wp - k) // stride + 1
+    tap, place = torch.arange(k * k)[:, None], torch.arange(cols.shape[-1])[None]
+    row, column = tap // k + stride * (place // Wo), tap % k + stride * (place % Wo)
+    flat = torch.zeros(N * C, Hp * Wp, dtype=cols.dtype)
+    flat = flat.index_add(1, (row * Wp + column).flatten(), cols.reshape(N * C, -1))
+    return flat.view(N, C, Hp, Wp)[:, :, pad : pad + H, pad : pad + W]
+
+
+def conv2d_backward__taps(dy, x, w, *, stride=1, pad=0):
+    k, (Ho, Wo) = w.shape[-1], dy.shape[2:]
+    xp = F.pad(x, (pad, pad, pad, pad))
+    dxp, dw = torch.zeros_like(xp), torch.zeros_like(w)
+    for u in range(k):
+        for v in range(k):
+            rows, columns = slice(u, u + stride * Ho, stride), slice(v, v + stride * Wo, stride)
+            dw[:, :, u, v] = torch.einsum("noij,ncij->oc", dy, xp[:, :, rows, columns])
+            dxp[:, :, rows, columns] += torch.einsum("noij,oc->ncij", dy, w[:, :, u, v])
+    return dxp[:, :, pad : pad + x.shape[2], pad : pad + x.shape[3]], dw, dy.sum((0, 2, 3))
+
+
+def col2im__window_by_window(cols, shape, k, *, stride=1, pad=0):
+    N, C, H, W = shape
+    xp = F.pad(torch.zeros(shape, dtype=cols.dtype), (pad, pad, pad, pad))
+    place = 0
+    for i in range(0, xp.shape[2] - k + 1, stride):
+        for j in range(0, xp.shape[3] - k + 1, stride):
+            xp[:, :, i : i + k, j : j + k] += cols[:, :, place].reshape(N, C, k, k)
+            place += 1
+    return xp[:, :, pad : pad + H, pad : pad + W]
 
 
 CONV2D_BACKWARD = Exercise(
@@ -47,7 +86,8 @@ CONV2D_BACKWARD = Exercise(
     methods=("ch03/conv_backward",),
     groups={"col2im": 2.0, "plain": 2.0, "shapes": 1.0, "edge": 1.0},
     cases=conv2d_backward_cases,
-    probe=probe_conv2d_backward,
+    probe={"col2im": "col2im"},
+    oracle={"col2im": folded, "plain": gradients_of_torch, "shapes": gradients_of_torch, "edge": gradients_of_torch},
     uses=("output_size", "im2col"),
     standins=(STANDINS["output_size"], STANDINS["im2col"]),
     minutes=35,
@@ -67,69 +107,76 @@ CONV2D_BACKWARD = Exercise(
         'taps[u, v]. dw = torch.einsum("nol,nkl->ok", dy, cols).reshape(w.shape).',
     ),
     alternatives=(
-        Alternative(name="index_add", code=(extra.col2im__index_add, extra.conv2d_backward__taps)),
-        Alternative(name="window_by_window", code=(extra.col2im__window_by_window,)),
+        alternative(col2im__index_add, conv2d_backward__taps),
+        alternative(col2im__window_by_window),
     ),
     misconceptions=(
-        Misconception(
-            name="overwrites",
-            code=(extra.col2im__overwrites,),
-            hint="Where windows overlap, your col2im keeps only the last number. A pixel that was used in several "
+        slip(
+            "overwrites",
+            {"+= taps[u, v]": "= taps[u, v]"},
+            "Where windows overlap, your col2im keeps only the last number. A pixel that was used in several "
             "windows gets the SUM of their gradients: +=, not =.",
-            source_of="card trap: overlaps are added, not overwritten",
+            "card trap: overlaps are added, not overwritten",
         ),
-        Misconception(
-            name="keeps_padding",
-            code=(extra.col2im__keeps_padding,),
-            hint="With padding your dx is too large. The padding was no input, so its gradient is cut off: "
+        slip(
+            "keeps_padding",
+            {"return xp[:, :, pad : pad + H, pad : pad + W]": "return xp"},
+            "With padding your dx is too large. The padding was no input, so its gradient is cut off: "
             "xp[:, :, pad : pad + H, pad : pad + W].",
-            source_of="student mistake: gradient of the padded picture returned",
+            "student mistake: gradient of the padded picture returned",
         ),
-        Misconception(
-            name="batch_mean",
-            code=(extra.conv2d_backward__batch_mean,),
-            hint="dw and db are too small by the number of pictures. The mean over the batch belongs to the loss, "
+        slip(
+            "batch_mean",
+            {"reshape(w.shape)": "reshape(w.shape) / len(x)", "dy.sum(dim=(0, 2))": "dy.sum(dim=(0, 2)) / len(x)"},
+            "dw and db are too small by the number of pictures. The mean over the batch belongs to the loss, "
             "and is already inside dy; here you sum.",
-            source_of="student mistake: averaging twice",
+            "student mistake: averaging twice",
         ),
-        Misconception(
-            name="bias_mean",
-            code=(extra.conv2d_backward__bias_mean,),
-            hint="db is a mean in your code. The bias is added at every place of every picture, so its gradient is "
+        slip(
+            "bias_mean",
+            {"dy.sum(": "dy.mean("},
+            "db is a mean in your code. The bias is added at every place of every picture, so its gradient is "
             "the SUM of dy over n and over all places.",
-            source_of="student mistake: the shared bias treated as one neuron's",
+            "student mistake: the shared bias treated as one neuron's",
         ),
-        Misconception(
-            name="flips_again",
-            code=(extra.conv2d_backward__flips_again,),
-            hint="dx uses a turned kernel AND col2im. The half turn appears only if you write dx as a correlation of "
+        slip(
+            "flips_again",
+            {"w.flatten(1).T": "w.flip(2, 3).flatten(1).T"},
+            "dx uses a turned kernel AND col2im. The half turn appears only if you write dx as a correlation of "
             "the padded dy; the transposed matrix W^T with col2im already does it.",
-            source_of="student mistake: textbook formula 'full convolution with the flipped kernel' mixed with im2col",
+            "student mistake: textbook formula 'full convolution with the flipped kernel' mixed with im2col",
         ),
     ),
 )
 
 
-def max_pool2d_backward_cases(rng):
-    def case(group, N, C, H, W, k, stride, note, x=None, dtype=torch.float32):
-        x = draw(rng, N, C, H, W, dtype=dtype) if x is None else x
-        y, indices = torch.nn.functional.max_pool2d(x, k, stride, return_indices=True)
-        data = {"dy": draw(rng, *y.shape, dtype=dtype), "indices": indices, "in_shape": tuple(x.shape)}
-        return Case(group, data, note)
+def max_pool2d_backward_cases(d):
+    def pool(group, note, x, k, stride):
+        y, indices = F.max_pool2d(x, k, stride, return_indices=True)
+        return case(group, note, dy=d.normal(*y.shape, dtype=x.dtype), indices=indices, in_shape=tuple(x.shape))
 
-    H, W, C = between(rng, 2, 3), between(rng, 4, 5), between(rng, 2, 3)
+    H, W, C = d.whole(2, 3), d.whole(4, 5), d.whole(2, 3)
     peak = torch.zeros(1, 1, 5, 7)
     peak[:, :, 2, 4] = 1.0
     return [
-        case("plain", 2, C, 2 * H, 2 * W, 2, 2, "windows side by side"),
-        case("plain", 1, C, 2 * H + 1, 2 * W + 1, 2, 2, "odd sizes, float64", dtype=torch.float64),
-        case("overlap", 2, C, 2 * H + 3, 2 * W + 1, 3, 1, "overlapping windows"),
-        case("overlap", 1, 1, 5, 7, 3, 2, "one pixel wins several windows", x=peak),
+        pool("plain", "windows side by side", d.normal(2, C, 2 * H, 2 * W), 2, 2),
+        pool("plain", "odd sizes, float64", d.normal(1, C, 2 * H + 1, 2 * W + 1, dtype=torch.float64), 2, 2),
+        pool("overlap", "overlapping windows", d.normal(2, C, 2 * H + 3, 2 * W + 1), 3, 1),
+        pool("overlap", "one pixel wins several windows", peak, 3, 2),
     ]
 
 
-def probe_max_pool2d_backward(ns, data):
-    return ns.max_pool2d_backward(data["dy"], data["indices"], tuple(data["in_shape"]))
+def max_pool2d_backward__index_add(dy, indices, in_shape):
+    N, C, H, W = in_shape
+    plane = torch.arange(N * C).view(N, C, 1, 1) * (H * W)
+    dx = torch.zeros(N * C * H * W, dtype=dy.dtype)
+    return dx.index_add(0, (plane + indices).flatten(), dy.flatten()).view(N, C, H, W)
+
+
+def max_pool2d_backward__one_hot(dy, indices, in_shape):
+    N, C, H, W = in_shape
+    winners = F.one_hot(indices.flatten(2), H * W).to(dy.dtype)  # (N, C, L, H W)
+    return torch.einsum("ncl,nclp->ncp", dy.flatten(2), winners).reshape(N, C, H, W)
 
 
 MAX_POOL2D_BACKWARD = Exercise(
@@ -137,7 +184,6 @@ MAX_POOL2D_BACKWARD = Exercise(
     methods=("ch03/max_pool",),
     groups={"plain": 1.0, "overlap": 1.0},
     cases=max_pool2d_backward_cases,
-    probe=probe_max_pool2d_backward,
     minutes=10,
     difficulty="medium",
     good_for="seeing that pooling is a switch: the gradient goes to the winner and nowhere else",
@@ -151,33 +197,41 @@ MAX_POOL2D_BACKWARD = Exercise(
         "dx.scatter_add_(2, indices.flatten(2), dy.flatten(2)), then reshape to (N, C, H, W).",
     ),
     alternatives=(
-        Alternative(name="index_add", code=(pool.max_pool2d_backward__index_add,)),
-        Alternative(name="one_hot", code=(pool.max_pool2d_backward__one_hot,)),
+        alternative(max_pool2d_backward__index_add),
+        alternative(max_pool2d_backward__one_hot),
     ),
     misconceptions=(
-        Misconception(
-            name="overwrites",
-            code=(pool.max_pool2d_backward__overwrites,),
-            hint="With overlapping windows one pixel can win several times; you keep only the last gradient. Add them.",
-            source_of="library difference: F.max_unpool2d overwrites",
+        slip(
+            "overwrites",
+            {"dx.scatter_add_(": "dx.scatter_("},
+            "With overlapping windows one pixel can win several times; you keep only the last gradient. Add them.",
+            "library difference: F.max_unpool2d overwrites",
         ),
-        Misconception(
-            name="averages",
-            code=(pool.max_pool2d_backward__averages,),
-            hint="A pixel that wins several windows gets the SUM of their gradients, not the mean.",
-            source_of="student mistake: mean instead of sum over the paths of the chain rule",
+        slip(
+            "averages",
+            {
+                "dx.scatter_add_(2, indices.flatten(2), dy.flatten(2))": (
+                    "dx.scatter_reduce_(2, indices.flatten(2), dy.flatten(2), 'mean', include_self=False)"
+                )
+            },
+            "A pixel that wins several windows gets the SUM of their gradients, not the mean.",
+            "student mistake: mean instead of sum over the paths of the chain rule",
         ),
-        Misconception(
-            name="columns_first",
-            code=(pool.max_pool2d_backward__columns_first,),
-            hint="Right only for square maps: an index counts row by row, index = row*W + column.",
-            source_of="library difference: MATLAB's linear indices run down the columns",
+        slip(
+            "columns_first",
+            {"dx.reshape(N, C, H, W)": "dx.reshape(N, C, W, H).transpose(2, 3)"},
+            "Right only for square maps: an index counts row by row, index = row*W + column.",
+            "library difference: MATLAB's linear indices run down the columns",
         ),
-        Misconception(
-            name="one_plane",
-            code=(pool.max_pool2d_backward__one_plane,),
-            hint="All gradients land in the first map of the first picture. Indices count within their own map.",
-            source_of="student mistake: flat index applied to the whole batch",
+        slip(
+            "one_plane",
+            {
+                "dx.scatter_add_(2, indices.flatten(2), dy.flatten(2))": (
+                    "dx.view(-1).index_add_(0, indices.flatten(), dy.flatten())"
+                )
+            },
+            "All gradients land in the first map of the first picture. Indices count within their own map.",
+            "student mistake: flat index applied to the whole batch",
         ),
     ),
 )

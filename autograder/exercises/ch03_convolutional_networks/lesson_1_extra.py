@@ -3,31 +3,63 @@
 import math
 
 import torch
+from einops import rearrange
+from torch import nn
 
-from autograder.declare.exercise import Alternative, Exercise, Misconception
-from autograder.exercises.ch03_convolutional_networks import lesson_1_extra_variants as extra
-from autograder.exercises.ch03_convolutional_networks.lesson_1_common import between, draw
-from dlcv_lab.checking.model import Case, Forbid
+from autograder.declare import Exercise, alternative, case, slip
+from dlcv_lab.checking.model import Forbid
 
 
-def count_layer_params_cases(rng):
-    def case(group, kind, in_shape, out_maps, k, note, **options):
-        data = {"kind": kind, "in_shape": in_shape, "out_maps": out_maps, "k": k, "options": options}
-        return Case(group, data, note)
+def count_layer_params_cases(d):
+    C, O, k = d.whole(2, 4), d.whole(5, 9), d.whole(2, 3)
+    H, W = d.whole(6, 9), d.whole(10, 14)
 
-    C, O, k = between(rng, 2, 4), between(rng, 5, 9), between(rng, 2, 3)
-    H, W = between(rng, 6, 9), between(rng, 10, 14)
+    def layer(group, note, kind, k=k, H=H, W=W, **options):
+        return case(group, note, kind=kind, in_shape=(C, H, W), out_maps=O, k=k, **options)
+
+    kinds = ("fc", "local", "conv")
     return [
-        *(case("plain", kind, (C, H, W), O, k, kind) for kind in ("fc", "local", "conv")),
-        *(case("edge", kind, (C, H, W), O, 1, f"{kind}, k = 1") for kind in ("fc", "local", "conv")),
-        *(case("edge", kind, (C, H, W), O, k, f"{kind}, no bias", bias=False) for kind in ("fc", "local", "conv")),
-        case("edge", "local", (C, H, H), O, H, "a window as large as the picture"),
-        case("edge", "dense", (C, H, W), O, k, "an unknown kind"),
+        *(layer("plain", kind, kind) for kind in kinds),
+        *(layer("edge", f"{kind}, k = 1", kind, k=1) for kind in kinds),
+        *(layer("edge", f"{kind}, no bias", kind, bias=False) for kind in kinds),
+        case("edge", "a window as large as the picture", kind="local", in_shape=(C, H, H), out_maps=O, k=H),
+        layer("edge", "an unknown kind", "dense"),
     ]
 
 
-def probe_count_layer_params(ns, data):
-    return ns.count_layer_params(data["kind"], data["in_shape"], data["out_maps"], data["k"], **data["options"])
+def parameters_of_a_layer(data):
+    """Build the layer, where torch has it, and count."""
+    (C, H, W), O, k, bias = data["in_shape"], data["out_maps"], data["k"], data.get("bias", True)
+    if data["kind"] == "fc":
+        layer = nn.Linear(C * H * W, O * (H - k + 1) * (W - k + 1), bias=bias, device="meta")
+    elif data["kind"] == "conv":
+        layer = nn.Conv2d(C, O, k, bias=bias, device="meta")
+    else:
+        return NotImplemented
+    return sum(parameter.numel() for parameter in layer.parameters())
+
+
+def count_layer_params__one_neuron(kind, in_shape, out_maps, k, *, bias=True):
+    C, H, W = in_shape
+    inputs = {"fc": C * H * W, "local": C * k**2, "conv": C * k**2}
+    if kind not in inputs:
+        raise ValueError("unknown kind")
+    places = 1 if kind == "conv" else (H - k + 1) * (W - k + 1)
+    return out_maps * places * (inputs[kind] + int(bias))
+
+
+def count_layer_params__window_by_window(kind, in_shape, out_maps, k, *, bias=True):
+    C, H, W = in_shape
+    windows = [(i, j) for i in range(H - k + 1) for j in range(W - k + 1)]
+    if kind == "fc":
+        total = sum(C * H * W + bias for _ in windows)
+    elif kind == "local":
+        total = sum(C * k * k + bias for _ in windows)
+    elif kind == "conv":
+        total = C * k * k + (1 if bias else 0)
+    else:
+        raise ValueError(kind)
+    return total * out_maps
 
 
 COUNT_LAYER_PARAMS = Exercise(
@@ -35,7 +67,7 @@ COUNT_LAYER_PARAMS = Exercise(
     methods=("ch03/mlp_weight_count",),
     groups={"plain": 1.0, "edge": 1.0},
     cases=count_layer_params_cases,
-    probe=probe_count_layer_params,
+    oracle=parameters_of_a_layer,
     minutes=8,
     difficulty="easy",
     good_for="feeling where the parameters of a network sit before you build it",
@@ -48,66 +80,86 @@ COUNT_LAYER_PARAMS = Exercise(
         "O*(C*k*k + bias). A bool counts as 0 or 1.",
     ),
     alternatives=(
-        Alternative(name="one_neuron", code=(extra.count_layer_params__one_neuron,)),
-        Alternative(name="window_by_window", code=(extra.count_layer_params__window_by_window,)),
+        alternative(count_layer_params__one_neuron),
+        alternative(count_layer_params__window_by_window),
     ),
     misconceptions=(
-        Misconception(
-            name="bias_per_map",
-            code=(extra.count_layer_params__bias_per_map,),
-            hint="The weights are right, the biases are not: only a convolution shares its bias within a map. In "
+        slip(
+            "bias_per_map",
+            {
+                "neurons * (C * H * W + bias)": "neurons * C * H * W + out_maps * bias",
+                "neurons * (C * k * k + bias)": "neurons * C * k * k + out_maps * bias",
+            },
+            "The weights are right, the biases are not: only a convolution shares its bias within a map. In "
             "'fc' and 'local' every neuron has one.",
-            source_of="card trap: biases of locally connected layers",
+            "card trap: biases of locally connected layers",
         ),
-        Misconception(
-            name="flat_filters",
-            code=(extra.count_layer_params__flat_filters,),
-            hint="Your windows are flat: k*k inputs. A neuron looks through all channels: C*k*k inputs.",
-            source_of="student mistake: a colour picture drawn as one sheet",
+        slip(
+            "flat_filters",
+            {"neurons * (C * k * k": "neurons * (k * k", "out_maps * (C * k * k": "out_maps * (k * k"},
+            "Your windows are flat: k*k inputs. A neuron looks through all channels: C*k*k inputs.",
+            "student mistake: a colour picture drawn as one sheet",
         ),
-        Misconception(
-            name="same_size",
-            code=(extra.count_layer_params__same_size,),
-            hint="You have a neuron for every pixel. The window stays inside: only (H-k+1)*(W-k+1) places.",
-            source_of="library difference: padding='same' in Keras keeps H x W outputs",
+        slip(
+            "same_size",
+            {"(H - k + 1) * (W - k + 1)": "H * W"},
+            "You have a neuron for every pixel. The window stays inside: only (H-k+1)*(W-k+1) places.",
+            "library difference: padding='same' in Keras keeps H x W outputs",
         ),
-        Misconception(
-            name="not_shared",
-            code=(extra.count_layer_params__not_shared,),
-            hint="Your 'conv' counts as many as 'local'. Sharing means that one set of weights serves all places of "
-            "a map.",
-            source_of="student mistake: neurons counted instead of weights",
+        slip(
+            "not_shared",
+            {"out_maps * (C * k * k + bias)": "neurons * (C * k * k + bias)"},
+            "Your 'conv' counts as many as 'local'. Sharing means that one set of weights serves all places of a map.",
+            "student mistake: neurons counted instead of weights",
         ),
     ),
 )
 
 
-def relu_cases(rng):
-    def case(group, x, note, backward=False):
-        data = {"x": x}
-        if backward:
-            data["dy"] = draw(rng, *x.shape, dtype=x.dtype)
-        return Case(group, data, note)
-
-    H, W = between(rng, 4, 6), between(rng, 7, 9)
+def relu_cases(d):
+    H, W = d.whole(4, 6), d.whole(7, 9)
     signs = torch.tensor([0.0, -0.0, 1.0, -1.0, math.inf, -math.inf])
-    overflown = case("gradient", draw(rng, H, W), "a gradient that is infinite in places, backward", backward=True)
-    overflown.data["dy"][:, ::2] = math.inf
-    overflown.data["x"][0, 0], overflown.data["x"][1, 0] = 1.0, -1.0
+    dy, x = d.normal(H, W), d.normal(H, W)
+    dy[:, ::2], x[0, 0], x[1, 0] = math.inf, 1.0, -1.0
+    zeros = d.integers(-1, 1, H, 3 * W).float()
     return [
-        case("plain", draw(rng, 2, 3, H, W), "forward"),
-        case("plain", draw(rng, H, W, dtype=torch.float64), "float64"),
-        case("edge", signs, "zeros and infinities"),
-        case("edge", torch.cat([draw(rng, H), torch.tensor([math.nan, -2.0])]), "NaN stays NaN"),
-        case("edge", torch.randint(-9, 9, (H, W), generator=rng), "whole numbers"),
-        case("gradient", draw(rng, 2, 3, H, W), "backward", backward=True),
-        case("gradient", torch.randint(-1, 2, (H, 3 * W), generator=rng).float(), "zeros, backward", backward=True),
-        overflown,
+        case("plain", "forward", x=d.normal(2, 3, H, W)),
+        case("plain", "float64", x=d.normal(H, W, dtype=torch.float64)),
+        case("edge", "zeros and infinities", x=signs),
+        case("edge", "NaN stays NaN", x=torch.cat([d.normal(H), torch.tensor([math.nan, -2.0])])),
+        case("edge", "whole numbers", x=d.integers(-9, 8, H, W)),
+        case("gradient", "backward", dy=d.normal(2, 3, H, W), x=d.normal(2, 3, H, W)),
+        case("gradient", "zeros, backward", dy=d.normal(H, 3 * W), x=zeros),
+        case("gradient", "a gradient that is infinite in places, backward", dy=dy, x=x),
     ]
 
 
-def probe_relu(ns, data):
-    return ns.relu_backward(data["dy"], data["x"]) if "dy" in data else ns.relu(data["x"])
+def relu_of_torch(data):
+    return torch.relu(data["x"])
+
+
+def backward_of_torch(data):
+    return torch.ops.aten.threshold_backward(data["dy"], data["x"], 0)
+
+
+def relu__maximum(x):
+    return torch.maximum(x, torch.zeros_like(x))
+
+
+def relu_backward__where(dy, x):
+    return torch.where(x > 0, dy, torch.zeros_like(dy))
+
+
+def relu__zeroes_a_copy(x):
+    y = x.clone()
+    y[x < 0] = 0
+    return y
+
+
+def relu_backward__copy(dy, x):
+    dx = dy.clone()
+    dx[x <= 0] = 0
+    return dx
 
 
 RELU = Exercise(
@@ -116,7 +168,8 @@ RELU = Exercise(
     methods=("ch03/relu",),
     groups={"plain": 0.5, "edge": 0.25, "gradient": 0.25},
     cases=relu_cases,
-    probe=probe_relu,
+    probe={"gradient": "relu_backward"},
+    oracle={"plain": relu_of_torch, "gradient": backward_of_torch},
     minutes=5,
     difficulty="easy",
     good_for="the smallest layer there is, with its backward pass",
@@ -127,74 +180,76 @@ RELU = Exercise(
         "x.clamp(min=0) keeps NaN and dtype. Backward: torch.where(x > 0, dy, 0).",
     ),
     alternatives=(
-        Alternative(name="maximum", code=(extra.relu__maximum, extra.relu_backward__where)),
-        Alternative(name="copy", code=(extra.relu__zeroes_a_copy, extra.relu_backward__copy)),
+        alternative(relu__maximum, relu_backward__where),
+        alternative(relu__zeroes_a_copy, relu_backward__copy, name="copy"),
     ),
     misconceptions=(
-        Misconception(
-            name="one_at_zero",
-            code=(extra.relu_backward__one_at_zero,),
-            hint="At x = 0 exactly you let the gradient through. Agree with torch: the derivative there is 0, so x > "
-            "0.",
-            source_of="library difference: clamp(min=0) of torch has gradient 1 at 0, relu has 0",
+        slip(
+            "one_at_zero",
+            {"x > 0": "x >= 0"},
+            "At x = 0 exactly you let the gradient through. Agree with torch: the derivative there is 0, so x > 0.",
+            "library difference: clamp(min=0) of torch has gradient 1 at 0, relu has 0",
         ),
-        Misconception(
-            name="sign_of_dy",
-            code=(extra.relu_backward__sign_of_dy,),
-            hint="You gate by the sign of dy. The gate is set in the forward pass: it opens where x was positive.",
-            source_of="library difference: the 'deconvnet' rule for visualising networks rectifies dy instead",
+        slip(
+            "sign_of_dy",
+            {"torch.where(x > 0, dy, 0)": "dy.clamp(min=0)"},
+            "You gate by the sign of dy. The gate is set in the forward pass: it opens where x was positive.",
+            "library difference: the 'deconvnet' rule for visualising networks rectifies dy instead",
         ),
-        Misconception(
-            name="both_signs",
-            code=(extra.relu_backward__both_signs,),
-            hint="You drop negative gradients as well. Only x decides: a negative dy passes where x > 0.",
-            source_of="library difference: 'guided backpropagation' rectifies twice",
+        slip(
+            "both_signs",
+            {"dy, 0": "dy.clamp(min=0), 0"},
+            "You drop negative gradients as well. Only x decides: a negative dy passes where x > 0.",
+            "library difference: 'guided backpropagation' rectifies twice",
         ),
-        Misconception(
-            name="multiplies",
-            code=(extra.relu_backward__multiplies,),
-            hint="Where dy is infinite, infinity times 0 is NaN. Choose instead of multiplying: torch.where(x > 0, "
-            "dy, 0).",
-            source_of="library difference: torch's backward pass chooses, so that one overflow does not spread",
+        slip(
+            "multiplies",
+            {"torch.where(x > 0, dy, 0)": "dy * (x > 0)"},
+            "Where dy is infinite, infinity times 0 is NaN. Choose instead of multiplying: torch.where(x > 0, dy, 0).",
+            "library difference: torch's backward pass chooses, so that one overflow does not spread",
         ),
-        Misconception(
-            name="loses_nan",
-            code=(extra.relu__loses_nan,),
-            hint="NaN > 0 is False, so your NaN becomes 0 and hides a bug upstream. Let NaN through: clamp does.",
-            source_of="card trap: where(x > 0, x, 0) loses NaN",
+        slip(
+            "loses_nan",
+            {"x.clamp(min=0)": "torch.where(x > 0, x, torch.zeros_like(x))"},
+            "NaN > 0 is False, so your NaN becomes 0 and hides a bug upstream. Let NaN through: clamp does.",
+            "card trap: where(x > 0, x, 0) loses NaN",
         ),
-        Misconception(
-            name="in_place",
-            code=(extra.relu__in_place,),
-            hint="Your relu overwrites x, which relu_backward still needs. Return a new tensor: clamp, not clamp_.",
-            source_of="library difference: nn.ReLU(inplace=True)",
+        slip(
+            "in_place",
+            {"x.clamp(": "x.clamp_("},
+            "Your relu overwrites x, which relu_backward still needs. Return a new tensor: clamp, not clamp_.",
+            "library difference: nn.ReLU(inplace=True)",
         ),
-        Misconception(
-            name="absolute",
-            code=(extra.relu__absolute,),
-            hint="You mirror the negative numbers (absolute value). They become 0.",
-            source_of="student mistake: 'make it positive'",
+        slip(
+            "absolute",
+            {"x.clamp(min=0)": "x.abs()"},
+            "You mirror the negative numbers (absolute value). They become 0.",
+            "student mistake: 'make it positive'",
         ),
     ),
 )
 
 
-def fc_as_conv_cases(rng):
-    def case(group, O, chw, note, dtype=torch.float32):
-        data = {"W": draw(rng, O, math.prod(chw), dtype=dtype), "b": draw(rng, O, dtype=dtype), "chw": chw}
-        return Case(group, data, note)
+def fc_as_conv_cases(d):
+    def layer(group, note, O, chw, dtype=torch.float32):
+        return case(group, note, W=d.normal(O, math.prod(chw), dtype=dtype), b=d.normal(O, dtype=dtype), chw=chw)
 
-    H, W = between(rng, 2, 4), between(rng, 5, 7)
+    H, W = d.whole(2, 4), d.whole(5, 7)
     return [
-        case("plain", 4, (3, H, W), "three maps"),
-        case("plain", 5, (2, W, H), "higher than wide, float64", torch.float64),
-        case("edge", 3, (1, H, W), "one map"),
-        case("edge", 2, (7, 1, 1), "1x1 maps"),
+        layer("plain", "three maps", 4, (3, H, W)),
+        layer("plain", "higher than wide, float64", 5, (2, W, H), torch.float64),
+        layer("edge", "one map", 3, (1, H, W)),
+        layer("edge", "1x1 maps", 2, (7, 1, 1)),
     ]
 
 
-def probe_fc_as_conv(ns, data):
-    return ns.fc_as_conv(data["W"], data["b"], tuple(data["chw"]))
+def fc_as_conv__rearranged(W, b, chw):
+    C, H, _ = chw
+    return rearrange(W, "o (c h w) -> o c h w", c=C, h=H), b
+
+
+def fc_as_conv__row_by_row(W, b, chw):
+    return torch.stack([row.view(chw) for row in W.contiguous()]), b.clone()
 
 
 FC_AS_CONV = Exercise(
@@ -202,7 +257,6 @@ FC_AS_CONV = Exercise(
     methods=("ch03/fc_layer",),
     groups={"plain": 0.5, "edge": 0.5},
     cases=fc_as_conv_cases,
-    probe=probe_fc_as_conv,
     minutes=5,
     difficulty="easy",
     good_for="letting a trained classifier slide over larger pictures, as chapter 5 does for segmentation",
@@ -212,34 +266,33 @@ FC_AS_CONV = Exercise(
         "W.reshape(-1, C, H, W) and b.",
     ),
     alternatives=(
-        Alternative(name="rearranged", code=(extra.fc_as_conv__rearranged,)),
-        Alternative(name="row_by_row", code=(extra.fc_as_conv__row_by_row,)),
+        alternative(fc_as_conv__rearranged),
+        alternative(fc_as_conv__row_by_row),
     ),
     misconceptions=(
-        Misconception(
-            name="channels_last",
-            code=(extra.fc_as_conv__channels_last,),
-            hint="You read the weights with the channel last. flatten(1) reads map after map: the order is (C, H, W).",
-            source_of="library difference: Keras flattens (H, W, C)",
+        slip(
+            "channels_last",
+            {"W.reshape(-1, *chw)": "W.reshape(-1, *chw[1:], chw[0]).permute(0, 3, 1, 2)"},
+            "You read the weights with the channel last. flatten(1) reads map after map: the order is (C, H, W).",
+            "library difference: Keras flattens (H, W, C)",
         ),
-        Misconception(
-            name="width_first",
-            code=(extra.fc_as_conv__width_first,),
-            hint="Height and width are exchanged: right only for square maps.",
-            source_of="library difference: PIL gives sizes as (width, height)",
+        slip(
+            "width_first",
+            {"W.reshape(-1, *chw)": "W.reshape(-1, chw[0], chw[2], chw[1]).transpose(2, 3)"},
+            "Height and width are exchanged: right only for square maps.",
+            "library difference: PIL gives sizes as (width, height)",
         ),
-        Misconception(
-            name="flipped",
-            code=(extra.fc_as_conv__flipped,),
-            hint="You turn the kernels by 180 degrees. A convolution layer does not flip, so the weights stay as "
-            "they are.",
-            source_of="card trap: convolution of mathematics",
+        slip(
+            "flipped",
+            {"W.reshape(-1, *chw)": "W.reshape(-1, *chw).flip(2, 3)"},
+            "You turn the kernels by 180 degrees. A convolution layer does not flip, so the weights stay as they are.",
+            "card trap: convolution of mathematics",
         ),
-        Misconception(
-            name="drops_bias",
-            code=(extra.fc_as_conv__drops_bias,),
-            hint="The bias is lost. It moves over unchanged: one number per output.",
-            source_of="student mistake: only the matrix is converted",
+        slip(
+            "drops_bias",
+            {"*chw), b": "*chw), torch.zeros_like(b)"},
+            "The bias is lost. It moves over unchanged: one number per output.",
+            "student mistake: only the matrix is converted",
         ),
     ),
 )

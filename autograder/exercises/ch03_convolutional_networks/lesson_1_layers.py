@@ -3,37 +3,62 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise, Misconception
-from autograder.declare.slips import slip
-from autograder.exercises.ch03_convolutional_networks import lesson_1_core_variants as core
-from autograder.exercises.ch03_convolutional_networks import lesson_1_pool_variants as pool
-from autograder.exercises.ch03_convolutional_networks.lesson_1_common import NO_CONVOLUTION, STANDINS, between, draw
+from autograder.declare import Exercise, alternative, case, slip
+from autograder.exercises.ch03_convolutional_networks.lesson_1_common import NO_CONVOLUTION, STANDINS
 from dlcv_lab.checking import probing
-from dlcv_lab.checking.model import Case, Forbid
+from dlcv_lab.checking.model import Forbid
+from solutions.ch03_convolutional_networks.lesson_1 import conv_out
 
 
-def im2col_cases(rng):
-    def case(group, x, k, stride, pad, note):
-        return Case(group, {"x": x, "k": k, "stride": stride, "pad": pad}, note)
-
-    H, W, N = between(rng, 4, 6), between(rng, 7, 9), between(rng, 2, 3)
-    double = torch.float64
+def im2col_cases(d):
+    H, W, N = d.whole(4, 6), d.whole(7, 9), d.whole(2, 3)
+    double, turned = torch.float64, d.normal(N, W, H, 3).permute(0, 3, 2, 1)
     return [
-        case("plain", draw(rng, N, 3, H, W), 3, 1, 0, "stride 1, no padding"),
-        case("plain", draw(rng, 1, 2, H, W, dtype=double), 2, 1, 1, "one picture, pad 1, float64"),
-        case("shapes", draw(rng, N, 2, 2 * H + 2, 2 * W), 3, 2, 0, "stride 2 with a remainder"),
-        case("shapes", draw(rng, 2, 2, 3 * H, 3 * W + 1), 2, 3, 1, "stride larger than the window"),
-        case("shapes", draw(rng, N, W, H, 3).permute(0, 3, 2, 1), 3, 1, 1, "an x that is not contiguous"),
-        case("edge", draw(rng, N, 3, H, W), 1, 1, 0, "k = 1"),
-        case("edge", draw(rng, 1, 2, H, W), H, 1, 0, "a window as high as the picture"),
-        case("edge", draw(rng, 2, 2, 2, 3), 2, 1, 2, "padding as wide as the window"),
-        case("edge", draw(rng, 1, 1, 2, W), 5, 1, 1, "a window that does not fit"),
+        case("plain", "stride 1, no padding", x=d.normal(N, 3, H, W), k=3, stride=1, pad=0),
+        case("plain", "one picture, pad 1, float64", x=d.normal(1, 2, H, W, dtype=double), k=2, stride=1, pad=1),
+        case("shapes", "stride 2 with a remainder", x=d.normal(N, 2, 2 * H + 2, 2 * W), k=3, stride=2, pad=0),
+        case("shapes", "stride larger than the window", x=d.normal(2, 2, 3 * H, 3 * W + 1), k=2, stride=3, pad=1),
+        case("shapes", "an x that is not contiguous", x=turned, k=3, stride=1, pad=1),
+        case("edge", "k = 1", x=d.normal(N, 3, H, W), k=1, stride=1, pad=0),
+        case("edge", "a window as high as the picture", x=d.normal(1, 2, H, W), k=H, stride=1, pad=0),
+        case("edge", "padding as wide as the window", x=d.normal(2, 2, 2, 3), k=2, stride=1, pad=2),
+        case("edge", "a window that does not fit", x=d.normal(1, 1, 2, W), k=5, stride=1, pad=1),
     ]
 
 
-def probe_im2col(ns, data):
-    return ns.im2col(data["x"], data["k"], stride=data["stride"], pad=data["pad"])
+def unfolded(data):
+    return F.unfold(data["x"], data["k"], stride=data["stride"], padding=data["pad"])
+
+
+def im2col__windows(x, k, *, stride=1, pad=0):
+    xp = F.pad(x, (pad, pad, pad, pad))
+    if min(xp.shape[2:]) < k:
+        raise ValueError("window too large")
+    windows = xp.unfold(2, k, stride).unfold(3, k, stride)  # (N, C, Ho, Wo, k, k)
+    N, C, Ho, Wo = windows.shape[:4]
+    return windows.permute(0, 1, 4, 5, 2, 3).reshape(N, C * k * k, Ho * Wo)
+
+
+def im2col__places(x, k, *, stride=1, pad=0):
+    N, C, H, W = x.shape
+    xp = torch.zeros(N, C, H + 2 * pad, W + 2 * pad, dtype=x.dtype)
+    xp[:, :, pad : pad + H, pad : pad + W] = x
+    columns = []
+    for i in range(0, H + 2 * pad - k + 1, stride):
+        for j in range(0, W + 2 * pad - k + 1, stride):
+            columns.append(xp[:, :, i : i + k, j : j + k].reshape(N, -1))
+    if not columns:
+        raise ValueError("window too large")
+    return torch.stack(columns, dim=-1)
+
+
+def im2col__gathers(x, k, *, stride=1, pad=0):
+    N, C = x.shape[:2]
+    Ho, Wo = conv_out(x.shape[2], k, stride=stride, pad=pad), conv_out(x.shape[3], k, stride=stride, pad=pad)
+    xp = F.pad(x, (pad, pad, pad, pad))
+    tap, place = torch.arange(k * k)[:, None], torch.arange(Ho * Wo)[None]
+    row, column = tap // k + stride * (place // Wo), tap % k + stride * (place % Wo)
+    return xp[:, :, row, column].reshape(N, C * k * k, Ho * Wo)
 
 
 IM2COL = Exercise(
@@ -42,7 +67,7 @@ IM2COL = Exercise(
     core=True,
     groups={"plain": 1.0, "shapes": 1.0, "edge": 1.0},
     cases=im2col_cases,
-    probe=probe_im2col,
+    oracle=unfolded,
     uses=("output_size",),
     standins=(STANDINS["output_size"],),
     minutes=20,
@@ -58,52 +83,56 @@ IM2COL = Exercise(
         'rearrange(torch.stack(taps), "tap n c i j -> n (c tap) (i j)").',
     ),
     alternatives=(
-        Alternative(name="windows", code=(core.im2col__windows,)),
-        Alternative(name="places", code=(core.im2col__places,)),
-        Alternative(name="gathers", code=(core.im2col__gathers,)),
+        alternative(im2col__windows),
+        alternative(im2col__places),
+        alternative(im2col__gathers),
     ),
     misconceptions=(
-        Misconception(
-            name="channels_last",
-            code=(core.im2col__channels_last,),
-            hint="The right numbers in another order: within a column, your channel varies fastest. It must vary "
+        slip(
+            "channels_last",
+            {"n (c tap) (i j)": "n (tap c) (i j)"},
+            "The right numbers in another order: within a column, your channel varies fastest. It must vary "
             "slowest: first all k*k numbers of channel 0, then those of channel 1.",
-            source_of="library difference: tf.image.extract_patches orders a patch row, column, channel",
+            "library difference: tf.image.extract_patches orders a patch row, column, channel",
         ),
-        Misconception(
-            name="windows_as_rows",
-            code=(core.im2col__windows_as_rows,),
-            hint="Your windows are rows: (N, L, C*k*k). Here every window is a column: swap the last two axes.",
-            source_of="library difference: tf.image.extract_patches and sklearn's extract_patches_2d put the patch "
-            "last",
+        slip(
+            "windows_as_rows",
+            {"n (c tap) (i j)": "n (i j) (c tap)"},
+            "Your windows are rows: (N, L, C*k*k). Here every window is a column: swap the last two axes.",
+            "library difference: tf.image.extract_patches and sklearn's extract_patches_2d put the patch last",
         ),
-        Misconception(
-            name="down_first",
-            code=(core.im2col__down_first,),
-            hint="The columns are right, their order is not: you walk down the picture first. Walk along a row "
+        slip(
+            "down_first",
+            {"n (c tap) (i j)": "n (c tap) (j i)"},
+            "The columns are right, their order is not: you walk down the picture first. Walk along a row "
             "first, so that window (i, j) is column i*Wo + j.",
-            source_of="library difference: MATLAB's im2col walks down the columns",
+            "library difference: MATLAB's im2col walks down the columns",
         ),
-        Misconception(
-            name="window_turned",
-            code=(core.im2col__window_turned,),
-            hint="Inside each window you read down first. Read it like a line of text: entry (c*k + u)*k + v is row u, "
+        slip(
+            "window_turned",
+            {"for u in range(k)\nfor v in range(k)": "for v in range(k)\nfor u in range(k)"},
+            "Inside each window you read down first. Read it like a line of text: entry (c*k + u)*k + v is row u, "
             "column v of the window.",
-            source_of="library difference: MATLAB stores a window column by column",
+            "library difference: MATLAB stores a window column by column",
         ),
-        Misconception(
-            name="partial_windows",
-            code=(core.im2col__partial_windows,),
-            hint="You keep windows that hang over the right or lower edge. With a stride that does not divide evenly "
+        slip(
+            "partial_windows",
+            {
+                "conv_out(size, k": "conv_out(size + stride - 1, k",
+                "(pad, pad, pad, pad)": "(pad, pad + stride, pad, pad + stride)",
+            },
+            "You keep windows that hang over the right or lower edge. With a stride that does not divide evenly "
             "the left-over pixels are not used: L = Ho*Wo with Ho, Wo from conv_out.",
-            source_of="library difference: TensorFlow's padding='SAME' fills up to a whole number of strides",
+            "library difference: TensorFlow's padding='SAME' fills up to a whole number of strides",
         ),
-        Misconception(
-            name="ignores_stride",
-            code=(core.im2col__ignores_stride,),
-            hint="With stride 2 you return the windows of stride 1. The step belongs into the slices: "
-            "start:stop:stride.",
-            source_of="student mistake: the stride used for the size only, or not at all",
+        slip(
+            "ignores_stride",
+            {
+                "conv_out(size, k, stride=stride, pad=pad)": "conv_out(size, k, pad=pad)",
+                "u : u + stride * Ho : stride, v : v + stride * Wo : stride": "u : u + Ho, v : v + Wo",
+            },
+            "With stride 2 you return the windows of stride 1. The step belongs into the slices: start:stop:stride.",
+            "student mistake: the stride used for the size only, or not at all",
         ),
     ),
 )
@@ -151,8 +180,35 @@ def conv2d_gradients(ns, data):
     return probing.gradients(ns.conv2d, [data["x"], data["w"], data["b"]], data["dy"], **options)[1]
 
 
-def conv2d_library(data):
+def convolved(data):
     return F.conv2d(data["x"], data["w"], data["b"], stride=data["stride"], padding=data["pad"])
+
+
+def conv2d__einsum(x, w, b=None, *, stride=1, pad=0):
+    if x.shape[1] != w.shape[1]:
+        raise ValueError("depth")
+    xp, k = F.pad(x, (pad, pad, pad, pad)), w.shape[-1]
+    if min(xp.shape[2:]) < k:
+        raise ValueError("does not fit")
+    windows = xp.unfold(2, k, stride).unfold(3, k, stride)
+    y = torch.einsum("ncijuv,ocuv->noij", windows, w)
+    return y if b is None else y + b.view(-1, 1, 1)
+
+
+def conv2d__taps(x, w, b=None, *, stride=1, pad=0):
+    if x.shape[1] != w.shape[1]:
+        raise ValueError("depth")
+    (N, _, H, W), (O, _, k, _) = x.shape, w.shape
+    Ho, Wo = (H + 2 * pad - k) // stride + 1, (W + 2 * pad - k) // stride + 1
+    if H + 2 * pad < k or W + 2 * pad < k:
+        raise ValueError("does not fit")
+    xp = F.pad(x, (pad, pad, pad, pad))
+    y = torch.zeros(N, O, Ho, Wo, dtype=x.dtype) if b is None else b.view(1, O, 1, 1).expand(N, O, Ho, Wo)
+    for u in range(k):
+        for v in range(k):
+            seen = xp[:, :, u : u + stride * (Ho - 1) + 1 : stride, v : v + stride * (Wo - 1) + 1 : stride]
+            y = y + torch.tensordot(seen, w[:, :, u, v], dims=([1], [1])).permute(0, 3, 1, 2)
+    return y
 
 
 CONV2D = Exercise(
@@ -162,7 +218,7 @@ CONV2D = Exercise(
     groups={"plain": 1.0, "shapes": 1.0, "edge": 0.5, "gradient": 0.5},
     cases=conv2d_cases,
     probe={"gradient": conv2d_gradients},
-    oracle=conv2d_library,
+    oracle=convolved,
     uses=("output_size", "im2col"),
     standins=(STANDINS["output_size"], STANDINS["im2col"]),
     minutes=15,
@@ -179,8 +235,8 @@ CONV2D = Exercise(
         "b[:, None]; return y.reshape(N, O, Ho, Wo).",
     ),
     alternatives=(
-        Alternative(name="einsum", code=(core.conv2d__einsum,)),
-        Alternative(name="taps", code=(core.conv2d__taps,)),
+        alternative(conv2d__einsum),
+        alternative(conv2d__taps),
     ),
     misconceptions=(
         slip(
@@ -229,40 +285,74 @@ CONV2D = Exercise(
 )
 
 
-def max_pool2d_cases(rng):
-    def case(group, x, note, gradient=False, indices=False, **options):
-        data = {"x": x, "options": options | ({"return_indices": True} if indices else {})}
-        if gradient:
-            k, stride = options.get("k", 2), options.get("stride", options.get("k", 2))
-            data["dy"] = draw(rng, *x.shape[:2], *((size - k) // stride + 1 for size in x.shape[2:]), dtype=x.dtype)
-        return Case(group, data, note)
-
-    H, W, C = between(rng, 3, 4), between(rng, 5, 6), between(rng, 2, 3)
+def max_pool2d_cases(d):
+    H, W, C = d.whole(3, 4), d.whole(5, 6), d.whole(2, 3)
     ties = torch.zeros(1, 2, 4, 6)
-    ties[:, 1] = torch.randint(0, 2, (4, 6), generator=rng)
+    ties[:, 1] = d.integers(0, 1, 4, 6)
+    turned, odd, dy = (
+        d.normal(2, W, H, C).permute(0, 3, 2, 1),
+        d.normal(2, C, 2 * H + 1, 2 * W + 1),
+        d.normal(2, C, H, W),
+    )
+    indices = {"return_indices": True}
     return [
-        case("plain", draw(rng, 2, C, 2 * H, 2 * W), "defaults"),
-        case("plain", draw(rng, 1, C, 3 * H, 3 * W, dtype=torch.float64), "k = 3, float64", k=3),
-        case("plain", -draw(rng, 2, C, 2 * H, 2 * W).abs() - 0.1, "every number is negative"),
-        case("shapes", draw(rng, 2, C, 2 * H + 1, 2 * W + 1), "odd height and width"),
-        case("shapes", draw(rng, 2, C, 2 * H + 1, 2 * W), "overlapping windows", k=3, stride=2),
-        case("shapes", draw(rng, 2, W, H, C).permute(0, 3, 2, 1), "not contiguous, stride > k", k=2, stride=3),
-        case("indices", draw(rng, 2, C, 2 * H, 2 * W), "with indices", indices=True),
-        case("indices", draw(rng, 2, C, 2 * H + 1, 2 * W), "overlapping, with indices", indices=True, k=3, stride=2),
-        case("indices", ties, "equal numbers", indices=True),
-        case("edge", draw(rng, 1, C, 2, W), "a window that does not fit", k=3),
-        case("edge", draw(rng, 2, C, H, W), "k = 1", k=1),
-        case("gradient", draw(rng, 2, C, 2 * H + 1, 2 * W), "gradient", gradient=True, k=3, stride=2),
+        case("plain", "defaults", x=d.normal(2, C, 2 * H, 2 * W)),
+        case("plain", "k = 3, float64", x=d.normal(1, C, 3 * H, 3 * W, dtype=torch.float64), k=3),
+        case("plain", "every number is negative", x=-d.normal(2, C, 2 * H, 2 * W).abs() - 0.1),
+        case("shapes", "odd height and width", x=d.normal(2, C, 2 * H + 1, 2 * W + 1)),
+        case("shapes", "overlapping windows", x=d.normal(2, C, 2 * H + 1, 2 * W), k=3, stride=2),
+        case("shapes", "not contiguous, stride > k", x=turned, k=2, stride=3),
+        case("indices", "with indices", x=d.normal(2, C, 2 * H, 2 * W), **indices),
+        case("indices", "overlapping, with indices", x=d.normal(2, C, 2 * H + 1, 2 * W), k=3, stride=2, **indices),
+        case("indices", "equal numbers", x=ties, **indices),
+        case("edge", "a window that does not fit", x=d.normal(1, C, 2, W), k=3),
+        case("edge", "k = 1", x=d.normal(2, C, H, W), k=1),
+        case("gradient", "gradient", x=odd, k=3, stride=2, dy=dy),
     ]
 
 
-def probe_max_pool2d(ns, data):
-    options = dict(data["options"])
-    k = options.pop("k", 2)
-    if "dy" not in data:
-        return ns.max_pool2d(data["x"], k, **options)
-    x = data["x"].detach().clone().requires_grad_()
-    return torch.autograd.grad(ns.max_pool2d(x, k, **options), x, data["dy"])[0]
+def max_pool2d_gradient(ns, data):
+    return probing.gradients(ns.max_pool2d, [data["x"], data["k"]], data["dy"], stride=data["stride"])[1]
+
+
+def pooled(data):
+    return F.max_pool2d(
+        data["x"], data.get("k", 2), data.get("stride"), return_indices=data.get("return_indices", False)
+    )
+
+
+def max_pool2d__windows(x, k=2, *, stride=None, return_indices=False):
+    stride = stride or k
+    H, W = x.shape[2:]
+    if min(H, W) < k:
+        raise ValueError("window too large")
+    windows = x.unfold(2, k, stride).unfold(3, k, stride)  # (N, C, Ho, Wo, k, k)
+    tap = windows.flatten(4).argmax(dim=-1)
+    y = windows.flatten(4).gather(-1, tap[..., None])[..., 0]
+    Ho, Wo = y.shape[2:]
+    row = torch.arange(Ho)[:, None] * stride + tap // k
+    column = torch.arange(Wo) * stride + tap % k
+    return (y, row * W + column) if return_indices else y
+
+
+def max_pool2d__running(x, k=2, *, stride=None, return_indices=False):
+    stride = k if stride is None else stride
+    N, C, H, W = x.shape
+    Ho, Wo = (H - k) // stride + 1, (W - k) // stride + 1
+    if k > H or k > W:
+        raise ValueError("window too large")
+    flat = torch.arange(H * W).view(H, W)
+    best, where = None, None
+    for u in range(k):
+        for v in range(k):
+            rows, columns = slice(u, u + stride * Ho, stride), slice(v, v + stride * Wo, stride)
+            seen, at = x[:, :, rows, columns][:, :, :Ho, :Wo], flat[rows, columns][:Ho, :Wo].expand(N, C, Ho, Wo)
+            if best is None:
+                best, where = seen, at
+            else:
+                where = torch.where(seen > best, at, where)
+                best = torch.where(seen > best, seen, best)
+    return (best, where.contiguous()) if return_indices else best
 
 
 MAX_POOL2D = Exercise(
@@ -271,7 +361,8 @@ MAX_POOL2D = Exercise(
     core=True,
     groups={"plain": 1.0, "shapes": 0.5, "indices": 0.5, "edge": 0.5, "gradient": 0.5},
     cases=max_pool2d_cases,
-    probe=probe_max_pool2d,
+    probe={"gradient": max_pool2d_gradient},
+    oracle=pooled,
     uses=("output_size", "im2col"),
     standins=(STANDINS["output_size"], STANDINS["im2col"]),
     minutes=20,
@@ -292,55 +383,59 @@ MAX_POOL2D = Exercise(
         "column = place % Wo * stride + tap % k; the index is row*W + column. Reshape both to (N, C, Ho, Wo).",
     ),
     alternatives=(
-        Alternative(name="windows", code=(pool.max_pool2d__windows,)),
-        Alternative(name="running", code=(pool.max_pool2d__running,)),
+        alternative(max_pool2d__windows),
+        alternative(max_pool2d__running),
     ),
     misconceptions=(
-        Misconception(
-            name="starts_at_zero",
-            code=(pool.max_pool2d__starts_at_zero,),
-            hint="Where a whole window is negative you return 0. The maximum of (-3, -1) is -1: a running maximum "
+        slip(
+            "starts_at_zero",
+            {"y, tap = windows.max(dim=1)": "y, tap = windows.max(dim=1)\ny = y.clamp(min=0)"},
+            "Where a whole window is negative you return 0. The maximum of (-3, -1) is -1: a running maximum "
             "starts at minus infinity or at the first number, not at 0.",
-            source_of="card trap: the neutral element of max is minus infinity, not 0",
+            "card trap: the neutral element of max is minus infinity, not 0",
         ),
-        Misconception(
-            name="ceil",
-            code=(pool.max_pool2d__ceil,),
-            hint="For odd sizes you keep a last, incomplete window. Rows and columns that fill no window are dropped.",
-            source_of="library difference: Caffe's pooling rounds up, and skimage.measure.block_reduce pads",
+        slip(
+            "ceil",
+            {
+                "conv_out(size, k": "conv_out(size + (k - size) % stride, k",
+                "windows = im2col(x.reshape(N * C, 1, H, W)": """
+                    hanging = (0, (k - W) % stride, 0, (k - H) % stride)
+                    windows = im2col(F.pad(x.reshape(N * C, 1, H, W), hanging, value=-torch.inf)""",
+            },
+            "For odd sizes you keep a last, incomplete window. Rows and columns that fill no window are dropped.",
+            "library difference: Caffe's pooling rounds up, and skimage.measure.block_reduce pads",
         ),
-        Misconception(
-            name="moves_by_one",
-            code=(pool.max_pool2d__moves_by_one,),
-            hint="Without a stride your windows move by one pixel. stride=None means stride = k: windows side by side.",
-            source_of="library difference: scipy.ndimage.maximum_filter moves by one",
+        slip(
+            "moves_by_one",
+            {"stride = k if": "stride = 1 if"},
+            "Without a stride your windows move by one pixel. stride=None means stride = k: windows side by side.",
+            "library difference: scipy.ndimage.maximum_filter moves by one",
         ),
-        Misconception(
-            name="side_by_side",
-            code=(pool.max_pool2d__side_by_side,),
-            hint="Your windows always lie side by side. With k = 3 and stride 2 they overlap: the next one begins "
+        slip(
+            "side_by_side",
+            {"stride = k if stride is None else stride": "stride = k"},
+            "Your windows always lie side by side. With k = 3 and stride 2 they overlap: the next one begins "
             "`stride` pixels further, not k.",
-            source_of="student mistake: pooling by reshaping into k x k blocks",
+            "student mistake: pooling by reshaping into k x k blocks",
         ),
-        Misconception(
-            name="index_in_window",
-            code=(pool.max_pool2d__index_in_window,),
-            hint="The values are right; your indices count within the window (0 to k*k-1). They have to name the "
+        slip(
+            "index_in_window",
+            {"row * W + column": "tap"},
+            "The values are right; your indices count within the window (0 to k*k-1). They have to name the "
             "pixel in the whole map: row*W + column.",
-            source_of="student mistake: the argmax over the window handed out as it is",
+            "student mistake: the argmax over the window handed out as it is",
         ),
-        Misconception(
-            name="index_with_channel",
-            code=(pool.max_pool2d__index_with_channel,),
-            hint="The values are right; your indices also count channels. Each map is counted for itself: row*W + "
-            "column.",
-            source_of="library difference: tf.nn.max_pool_with_argmax counts (row*W + column)*C + channel",
+        slip(
+            "index_with_channel",
+            {"(y, indices) if": "(y, indices * C + torch.arange(C)[:, None, None]) if"},
+            "The values are right; your indices also count channels. Each map is counted for itself: row*W + column.",
+            "library difference: tf.nn.max_pool_with_argmax counts (row*W + column)*C + channel",
         ),
-        Misconception(
-            name="last_of_equals",
-            code=(pool.max_pool2d__last_of_equals,),
-            hint="Where several numbers of a window are equal you name the last one; the first in reading order wins.",
-            source_of="student mistake: >= in the comparison with the running maximum",
+        slip(
+            "last_of_equals",
+            {"y, tap = windows.max(dim=1)": "y, tap = windows.flip(1).max(dim=1)\ntap = k * k - 1 - tap"},
+            "Where several numbers of a window are equal you name the last one; the first in reading order wins.",
+            "student mistake: >= in the comparison with the running maximum",
         ),
     ),
 )

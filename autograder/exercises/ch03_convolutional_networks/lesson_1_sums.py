@@ -1,38 +1,68 @@
 """Core exercises of notebook 1: the moving sum, and the sizes that come out of it."""
 
 import torch
+import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise, Misconception
-from autograder.exercises.ch03_convolutional_networks import lesson_1_core_variants as core
-from autograder.exercises.ch03_convolutional_networks.lesson_1_common import NO_CONVOLUTION, between, draw
-from dlcv_lab.checking.model import Case
+from autograder.declare import Exercise, alternative, case, slip
+from autograder.exercises.ch03_convolutional_networks.lesson_1_common import NO_CONVOLUTION
+from solutions.ch03_convolutional_networks.lesson_1 import correlate2d
 
 
-def correlate2d_cases(rng):
-    def case(group, x, w, pad, note, function="correlate2d"):
-        return Case(group, {"function": function, "x": x, "w": w, "pad": pad}, note)
-
-    H, W = between(rng, 5, 8), between(rng, 9, 12)
+def correlate2d_cases(d):
+    H, W = d.whole(5, 8), d.whole(9, 12)
     double, delta = torch.float64, torch.zeros(3, 3)
     delta[1, 1] = 1.0
-    whole = torch.randint(0, 256, (H, W), generator=rng)
     return [
-        case("plain", draw(rng, H, W), draw(rng, 3, 3), 0, "a 3x3 kernel"),
-        case("plain", draw(rng, W, H, dtype=double).T, draw(rng, 3, 3, dtype=double), 1, "float64, pad 1"),
-        case("plain", draw(rng, H, W), delta, 1, "a kernel that gives the picture back"),
-        case("shapes", draw(rng, H, W), draw(rng, 2, 4), 0, "a 2x4 kernel"),
-        case("shapes", draw(rng, H, W), draw(rng, 5, 3), 2, "a 5x3 kernel, pad 2"),
-        case("shapes", draw(rng, H, W), draw(rng, H, 3), 0, "a kernel as high as the picture"),
-        case("edge", whole, draw(rng, 3, 2), 0, "a picture of whole numbers"),
-        case("edge", draw(rng, 3, W), draw(rng, 4, 2), 0, "a kernel higher than the picture"),
-        case("edge", draw(rng, H, 2), draw(rng, 2, 5), 1, "a kernel wider than the padded picture"),
-        case("flipped", draw(rng, H, W), draw(rng, 3, 3), 1, "convolve2d, 3x3", "convolve2d"),
-        case("flipped", draw(rng, H, W), draw(rng, 2, 4), 0, "convolve2d, 2x4", "convolve2d"),
+        case("plain", "a 3x3 kernel", x=d.normal(H, W), w=d.normal(3, 3), pad=0),
+        case("plain", "float64, pad 1", x=d.normal(W, H, dtype=double).T, w=d.normal(3, 3, dtype=double), pad=1),
+        case("plain", "a kernel that gives the picture back", x=d.normal(H, W), w=delta, pad=1),
+        case("shapes", "a 2x4 kernel", x=d.normal(H, W), w=d.normal(2, 4), pad=0),
+        case("shapes", "a 5x3 kernel, pad 2", x=d.normal(H, W), w=d.normal(5, 3), pad=2),
+        case("shapes", "a kernel as high as the picture", x=d.normal(H, W), w=d.normal(H, 3), pad=0),
+        case("edge", "a picture of whole numbers", x=d.integers(0, 255, H, W), w=d.normal(3, 2), pad=0),
+        case("edge", "a kernel higher than the picture", x=d.normal(3, W), w=d.normal(4, 2), pad=0),
+        case("edge", "a kernel wider than the padded picture", x=d.normal(H, 2), w=d.normal(2, 5), pad=1),
+        case("flipped", "convolve2d, 3x3", x=d.normal(H, W), w=d.normal(3, 3), pad=1),
+        case("flipped", "convolve2d, 2x4", x=d.normal(H, W), w=d.normal(2, 4), pad=0),
     ]
 
 
-def probe_correlate2d(ns, data):
-    return getattr(ns, data["function"])(data["x"], data["w"], pad=data["pad"])
+def correlation(data):
+    x, w = data["x"].to(data["w"].dtype), data["w"]
+    return F.conv2d(x[None, None], w[None, None], padding=data["pad"])[0, 0]
+
+
+def convolution(data):
+    """Scatter every pixel as a copy of the kernel, which turns it, and cut off what hangs over."""
+    x, w, pad = data["x"], data["w"], data["pad"]
+    return F.conv_transpose2d(x[None, None], w[None, None], padding=tuple(k - 1 - pad for k in w.shape))[0, 0]
+
+
+def correlate2d__windows(x, w, *, pad=0):
+    xp = F.pad(x, (pad, pad, pad, pad))
+    if w.shape[0] > xp.shape[0] or w.shape[1] > xp.shape[1]:
+        raise ValueError("kernel larger than picture")
+    windows = xp.unfold(0, w.shape[0], 1).unfold(1, w.shape[1], 1)
+    return (windows * w).sum(dim=(2, 3))
+
+
+def convolve2d__flips_picture(x, w, *, pad=0):
+    return correlate2d(x.flip((0, 1)), w, pad=pad).flip((0, 1))
+
+
+def correlate2d__places(x, w, *, pad=0):
+    kh, kw = w.shape
+    xp = torch.zeros(x.shape[0] + 2 * pad, x.shape[1] + 2 * pad, dtype=x.dtype)
+    xp[pad : pad + x.shape[0], pad : pad + x.shape[1]] = x
+    rows, columns = xp.shape[0] - kh + 1, xp.shape[1] - kw + 1
+    if rows <= 0 or columns <= 0:
+        raise ValueError
+    sums = [(xp[i : i + kh, j : j + kw] * w).sum() for i in range(rows) for j in range(columns)]
+    return torch.stack(sums).view(rows, columns)
+
+
+def convolve2d__after_flipped(x, w, *, pad=0):
+    return correlate2d(x, w.flip(0, 1), pad=pad)
 
 
 CORRELATE2D = Exercise(
@@ -42,7 +72,8 @@ CORRELATE2D = Exercise(
     core=True,
     groups={"plain": 1.0, "shapes": 0.5, "edge": 0.5, "flipped": 1.0},
     cases=correlate2d_cases,
-    probe=probe_correlate2d,
+    probe={"flipped": "convolve2d"},
+    oracle={"plain": correlation, "shapes": correlation, "edge": correlation, "flipped": convolution},
     picture=True,
     minutes=15,
     difficulty="easy",
@@ -57,90 +88,125 @@ CORRELATE2D = Exercise(
         "convolve2d is one line: correlate2d with w.flip(0, 1).",
     ),
     alternatives=(
-        Alternative(name="windows", code=(core.correlate2d__windows, core.convolve2d__flips_picture)),
-        Alternative(name="places", code=(core.correlate2d__places, core.convolve2d__after_flipped)),
+        alternative(correlate2d__windows, convolve2d__flips_picture),
+        alternative(correlate2d__places, convolve2d__after_flipped),
     ),
     misconceptions=(
-        Misconception(
-            name="flipped",
-            code=(core.correlate2d__flipped, core.convolve2d__after_flipped),
-            hint="Your correlate2d turns the kernel by 180 degrees. Here w[u, v] meets x[i + u, j + v], with two "
+        slip(
+            "flipped",
+            {"w[u, v]": "w[kh - 1 - u, kw - 1 - v]"},
+            "Your correlate2d turns the kernel by 180 degrees. Here w[u, v] meets x[i + u, j + v], with two "
             "plus signs; the turned version is convolve2d. Try the kernel [[0, 1], [0, 0]]: it must read the pixel "
             "on the right.",
-            source_of="card trap: deep learning says convolution and means correlation; scipy.signal.convolve2d flips",
+            "card trap: deep learning says convolution and means correlation; scipy.signal.convolve2d flips",
         ),
-        Misconception(
-            name="never_flips",
-            code=(core.convolve2d__never_flips,),
-            hint="Your convolve2d gives what correlate2d gives. It has to turn the kernel upside down AND left to "
+        slip(
+            "never_flips",
+            {"w.flip(0, 1)": "w"},
+            "Your convolve2d gives what correlate2d gives. It has to turn the kernel upside down AND left to "
             "right before it slides: w.flip(0, 1).",
-            source_of="card trap: the two agree for kernels that are their own half turn",
+            "card trap: the two agree for kernels that are their own half turn",
         ),
-        Misconception(
-            name="transposes",
-            code=(core.convolve2d__transposes,),
-            hint="Your convolve2d mirrors the kernel at its diagonal (a transpose). A half turn reverses both axes and "
+        slip(
+            "transposes",
+            {"w.flip(0, 1)": "w.T"},
+            "Your convolve2d mirrors the kernel at its diagonal (a transpose). A half turn reverses both axes and "
             "keeps the shape: w[kh - 1 - u, kw - 1 - v].",
-            source_of="student mistake: turning a matrix read as transposing it",
+            "student mistake: turning a matrix read as transposing it",
         ),
-        Misconception(
-            name="one_short",
-            code=(core.correlate2d__one_short,),
-            hint="One row and one column are missing at the end. A kernel of height kh fits at H - kh + 1 places, "
+        slip(
+            "one_short",
+            {"return y": "return y[:-1, :-1]"},
+            "One row and one column are missing at the end. A kernel of height kh fits at H - kh + 1 places, "
             "not at H - kh: count them for a 3-pixel kernel on 3 pixels.",
-            source_of="student mistake: fence posts counted as gaps",
+            "student mistake: fence posts counted as gaps",
         ),
-        Misconception(
-            name="repeats_border",
-            code=(core.correlate2d__repeats_border,),
-            hint="Inside the picture you are right, on the padding not: the padding has to be zeros, and yours repeats "
+        slip(
+            "repeats_border",
+            {
+                "xp = F.pad(x, (pad, pad, pad, pad))": """
+                    rows = torch.arange(-pad, H + pad).clamp(0, H - 1)
+                    columns = torch.arange(-pad, W + pad).clamp(0, W - 1)
+                    xp = x[rows][:, columns]
+                """
+            },
+            "Inside the picture you are right, on the padding not: the padding has to be zeros, and yours repeats "
             "the pixels at the border.",
-            source_of="library difference: scipy.ndimage.correlate and OpenCV continue the picture at its border",
+            "library difference: scipy.ndimage.correlate and OpenCV continue the picture at its border",
         ),
-        Misconception(
-            name="averages",
-            code=(core.correlate2d__averages,),
-            hint="Your numbers are too small by the number of kernel entries: the products are summed, not averaged. A "
+        slip(
+            "averages",
+            {"return y": "return y / w.numel()"},
+            "Your numbers are too small by the number of kernel entries: the products are summed, not averaged. A "
             "kernel that wants a mean carries the division in its entries.",
-            source_of="student mistake: 'weighted moving sum' taken for a moving average",
+            "student mistake: 'weighted moving sum' taken for a moving average",
         ),
     ),
 )
 
 
-def output_size_cases(rng):
+def output_size_cases(d):
     def size(group, note, **numbers):
-        return Case(group, {"function": "conv_out", "arguments": numbers}, note)
+        return case(group, note, ask="conv_out", **numbers)
 
-    def field(group, layers, note):
-        return Case(group, {"function": "receptive_field", "layers": layers}, note)
+    def field(group, note, layers):
+        return case(group, note, ask="receptive_field", layers=layers)
 
-    k, s, n = between(rng, 3, 5), between(rng, 2, 4), between(rng, 4, 9)
+    k, s, n = d.whole(3, 5), d.whole(2, 4), d.whole(4, 9)
     conv, halve = (3, 1, 1), (2, 2, 1)
     vgg16 = [conv, conv, halve, conv, conv, halve] + 3 * [conv, conv, conv, halve]
     return [
-        size("conv_out", "defaults", size=between(rng, 12, 30), k=k),
+        size("conv_out", "defaults", size=d.whole(12, 30), k=k),
         size("conv_out", "stride and remainder", size=k + n * s + 1, k=k, stride=s),
-        size("conv_out", "padding", size=between(rng, 9, 20), k=k, pad=between(rng, 1, 3)),
-        size("conv_out", "dilation", size=between(rng, 14, 30), k=3, dilation=between(rng, 2, 4)),
+        size("conv_out", "padding", size=d.whole(9, 20), k=k, pad=d.whole(1, 3)),
+        size("conv_out", "dilation", size=d.whole(14, 30), k=3, dilation=d.whole(2, 4)),
         size("conv_out", "stride larger than the window", size=2 + 5 * n, k=2, stride=5),
-        size("conv_out", "all four", size=between(rng, 20, 40), k=k, stride=s, pad=2, dilation=2),
-        field("receptive_field", [(k, s, 1), (3, 1, 1), (3, 2, 1)], "strides"),
-        field("receptive_field", [(3, 1, 1), (3, s, 2), (5, 1, 3)], "dilation after a stride"),
-        field("receptive_field", [(3, 1, 1)] * between(rng, 2, 6), "a stack of 3x3"),
-        field("receptive_field", vgg16, "VGG16 up to its last pooling"),
+        size("conv_out", "all four", size=d.whole(20, 40), k=k, stride=s, pad=2, dilation=2),
+        field("receptive_field", "strides", [(k, s, 1), (3, 1, 1), (3, 2, 1)]),
+        field("receptive_field", "dilation after a stride", [(3, 1, 1), (3, s, 2), (5, 1, 3)]),
+        field("receptive_field", "a stack of 3x3", [(3, 1, 1)] * d.whole(2, 6)),
+        field("receptive_field", "VGG16 up to its last pooling", vgg16),
         size("edge", "the window fits exactly once", size=k, k=k, stride=s),
-        size("edge", "the window does not fit", size=4, k=between(rng, 5, 8)),
+        size("edge", "the window does not fit", size=4, k=d.whole(5, 8)),
         size("edge", "the dilated window does not fit", size=6, k=3, pad=1, dilation=4),
-        field("edge", [], "no layers"),
+        field("edge", "no layers", []),
     ]
 
 
-def probe_output_size(ns, data):
-    if data["function"] == "receptive_field":
-        return ns.receptive_field(data["layers"])
-    arguments = dict(data["arguments"])
-    return ns.conv_out(arguments.pop("size"), arguments.pop("k"), **arguments)
+def convolved_size(data):
+    options = {"stride": data.get("stride", 1), "padding": data.get("pad", 0), "dilation": data.get("dilation", 1)}
+    return F.conv1d(torch.zeros(1, 1, data["size"]), torch.zeros(1, 1, data["k"]), **options).shape[-1]
+
+
+def conv_out__counts(size, k, *, stride=1, pad=0, dilation=1):
+    starts = range(0, size + 2 * pad - dilation * (k - 1), stride)
+    if len(starts) == 0:
+        raise ValueError
+    return len(starts)
+
+
+def receptive_field__backwards(layers):
+    r, jump = 1, 1
+    for k, stride, dilation in reversed(layers):
+        r = (r - 1) * stride + dilation * (k - 1) + 1
+        jump *= stride
+    return [r, jump]
+
+
+def conv_out__walks(size, k, *, stride=1, pad=0, dilation=1):
+    places, left = 0, -pad
+    while left + dilation * (k - 1) <= size + pad - 1:
+        places, left = places + 1, left + stride
+    if places == 0:
+        raise ValueError("no room")
+    return places
+
+
+def receptive_field__adds_up(layers):
+    jumps = [1]
+    for layer in layers:
+        jumps.append(jumps[-1] * layer[1])
+    return 1 + sum((k - 1) * d * j for (k, _, d), j in zip(layers, jumps)), jumps[-1]
 
 
 OUTPUT_SIZE = Exercise(
@@ -150,7 +216,8 @@ OUTPUT_SIZE = Exercise(
     core=True,
     groups={"conv_out": 1.0, "receptive_field": 1.5, "edge": 0.5},
     cases=output_size_cases,
-    probe=probe_output_size,
+    probe={"conv_out": "conv_out", "receptive_field": "receptive_field"},
+    oracle={"conv_out": convolved_size},
     minutes=15,
     difficulty="easy",
     good_for="reading any architecture table, and finding shape errors before the GPU does",
@@ -163,55 +230,55 @@ OUTPUT_SIZE = Exercise(
         "r += dilation*(k - 1)*jump, and only then jump *= stride.",
     ),
     alternatives=(
-        Alternative(name="counts", code=(core.conv_out__counts, core.receptive_field__backwards)),
-        Alternative(name="walks", code=(core.conv_out__walks, core.receptive_field__adds_up)),
+        alternative(conv_out__counts, receptive_field__backwards),
+        alternative(conv_out__walks, receptive_field__adds_up),
     ),
     misconceptions=(
-        Misconception(
-            name="ceil",
-            code=(core.conv_out__ceil,),
-            hint="You count a last window that hangs over the end (rounded up). It has to lie inside: round down.",
-            source_of="library difference: Caffe's pooling and TensorFlow's padding='SAME' round up",
+        slip(
+            "ceil",
+            {"room // stride + 1": "-(-room // stride) + 1"},
+            "You count a last window that hangs over the end (rounded up). It has to lie inside: round down.",
+            "library difference: Caffe's pooling and TensorFlow's padding='SAME' round up",
         ),
-        Misconception(
-            name="pads_once",
-            code=(core.conv_out__pads_once,),
-            hint="Without padding you are right. The padding is added on BOTH ends, so the axis grows by 2*pad.",
-            source_of="student mistake: padding counted on one side",
+        slip(
+            "pads_once",
+            {"size + 2 * pad - dilation": "size + pad - dilation"},
+            "Without padding you are right. The padding is added on BOTH ends, so the axis grows by 2*pad.",
+            "student mistake: padding counted on one side",
         ),
-        Misconception(
-            name="dilates_k",
-            code=(core.conv_out__dilates_k,),
-            hint="Without dilation you are right. Between k taps there are k - 1 steps, so the window spans "
+        slip(
+            "dilates_k",
+            {"dilation * (k - 1) - 1": "dilation * k"},
+            "Without dilation you are right. Between k taps there are k - 1 steps, so the window spans "
             "dilation*(k-1) + 1 pixels, not dilation*k.",
-            source_of="student mistake: taps and gaps confused",
+            "student mistake: taps and gaps confused",
         ),
-        Misconception(
-            name="never_refuses",
-            code=(core.conv_out__never_refuses,),
-            hint="A window that does not fit gives a size of 0 or less with your formula; raise ValueError there.",
-            source_of="library difference: a bare formula returns 0 or a negative size where torch raises",
+        slip(
+            "never_refuses",
+            {"if room < 0:": "if False:"},
+            "A window that does not fit gives a size of 0 or less with your formula; raise ValueError there.",
+            "library difference: a bare formula returns 0 or a negative size where torch raises",
         ),
-        Misconception(
-            name="jumps_first",
-            code=(core.receptive_field__jumps_first,),
-            hint="In receptive_field you multiply the jump before you use it. The taps of a layer lie on ITS INPUT, so "
+        slip(
+            "jumps_first",
+            {"r += dilation * (k - 1) * jump\njump *= stride": "jump *= stride\nr += dilation * (k - 1) * jump"},
+            "In receptive_field you multiply the jump before you use it. The taps of a layer lie on ITS INPUT, so "
             "they are spaced by the jump of the layers before it; its own stride only matters for the next layer.",
-            source_of="student mistake: order of the two updates (r_l uses j_(l-1))",
+            "student mistake: order of the two updates (r_l uses j_(l-1))",
         ),
-        Misconception(
-            name="no_jump",
-            code=(core.receptive_field__no_jump,),
-            hint="Without strides your receptive field is right. After a stride, neighbouring taps are `jump` input "
+        slip(
+            "no_jump",
+            {"(k - 1) * jump": "(k - 1)"},
+            "Without strides your receptive field is right. After a stride, neighbouring taps are `jump` input "
             "pixels apart, so every further layer adds jump times more.",
-            source_of="student mistake: the stride forgotten, as in a stack of 3x3 layers",
+            "student mistake: the stride forgotten, as in a stack of 3x3 layers",
         ),
-        Misconception(
-            name="adds_k",
-            code=(core.receptive_field__adds_k,),
-            hint="Every layer adds one step too many: the first tap is already inside the field, only k - 1 are new. "
+        slip(
+            "adds_k",
+            {"(k - 1) * jump": "k * jump"},
+            "Every layer adds one step too many: the first tap is already inside the field, only k - 1 are new. "
             "Two 3x3 layers see 5 pixels, not 7.",
-            source_of="student mistake: kernel sizes added up",
+            "student mistake: kernel sizes added up",
         ),
     ),
 )
