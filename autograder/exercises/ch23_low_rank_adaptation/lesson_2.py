@@ -1,15 +1,6 @@
-"""Chapter 23, notebook 2: the exercises around VeRA, DoRA and 4-bit weights, in the order of the lesson."""
+"""Chapter 23, notebook 2: the written question."""
 
 from autograder.declare.exercise import Question
-from autograder.exercises.ch23_low_rank_adaptation.lesson_2_counts import VECTORS
-from autograder.exercises.ch23_low_rank_adaptation.lesson_2_dora import DORA
-from autograder.exercises.ch23_low_rank_adaptation.lesson_2_double import DOUBLE
-from autograder.exercises.ch23_low_rank_adaptation.lesson_2_dvora import DVORA
-from autograder.exercises.ch23_low_rank_adaptation.lesson_2_nf4 import NF4
-from autograder.exercises.ch23_low_rank_adaptation.lesson_2_qlora import QLORA
-from autograder.exercises.ch23_low_rank_adaptation.lesson_2_vera import VERA
-
-EXERCISES = [VERA, VECTORS, DORA, DVORA, NF4, DOUBLE, QLORA]
 
 INCONSISTENT = Question(
     name="inconsistent_rows",
@@ -57,4 +48,3 @@ alone cannot give it. For row 4 judge the number and the word "half" separately.
         ),
     ),
 )
-QUESTIONS: list[Question] = [INCONSISTENT]
