@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from solutions.ch23_low_rank_adaptation.lesson_1 import (
@@ -17,7 +16,6 @@ from solutions.ch23_low_rank_adaptation.lesson_1 import (
     inject_lora,
     lora_params,
     merge_loras,
-    merged_qkv_delta,
     prune_lambdas,
 )
 
@@ -113,43 +111,12 @@ def test_inject_replaces_what_peft_replaces_and_counts_the_same():
 
 
 @pytest.mark.method("ch23/lora_merging")
-@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, -2.0)])
-def test_a_merge_of_two_equals_pefts_cat_and_not_its_linear(rng, weights):
-    import peft
-
-    base = nn.Linear(5, 4, bias=False, dtype=DOUBLE)
-    model, layer = of_peft(base, r=2, lora_alpha=3)
-    model.add_adapter("second", peft.LoraConfig(target_modules=["0"], r=3, lora_alpha=1))
-    loras = []
-    for name, r, alpha, weight in (("default", 2, 3, weights[0]), ("second", 3, 1, weights[1])):
-        A, B = draw(rng, r, 5), draw(rng, 4, r)
-        layer.lora_A[name].weight.data, layer.lora_B[name].weight.data = A, B
-        loras.append((A, B, alpha, weight))
-    model.add_weighted_adapter(["default", "second"], list(weights), "both", combination_type="cat")
-    both = base.weight + layer.get_delta_weight("both")
-    torch.testing.assert_close(merge_loras(base.weight.data, loras), both.detach())
-    assert torch.equal(merge_loras(base.weight.data, []), base.weight.data)
-
-
-@pytest.mark.method("ch23/lora_merging")
 def test_small_updates_survive_in_bfloat16():
     W0 = torch.ones(2, 3, dtype=torch.bfloat16)
     lora = (torch.full((1, 3), 0.5, dtype=torch.bfloat16), torch.full((2, 1), 2.0**-9, dtype=torch.bfloat16), 1.0, 1.0)
     merged = merge_loras(W0, [lora] * 256)
     assert merged.dtype == torch.bfloat16
     assert torch.equal(merged.float(), torch.full((2, 3), 1.25))
-
-
-@pytest.mark.method("ch23/lora_merging")
-@pytest.mark.parametrize("enable", [[True, False, True], [False, True, False], [True, True, True]])
-def test_the_fused_update_equals_a_grouped_convolution(rng, enable):
-    n, r, d, columns = sum(enable), 2, 3, 5
-    A, B = draw(rng, n * r, columns), draw(rng, n * d, r)
-    dense = F.conv1d(A[None], B[:, :, None], groups=n)[0]  # loralib's MergedLinear
-    rows = torch.tensor(enable).repeat_interleave(d)
-    expected = torch.zeros(3 * d, columns, dtype=DOUBLE)
-    expected[rows] = dense
-    torch.testing.assert_close(merged_qkv_delta(A, B, enable=enable), expected)
 
 
 @pytest.mark.method("ch23/lora_merging")
