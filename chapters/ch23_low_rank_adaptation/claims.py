@@ -29,6 +29,12 @@ LLAMA = {
     "7B": {},
     "13B": {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40},
 }
+DEBERTA = {
+    "vocab_size": 128100, "hidden_size": 1536, "num_hidden_layers": 48, "num_attention_heads": 24,
+    "intermediate_size": 6144, "type_vocab_size": 0, "relative_attention": True, "position_buckets": 256,
+    "norm_rel_ebd": "layer_norm", "share_att_key": True, "pos_att_type": "p2c|c2p", "conv_kernel_size": 3,
+    "position_biased_input": False,
+}  # fmt: skip
 ALL_OF_LLAMA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -44,6 +50,8 @@ def model(family: str, size: str) -> nn.Module:
             )
         if family == "gpt2":
             return hf.GPT2LMHeadModel(hf.GPT2Config(**GPT2[size]))
+        if family == "deberta":
+            return hf.DebertaV2Model(hf.DebertaV2Config(**DEBERTA))
         if family == "llama":
             return hf.LlamaForCausalLM(hf.LlamaConfig(**LLAMA[size]))
         return hf.ViTModel(hf.ViTConfig(**(LARGE if size == "L" else {})), add_pooling_layer=False)
@@ -274,6 +282,26 @@ CLAIMS = [
         reason="393 216 = 0.39M and 737 280 = 0.74M with the official script's rank 4. The printed numbers are 0.1 % "
         "of the model (0.355M, 0.774M), a budget and not a count.",
         methods=("ch23/param_ledger", "ch23/lora"),
+    ),
+    table(
+        "counts-prelayer",
+        "GPT-2: PreLayer trains 0.35M parameters of M and 0.77M of L",
+        f"hu2022lora; {BIG}",
+        lambda _: {"M, numbers per token": 24 * 1024, "L, numbers per token": 36 * 1280},
+        "some whole number of tokens gives each, in units of 0.01M; a token costs one vector a layer",
+        lambda v: any(round(n * v["M, numbers per token"][0] / 1e6, 2) == 0.35 for n in range(1, 100))
+        and any(round(n * v["L, numbers per token"][0] / 1e6, 2) == 0.77 for n in range(1, 100)),
+        reason="14 tokens of M have 0.34M and 15 have 0.37M; 16 of L have 0.74M and 17 have 0.78M. The printed numbers "
+        "are 0.1 % of the model, as for LoRA.",
+    ),
+    table(
+        "counts-deberta-full",
+        "DeBERTa XXL has 1500.0M parameters",
+        f"hu2022lora; {BIG}",
+        lambda _: {"encoder": total("deberta", "XXL")},
+        "the encoder without a head rounds to the printed 1500.0M",
+        lambda v: round(v["encoder"][0] / 1e6, 1) == 1500.0,
+        reason="1564.5M: the table rounds to whole hundreds and writes a zero behind.",
     ),
     table(
         "counts-gpt2-adapters-h",

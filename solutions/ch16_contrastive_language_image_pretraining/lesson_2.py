@@ -236,10 +236,10 @@ def align_filter(records: Sequence[Any], *, least: int = 200, ratio: float = 3.0
 def conceptual_filter(text: str, lexicon: dict[str, str], *, strict: bool = True) -> str:
     """Return "kept" or the first test of Conceptual Captions' text filter that a text fails.
 
-    `lexicon` gives the part of speech of known words. Strict (CC3M): unknown words at most a tenth, determiner, noun,
-    preposition or verb present, capitals at most half of the words, each word at most twice, no proper names. Else
-    (CC12M): 3 to 256 words, determiner and noun present, half of the words known. The paper prints no thresholds; these
-    are ours.
+    `lexicon` gives the part of speech of known words. Strict (CC3M): unknown words at most a tenth; determiner, noun and
+    preposition present (a verb is no substitute); no proper name, that is no unknown word with a capital letter;
+    capitals at most half of the words; each word at most twice. Else (CC12M): 3 to 256 words, determiner and noun
+    present, half of the words known. The paper prints no thresholds; these are ours.
     """
     words = [word.strip(".,;:!?") for word in text.split()]
     kinds = [lexicon.get(word.lower(), "unknown") for word in words]
@@ -249,8 +249,10 @@ def conceptual_filter(text: str, lexicon: dict[str, str], *, strict: bool = True
         return "unknown words"
     if "det" not in kinds or "noun" not in kinds:
         return "no determiner and noun"
-    if strict and not {"prep", "verb"} & set(kinds):
-        return "no preposition or verb"
+    if strict and "prep" not in kinds:
+        return "no preposition"
+    if strict and any(kind == "unknown" and word[:1].isupper() for word, kind in zip(words, kinds)):
+        return "proper name"
     if strict and sum(word[:1].isupper() for word in words) > max(1, len(words) / 2):
         return "capitals"
     return "repetition" if strict and max(Counter(words).values()) > 2 else "kept"
