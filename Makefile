@@ -2,14 +2,14 @@
 # Nothing a student does needs make.
 PYTHON ?= python3
 VENV   ?= .venv
-TESTERS ?= 2  # processes that share the tests, a file at a time
+TESTERS ?= 2  # processes that share the tests, a file or a row at a time
 BIN    := $(VENV)/bin
 SHARED  = -n $(strip $(TESTERS)) --dist loadfile --no-loadscope-reorder
 export OMP_NUM_THREADS := 1
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lab book bench check format verify clean
+.PHONY: help setup demo test test-all test-quick lab book bench check format verify clean
 
 help:  ## this list
 	@echo "Deep Learning for Computer Vision: an interactive workbook"
@@ -24,8 +24,12 @@ setup:  ## virtual environment, pinned packages, bubblewrap and Chromium where t
 demo: setup  ## chapter 3 all the way: release, a small class of submissions, sandboxed grades, feedback, book page
 	@dlcv demo
 
-test: setup  ## every test; tests that could not run on this machine are listed at the end
+test: setup  ## every test, heavy checks for rows that changed and two more; what could not run is listed at the end
 	@python -m pytest $(SHARED)
+
+test-all: setup  ## every test, and the heavy checks of all rows, which go to chapters/verified.json
+	@dlcv rows
+	@DLCV_ROWS=none python -m pytest $(SHARED)
 
 test-quick: setup  ## the tests that need no kernel, browser or build (under two minutes)
 	@python -m pytest $(SHARED) -m "not slow"

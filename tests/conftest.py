@@ -19,10 +19,30 @@ _skipped: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not _is_row(item))  # what takes longest begins first
     for item in items:
         keys = [key for mark in item.iter_markers("method") for key in mark.args]
         if keys:
             item.user_properties.append(("methods", keys))
+
+
+def _is_row(item: pytest.Item) -> bool:
+    return item.path.parent.name == "rows"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process, but share out the heavy checks of the rows."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesAndRows(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            if not file.endswith("rows/test_rows.py"):
+                return file
+            return test if test.endswith("-verify]") else file + test[: test.find("-")]
+
+    return FilesAndRows(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -54,6 +74,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if any("rows/test_rows.py" in report.nodeid for report in terminalreporter.stats.get("passed", [])):
+        from row_choice import choice
+
+        terminalreporter.section("heavy checks of the rows")
+        for line in choice().lines():
+            terminalreporter.line(line)
     if os.environ.get("DLCV_STRICT") == "1" and _skipped:
         terminalreporter.section("DLCV_STRICT: tests that could not run count as failures", red=True)
         for line in _skipped:

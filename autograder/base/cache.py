@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
 
 from autograder.base import paths
 
@@ -53,6 +58,22 @@ def write(path: Path, raw: bytes) -> bool:
         Path(temporary).unlink(missing_ok=True)
         raise
     return True
+
+
+def locked(name: str) -> FileLock:
+    """Return a lock between processes, to be used in `with`; the name is that of what is locked."""
+    place = paths.cache() / "locks"
+    place.mkdir(parents=True, exist_ok=True)
+    return FileLock(place / digest(name)[:20])
+
+
+@contextmanager
+def updated(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what a JSON file holds, or nothing, to be changed; write it back. Processes wait for each other."""
+    with locked(str(path)):
+        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        yield held
+        write(path, (json.dumps(held, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
 
 
 def fetch(kind: str, key: str, to: Path) -> bool:

@@ -48,7 +48,7 @@ def write_lessons(
     lessons = {lesson.stem: lesson for lesson in row.notebooks}
     for done in executions:
         page = page_of(nbformat.read(done.path, as_version=4), with_solutions)
-        _add_quick_questions(page, folder.name)
+        _add_quick_questions(page, folder.name, made=done.ran)  # from check packs, which come with a run
         lesson = lessons[done.notebook]
         _below_the_title(page, leading.head(row, lesson, places))
         following = leading.following(plan, loaded, row, lesson)
@@ -143,8 +143,9 @@ def _folded(cell_id: str, name: str, solution: str) -> NotebookNode:
     return new_markdown_cell(text, id=f"{cell_id}-solution"[:64])
 
 
-def _add_quick_questions(page: NotebookNode, slug: str) -> None:
-    """Put the quick questions of every section at its end: those that stand in it, else some on its exercises."""
+def _add_quick_questions(page: NotebookNode, slug: str, *, made: bool) -> None:
+    """Put the quick questions of every section at its end: those that stand in it, else some on its exercises, if they
+    are to be `made`."""
     cells: list[NotebookNode] = []
     for number, section in enumerate(_sections(page)):
         written: list[quick.Quick] = []
@@ -152,7 +153,7 @@ def _add_quick_questions(page: NotebookNode, slug: str) -> None:
             if cell.cell_type == "markdown":
                 cell.source, found = quick.take(cell.source)
                 written += found
-        block = quiz_page.section_block(written or _generated(section, slug), slug)
+        block = quiz_page.section_block(written or (_generated(section, slug) if made else []), slug)
         cells += [cell for cell in section if cell.cell_type != "markdown" or cell.source.strip()]
         cells += [new_markdown_cell(block, id=f"quick-{number}")] if block else []
     page.cells = cells

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from autograder.book.lesson_pages import write_lessons
 from autograder.chapter import book_plan, elsewhere, ledger, references, rows
 from autograder.chapter.rows import Row
 from autograder.release import launch_buttons
-from autograder.release.execute_lessons import Execution, execute
+from autograder.release.execute_lessons import Execution, execute, unexecuted
 
 Solutions = Literal["none", "dropdown"]
 Progress = Callable[[str], None]
@@ -45,6 +45,7 @@ def build(
     *,
     methods: Callable[[], Sequence[Mapping[str, Any]]],
     course: Path | None = None,
+    run: Collection[str] | None = None,
     progress: Progress = lambda line: None,
 ) -> Built:
     """Build the book and return where it is.
@@ -54,6 +55,7 @@ def build(
         solutions: "none", or "dropdown" to put the worked solution under each exercise.
         methods: gives the entries of `dlcv methods --json`.
         course: a course folder whose `[book]` says where notebooks open and where the whole book stands.
+        run: slugs of the chapters whose lessons are run, default all; those of others stand there without outputs.
         progress: called with one line per step.
 
     Raises:
@@ -73,7 +75,9 @@ def build(
 
     own = paths.build() / ("pages" if whole else f"parts/{_name(chosen, solutions)}/pages")
     progress("lessons")
-    ran = execute(loaded.values(), progress=lambda done: progress(_lesson_line(done)))
+    to_run = [slug for slug in loaded if run is None or slug in run]
+    ran = execute([loaded[slug] for slug in to_run], progress=lambda done: progress(_lesson_line(done)))
+    ran += [done for slug in loaded if slug not in to_run for done in unexecuted(loaded[slug])]
     for slug, row in loaded.items():
         write_lessons(
             [done for done in ran if done.chapter == row.key],
@@ -85,7 +89,8 @@ def build(
             places,
         )
     progress("status of the methods")
-    write_pages(own, plan, loaded, methods(), {(done.chapter, done.notebook): done.cpu_seconds for done in ran})
+    seconds = {(done.chapter, done.notebook): done.cpu_seconds for done in ran if done.ran}
+    write_pages(own, plan, loaded, methods(), seconds)
     cache.write(own / "elsewhere.json", elsewhere.table(plan, loaded.keys(), places.published).encode())
 
     home = paths.root()

@@ -72,13 +72,12 @@ def load() -> dict[str, dict[str, Any]]:
 
 def record(ran: Mapping[str, Outcomes], *, complete: bool) -> None:
     """Merge the outcomes of a test run, by test file; `complete` says that no test of the files was left out."""
-    held = load()
-    for name, slug, tests, whole in _parts(ran, complete):
-        now, before = state(slug), held.get(name, {})
-        fresh = before.get("state") == now and not whole
-        merged = {**before["tests"], **tests} if fresh else dict(tests)
-        held[name] = {"state": now, "complete": whole or (fresh and before["complete"]), "tests": merged}
-    cache.write(_path(), (json.dumps(held, indent=1, sort_keys=True) + "\n").encode())
+    with cache.updated(_path()) as held:
+        for name, slug, tests, whole in _parts(ran, complete):
+            now, before = state(slug), held.get(name, {})
+            fresh = before.get("state") == now and not whole
+            merged = {**before["tests"], **tests} if fresh else dict(tests)
+            held[name] = {"state": now, "complete": whole or (fresh and before["complete"]), "tests": merged}
     sums = (json.dumps(counts(held), indent=1, sort_keys=True) + "\n").encode()
     cache.write(paths.records() / "oracle.json", sums)
 
@@ -110,6 +109,12 @@ def counts(held: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dic
     return found
 
 
+def counts_of(slug: str) -> dict[str, dict[str, int]]:
+    """Return the counts of one chapter's tests, those of its present state alone."""
+    held = load()
+    return counts({name: held[name] for name in names(slug)}) if is_fresh(slug) else {}
+
+
 def is_fresh(slug: str) -> bool:
     """Tell whether the record holds a complete run of the chapter's oracle tests as they are now."""
     held, now = load(), state(slug)
@@ -124,13 +129,19 @@ def refresh(slugs: Iterable[str]) -> list[str]:
         OracleError: pytest could not collect or run them (failing tests are a result, not an error).
     """
     stale = [slug for slug in slugs if files(slug) and not is_fresh(slug)]
-    if stale:
-        tests = [str(path) for slug in stale for path in files(slug)]
-        if any(declared(slug) for slug in stale):
-            tests.append(str(paths.CHECKOUT / "tests" / "chapters" / SHARED))
-        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
-        done = subprocess.run(command, cwd=paths.CHECKOUT, capture_output=True, text=True)
-        if done.returncode not in (0, 1):
-            tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-            raise OracleError(f"the oracle tests could not be run:\n{tail}")
+    shared = f"{paths.CHECKOUT / 'tests' / 'chapters' / SHARED}::test_the_reference_agrees_with_its_oracle"
+    for tests in (
+        [str(path) for slug in stale for path in files(slug)],
+        [f"{shared}[{name}]" for slug in stale for name in declared(slug)],
+    ):
+        if tests:
+            _run(tests)
     return stale
+
+
+def _run(tests: list[str]) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=paths.CHECKOUT, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+        raise OracleError(f"the oracle tests could not be run:\n{tail}")

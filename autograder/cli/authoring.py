@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     claims.command("run")(claims_run)
     claims.command("show")(claims_show)
     app.add_typer(claims, name="claims", rich_help_panel=PANEL)
-    for verb in (new_chapter, assemble, verify, slips, release, methods, syllabus):
+    for verb in (new_chapter, assemble, verify, slips, rows, release, methods, syllabus):
         app.command(verb.__name__.replace("_", "-"), rich_help_panel=PANEL)(verb)
 
 
@@ -212,6 +212,43 @@ def _bar(quiet: bool) -> Callable[[int, int], None]:
     return show
 
 
+def rows(
+    chapter: Chapter = "",
+    again: Annotated[bool, typer.Option("--again", help="Also what passed for the same key on this machine.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes side by side. Default: one per core.")] = 0,
+) -> None:
+    """Run the heavy checks of one chapter or all, and note what passed in chapters/verified.json.
+
+    Lessons, the untouched release, one notebook a second time, oracle tests, every exercise. A run that was stopped
+    goes on where it was. Exit code 1 where a check finds something.
+
+    Example: [bold]dlcv rows 3[/bold]
+    """
+    from rich import progress as rich
+
+    from autograder.chapter import verified
+    from autograder.cli.shared import cores_of
+    from autograder.release import all_rows
+
+    columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(),
+               rich.TimeElapsedColumn(), rich.TextColumn("left"), rich.TimeRemainingColumn())  # fmt: skip
+    with troubles(), rich.Progress(*columns, console=console) as bar:
+        slugs = [row.slug for row in chosen(chapter)]
+        task = bar.add_task("checks", total=all_rows.count(slugs))
+
+        def show(slug: str, check: str, wrong: str) -> None:
+            bar.advance(task)
+            bar.console.print(f"  {'FAIL' if wrong else 'ok  '} {slug[:4]} {check}", highlight=False)
+
+        findings = all_rows.run(slugs, cores=cores_of(workers), again=again, progress=show)
+        proved = verified.fresh() & set(slugs)
+    for finding in findings:
+        console.print(finding, highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{len(proved)} of {len(slugs)} rows on record as they are today: chapters/verified.json")
+    if findings:
+        raise typer.Exit(FINDINGS)
+
+
 def _names(only: list[str] | None) -> list[str]:
     """Return the names of an option that takes several, each of them perhaps a list with commas."""
     return [name.strip() for given in only or [] for name in given.split(",") if name.strip()]
@@ -264,21 +301,26 @@ def release(
 
 
 def methods(
-    quick: Annotated[bool, typer.Option("--quick", help="Do not run again what is out of date.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell which of the methods of the lectures work, computed from exercises, oracle tests, claims and lessons."""
+    """Tell which of the methods of the lectures work, computed from exercises, oracle tests, claims and lessons.
+
+    It reads the records and runs nothing: [bold]dlcv rows[/bold] and [bold]dlcv verify[/bold] bring them up to date.
+    """
     from autograder.chapter import methods as methods_
     from autograder.release import method_evidence
 
     with troubles():
-        entries = methods_.report(method_evidence.gather(refresh=not quick, progress=say(as_json)))
+        entries = methods_.report(method_evidence.gather())
+        stale = method_evidence.unproved()
     if as_json:
         write_json(entries)
         return
     console.print(_methods_table(entries))
     counted = methods_.counts(entries)
     console.print(", ".join(f"{number} {status}" for status, number in counted.items()) + f", {len(entries)} in all")
+    for slug in stale:
+        console.print(f"{slug[:4]} is not on record as it is today: run dlcv rows {slug[:4]}", highlight=False)
 
 
 def _methods_table(entries: list[dict[str, Any]]) -> Any:

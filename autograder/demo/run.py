@@ -52,7 +52,7 @@ def run(*, book: bool = True) -> int:
     command("grade the class in the sandbox, on secret cases", "grade", "--chapter", CHAPTER, "--course", shown,
             "--json", paths.shown(where.scores))  # fmt: skip
     if book:
-        command("build the book page of the chapter", "book", "--chapters", CHAPTER[2:].lstrip("0"), "--quick")
+        command("build the book page of the chapter", "book", "--chapters", CHAPTER[2:].lstrip("0"))
     results = {entry["student"]: entry for entry in json.loads(where.scores.read_text(encoding="utf-8"))}
     code = show(results)
     next_steps(where, book)

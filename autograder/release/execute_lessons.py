@@ -21,7 +21,6 @@ from typing import Any
 
 import nbformat
 import psutil
-from filelock import FileLock
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat.notebooknode import NotebookNode
@@ -52,6 +51,7 @@ class Execution:
     peak_mib: float
     cells: int
     cached: bool = False
+    ran: bool = True
 
     @property
     def in_budget(self) -> bool:
@@ -102,14 +102,20 @@ def execute(
     return executions
 
 
+def unexecuted(row: Row) -> list[Execution]:
+    """Assemble the book's notebooks of a chapter, without check packs, and do not run them."""
+    assemble.assemble(row, packs=False)
+    sources = {lesson.stem: paths.booksrc(row.slug) / f"{lesson.stem}.ipynb" for lesson in row.notebooks}
+    return [Execution(row.key, stem, path, 0.0, 0.0, 0.0, 0, ran=False) for stem, path in sources.items()]
+
+
 def _execute_one(row: Row, stem: str) -> Execution:
     source = paths.booksrc(row.slug) / f"{stem}.ipynb"
     target = paths.executed(row.slug) / f"{stem}.ipynb"
     nb = nbformat.read(source, as_version=4)
     key = key_of(row.slug, nb)
     held = paths.cache() / "executed" / key
-    held.mkdir(parents=True, exist_ok=True)
-    with FileLock(held / "lock"):  # another process may be running the same lesson now
+    with cache.locked(str(held)):  # another process may be running the same lesson now
         if (held / "facts.json").exists():
             _lay_outputs(nbformat.read(held / "run.ipynb", as_version=4), nb)
             cache.write(target, assemble.to_bytes(nb))
@@ -124,7 +130,7 @@ def _execute_one(row: Row, stem: str) -> Execution:
         raw = assemble.to_bytes(_without_times(nb))
         cache.write(target, raw)
         cache.write(held / "run.ipynb", raw)
-        facts = {name: value for name, value in asdict(done).items() if name not in ("path", "cached")}
+        facts = {name: value for name, value in asdict(done).items() if name not in ("path", "cached", "ran")}
         cache.write(held / "facts.json", json.dumps(facts).encode())
     return done
 
@@ -257,13 +263,10 @@ def _without_times(nb: NotebookNode) -> NotebookNode:
 
 def _record(executions: list[Execution]) -> None:
     """Merge into build/records/lessons.json: {slug key: {notebook: {seconds, peak_mib, cells}}}."""
-    path = paths.records() / "lessons.json"
-    held: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
-    for done in executions:
-        names = ("seconds", "cpu_seconds", "peak_mib", "cells", "in_budget")
-        facts = {name: getattr(done, name) for name in names}
-        held.setdefault(done.chapter, {})[done.notebook] = facts
-    cache.write(path, (json.dumps(held, indent=1, sort_keys=True) + "\n").encode())
+    names = ("seconds", "cpu_seconds", "peak_mib", "cells", "in_budget")
+    with cache.updated(paths.records() / "lessons.json") as held:
+        for done in executions:
+            held.setdefault(done.chapter, {})[done.notebook] = {name: getattr(done, name) for name in names}
 
 
 def execute_release(path: Path, folder: Path | None = None, *, env: dict[str, str] | None = None) -> NotebookNode:

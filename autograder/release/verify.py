@@ -318,11 +318,9 @@ def _said(results: list[ExerciseResult]) -> str:
 def record(row: Row, reports: list[ExerciseReport], seeds: int) -> None:
     """Note the reports of a row's exercises, each under the version that it was made of."""
     versions = {info.key: content_version.verified_as(row, info) for info in packing.infos_of(row)}
-    path = paths.records() / "verify.json"
-    held = json.loads(path.read_text()) if path.exists() else {}
-    for report in reports:
-        held[report.exercise] = {"ok": not report.findings, "version": versions[report.exercise], "seeds": seeds}
-    cache.write(path, (json.dumps(held, indent=1, sort_keys=True) + "\n").encode())
+    with cache.updated(paths.records() / "verify.json") as held:
+        for report in reports:
+            held[report.exercise] = {"ok": not report.findings, "version": versions[report.exercise], "seeds": seeds}
 
 
 def verified(*, tried: bool = False) -> dict[str, str]:

@@ -41,7 +41,7 @@ def test_a_changed_solution_makes_the_record_old(demo, edit):
     oracle_record.record({FILE: {"a": PASSED}}, complete=True)
     edit("solutions/ch99_demo.py", "correction=0", "correction=1")
     assert not oracle_record.is_fresh("ch99_demo")
-    assert method_evidence.gather(refresh=False).oracle == {}
+    assert method_evidence.gather().oracle == {}
 
 
 def test_tests_that_are_gone_do_not_count(demo):
@@ -56,15 +56,16 @@ def test_evidence_takes_verified_exercises_of_the_present_version_only(demo, edi
     record = {info.key: {"ok": True, "version": content_version.verified_as(demo, info), "seeds": 3} for info in infos}
     record["ch99.unsharp"]["version"] = "older"
     (paths.records() / "verify.json").write_text(json.dumps(record))
-    found = method_evidence.gather(refresh=False)
+    found = method_evidence.gather()
     assert found == Evidence(frozenset({"ch99.box_blur"}), {"ch99/box_blur": {"passed": 1, "failed": 0}})
     assert set(verify.verified()) == {"ch99.box_blur", "ch99.unsharp"}
 
 
-def test_only_the_chapters_that_are_asked_for_are_looked_at_again(demo, monkeypatch):
+def test_evidence_is_read_and_nothing_is_run(demo, monkeypatch):
     monkeypatch.setattr(oracle_record, "refresh", lambda slugs: pytest.fail(f"ran the tests of {slugs}"))
     monkeypatch.setattr(verify, "verify_row", lambda row, *_, **__: pytest.fail(f"verified {row.key}"))
-    assert method_evidence.gather(only=["ch03_convolutional_networks"]) == Evidence()
+    assert method_evidence.gather() == Evidence()
+    assert method_evidence.unproved() == ["ch99_demo"]
 
 
 @pytest.mark.parametrize("name", ["test_ch99_demo.py", "test_ch99_demo_lesson_1.py"])

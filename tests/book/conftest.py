@@ -21,7 +21,9 @@ PATIENCE = 180_000  # milliseconds, for machines that have other things to do
 def built_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of pages of a whole book, built once however many processes share the tests.
 
-    Executed lessons come from the cache where nothing changed. DLCV_TEST_BOOK names a folder that was built already.
+    The lessons of the rows that this run checks, and of the model chapter, are executed; the others stand there without
+    outputs, so that every page is read. Executed lessons come from the cache where nothing changed. DLCV_TEST_BOOK
+    names a folder that was built already.
     """
     if ready := os.environ.get("DLCV_TEST_BOOK"):
         return Path(ready)
@@ -41,6 +43,8 @@ def built_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build_in(place: Path) -> tuple[str, str]:
     """Build the whole book below a folder; return where its pages are, and what was wrong."""
+    from row_choice import executed
+
     from autograder.base import paths
     from autograder.book import web_book
     from autograder.chapter import methods
@@ -51,7 +55,7 @@ def build_in(place: Path) -> tuple[str, str]:
         patch.setenv("DLCV_CACHE", str(cache))
         patch.setenv("DLCV_BUILD", str(place))
         try:
-            made = web_book.build(methods=lambda: methods.report(method_evidence.gather(refresh=False)))
+            made = web_book.build(methods=lambda: methods.report(method_evidence.gather()), run=executed())
         except Exception as error:
             return "", f"{type(error).__name__}: {error}"
     return str(made.folder), ""
