@@ -1,9 +1,9 @@
 """Chapter 28, notebook 1: cases, probe and variants of `ablation_loss`."""
 
 import torch
-import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise, Misconception
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -69,61 +69,6 @@ def ablation_loss__anchor_later(unet, x_t, t, target, anchor):
     return ((output - label) ** 2).sum() / output.numel()
 
 
-def ablation_loss__no_stop(unet, x_t, t, target, anchor):
-    return F.mse_loss(unet(x_t, t, target).sample, unet(x_t, t, anchor).sample)
-
-
-def ablation_loss__wrong_stop(unet, x_t, t, target, anchor):
-    return F.mse_loss(unet(x_t, t, target).sample.detach(), unet(x_t, t, anchor).sample)
-
-
-def ablation_loss__states(unet, x_t, t, target, anchor):
-    return F.mse_loss(unet(x_t, t, target).sample, unet(x_t, t, target).sample.detach()) + F.mse_loss(target, anchor)
-
-
-def ablation_loss__frees(unet, x_t, t, target, anchor):
-    unet.requires_grad_(False)
-    label = unet(x_t, t, anchor).sample
-    unet.requires_grad_(True)
-    return F.mse_loss(unet(x_t, t, target).sample, label)
-
-
-def ablation_loss__backward_inside(unet, x_t, t, target, anchor):
-    with torch.no_grad():
-        label = unet(x_t, t, anchor).sample
-    loss = F.mse_loss(unet(x_t, t, target).sample, label)
-    loss.backward(retain_graph=True)
-    return loss
-
-
-def ablation_loss__absolute(unet, x_t, t, target, anchor):
-    with torch.no_grad():
-        label = unet(x_t, t, anchor).sample
-    return F.l1_loss(unet(x_t, t, target).sample, label)
-
-
-def ablation_loss__total(unet, x_t, t, target, anchor):
-    with torch.no_grad():
-        label = unet(x_t, t, anchor).sample
-    return F.mse_loss(unet(x_t, t, target).sample, label, reduction="sum")
-
-
-def ablation_loss__root(unet, x_t, t, target, anchor):
-    with torch.no_grad():
-        label = unet(x_t, t, anchor).sample
-    return torch.linalg.vector_norm(unet(x_t, t, target).sample - label)
-
-
-def ablation_loss__sums(unet, x_t, t, target, anchor):
-    with torch.no_grad():
-        label = unet(x_t, t, anchor).sample
-    return F.mse_loss(unet(x_t, t, target).sample, label, reduction="sum") / len(x_t)
-
-
-def ablation_loss__latents(unet, x_t, t, target, anchor):
-    return F.mse_loss(unet(x_t, t, target).sample, x_t)
-
-
 ABLATION = Exercise(
     name="ablation_loss",
     methods=("ch28/ablating_concepts",),
@@ -135,68 +80,98 @@ ABLATION = Exercise(
         Alternative(name="anchor_later", code=(ablation_loss__anchor_later,)),
     ),
     misconceptions=(
-        Misconception(
-            name="no_stop",
-            code=(ablation_loss__no_stop,),
-            hint="The value is right, the gradient is not: it also flows through the anchor's prediction, which "
+        slip(
+            "no_stop",
+            {"with torch.no_grad():\n    label = unet(x_t, t, anchor).sample": ("label = unet(x_t, t, anchor).sample")},
+            "The value is right, the gradient is not: it also flows through the anchor's prediction, which "
             "would bend circles towards rings. The anchor is the label: compute it under torch.no_grad().",
-            source_of="card trap: sg[...] around the anchor's prediction",
+            "card trap: sg[...] around the anchor's prediction",
         ),
-        Misconception(
-            name="wrong_stop",
-            code=(ablation_loss__wrong_stop,),
-            hint="You stop the gradient at the target's prediction. That teaches circles to become rings; the "
+        slip(
+            "wrong_stop",
+            {
+                "with torch.no_grad():\n    label = unet(x_t, t, anchor).sample": (
+                    "label = unet(x_t, t, anchor).sample"
+                ),
+                "target).sample, label": "target).sample.detach(), label",
+            },
+            "You stop the gradient at the target's prediction. That teaches circles to become rings; the "
             "ANCHOR'S prediction is the label.",
-            source_of="student mistake: the two branches exchanged",
+            "student mistake: the two branches exchanged",
         ),
-        Misconception(
-            name="states",
-            code=(ablation_loss__states,),
-            hint="You compare text states. Compare what the network predicts for them: two calls of `unet`.",
-            source_of="student mistake: the text encoder edited in place of the U-Net",
+        slip(
+            "states",
+            {
+                "with torch.no_grad():\n    label = unet(x_t, t, anchor).sample": (
+                    "label = unet(x_t, t, target).sample.detach()"
+                ),
+                "return F.mse_loss(unet(x_t, t, target).sample, label)": (
+                    "return F.mse_loss(unet(x_t, t, target).sample, label) + F.mse_loss(target, anchor)"
+                ),
+            },
+            "You compare text states. Compare what the network predicts for them: two calls of `unet`.",
+            "student mistake: the text encoder edited in place of the U-Net",
         ),
-        Misconception(
-            name="sums",
-            code=(ablation_loss__sums,),
-            hint="Your loss is too large: take the mean over all elements, not only over the batch.",
-            source_of="student mistake: sum over pixels",
+        slip(
+            "sums",
+            {
+                "return F.mse_loss(unet(x_t, t, target).sample, label)": (
+                    'return F.mse_loss(unet(x_t, t, target).sample, label, reduction="sum") / len(x_t)'
+                )
+            },
+            "Your loss is too large: take the mean over all elements, not only over the batch.",
+            "student mistake: sum over pixels",
         ),
-        Misconception(
-            name="total",
-            code=(ablation_loss__total,),
-            hint="Your loss is a sum. Take the mean over all elements.",
-            source_of="student mistake: the norm of the formula taken as it stands",
+        slip(
+            "total",
+            {", label)": ', label, reduction="sum")'},
+            "Your loss is a sum. Take the mean over all elements.",
+            "student mistake: the norm of the formula taken as it stands",
         ),
-        Misconception(
-            name="root",
-            code=(ablation_loss__root,),
-            hint="Your loss is a norm, the root of a sum. The formula squares it, and the code takes the mean.",
-            source_of="student mistake: the norm without its square",
+        slip(
+            "root",
+            {
+                "return F.mse_loss(unet(x_t, t, target).sample, label)": (
+                    "return torch.linalg.vector_norm(unet(x_t, t, target).sample - label)"
+                )
+            },
+            "Your loss is a norm, the root of a sum. The formula squares it, and the code takes the mean.",
+            "student mistake: the norm without its square",
         ),
-        Misconception(
-            name="absolute",
-            code=(ablation_loss__absolute,),
-            hint="You take absolute differences. The loss is a mean of squares.",
-            source_of="student mistake: L1 for L2",
+        slip(
+            "absolute",
+            {"F.mse_loss": "F.l1_loss"},
+            "You take absolute differences. The loss is a mean of squares.",
+            "student mistake: L1 for L2",
         ),
-        Misconception(
-            name="frees",
-            code=(ablation_loss__frees,),
-            hint="You switch requires_grad of the whole network off and on, and so free what was frozen. "
+        slip(
+            "frees",
+            {
+                "with torch.no_grad():\n    label = unet(x_t, t, anchor).sample": (
+                    "unet.requires_grad_(False)\nlabel = unet(x_t, t, anchor).sample\nunet.requires_grad_(True)"
+                )
+            },
+            "You switch requires_grad of the whole network off and on, and so free what was frozen. "
             "torch.no_grad() around one call leaves the parameters alone.",
-            source_of="first reader: no case told it from the right answer",
+            "first reader: no case told it from the right answer",
         ),
-        Misconception(
-            name="backward_inside",
-            code=(ablation_loss__backward_inside,),
-            hint="You call backward() in here. The training loop does that, and every gradient would count twice.",
-            source_of="first reader: no case told it from the right answer",
+        slip(
+            "backward_inside",
+            {
+                "return F.mse_loss(unet(x_t, t, target).sample, label)": (
+                    "loss = F.mse_loss(unet(x_t, t, target).sample, label)\n"
+                    "loss.backward(retain_graph=True)\n"
+                    "return loss"
+                )
+            },
+            "You call backward() in here. The training loop does that, and every gradient would count twice.",
+            "first reader: no case told it from the right answer",
         ),
-        Misconception(
-            name="latents",
-            code=(ablation_loss__latents,),
-            hint="You compare the prediction with x_t. The label is the network's own prediction for the anchor.",
-            source_of="student mistake: a reconstruction loss",
+        slip(
+            "latents",
+            {"with torch.no_grad():\n    label = unet(x_t, t, anchor).sample": "", ", label)": ", x_t)"},
+            "You compare the prediction with x_t. The label is the network's own prediction for the anchor.",
+            "student mistake: a reconstruction loss",
         ),
     ),
     hints=(

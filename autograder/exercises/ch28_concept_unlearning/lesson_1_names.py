@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from autograder.declare.exercise import Alternative, Exercise, Misconception, mistaken
+from autograder.declare.exercise import Alternative, Exercise, Misconception
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -83,58 +84,6 @@ def trainable_names__by_recursion(unet, part):
     return walk(unet, [])
 
 
-def names_with_mistake(mistake, unet, part):
-    if part not in ("kv", "esd-x", "esd-u"):
-        if mistake == "silent":
-            return []
-        raise ValueError(part)
-    if mistake == "exchanged":
-        part = {"esd-x": "esd-u", "esd-u": "esd-x"}.get(part, part)
-    layers = ("to_q", "to_k", "to_v") if mistake == "queries" else ("to_k", "to_v")
-    kinds = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm) if mistake == "norms" else (nn.Linear, nn.Conv2d)
-    kinds = nn.Linear if mistake == "no convolutions" else kinds
-    found = []
-    for name, module in unet.named_modules():
-        path = name.split(".")
-        cross = "attn2" in (name if mistake == "part of a name" else path)
-        if mistake == "self-attention too" or (mistake == "keys of both" and part == "kv"):
-            cross = cross or "attn1" in path
-        cross = cross or (mistake == "keys of all" and part == "kv")
-        if not isinstance(module, kinds) or (cross if part == "esd-u" and mistake != "everything" else False):
-            continue
-        if (part != "esd-u" and not cross) or (
-            (part == "kv" or (part == "esd-x" and mistake == "strict")) and path[-1] not in layers
-        ):
-            continue
-        leaves = [leaf for leaf, _ in module.named_parameters() if leaf == "weight" or mistake != "no biases"]
-        found += [f"{name}.{leaf}" for leaf in leaves]
-    return found
-
-
-def trainable_names__part_of_a_name(unet, part):
-    return names_with_mistake("part of a name", unet, part)
-
-
-def trainable_names__self_attention_too(unet, part):
-    return names_with_mistake("self-attention too", unet, part)
-
-
-def trainable_names__keys_of_all(unet, part):
-    return names_with_mistake("keys of all", unet, part)
-
-
-def trainable_names__keys_of_both(unet, part):
-    return names_with_mistake("keys of both", unet, part)
-
-
-def trainable_names__queries(unet, part):
-    return names_with_mistake("queries", unet, part)
-
-
-def trainable_names__exchanged(unet, part):
-    return names_with_mistake("exchanged", unet, part)
-
-
 def trainable_names__names_alone(unet, part):
     if part not in ("kv", "esd-x", "esd-u"):
         raise ValueError(part)
@@ -142,30 +91,6 @@ def trainable_names__names_alone(unet, part):
     if part == "kv":
         return [name for name in names if "attn2" in name and ("to_k" in name or "to_v" in name)]
     return [name for name in names if ("attn2" in name) == (part == "esd-x")]
-
-
-def trainable_names__norms(unet, part):
-    return names_with_mistake("norms", unet, part)
-
-
-def trainable_names__no_biases(unet, part):
-    return names_with_mistake("no biases", unet, part)
-
-
-def trainable_names__everything(unet, part):
-    return names_with_mistake("everything", unet, part)
-
-
-def trainable_names__strict(unet, part):
-    return names_with_mistake("strict", unet, part)
-
-
-def trainable_names__no_convolutions(unet, part):
-    return names_with_mistake("no convolutions", unet, part)
-
-
-def trainable_names__silent(unet, part):
-    return names_with_mistake("silent", unet, part)
 
 
 NAMES = Exercise(
@@ -179,44 +104,44 @@ NAMES = Exercise(
         Alternative(name="by_recursion", code=(trainable_names__by_recursion,)),
     ),
     misconceptions=(
-        mistaken(
-            trainable_names__part_of_a_name,
-            "You look for the letters 'attn2' anywhere in the name, so attn20 is one for you, too. Split the name at "
-            "its dots and compare the parts.",
+        slip(
+            "part_of_a_name",
+            {'inside = "attn2" in path': 'inside = "attn2" in name'},
+            "You look for the letters 'attn2' anywhere in the name, so attn20 is one for you, too. Split the "
+            "name at its dots and compare the parts.",
             'card trap: "attn2" must not match "attn20"',
-            names_with_mistake,
         ),
-        mistaken(
-            trainable_names__self_attention_too,
+        slip(
+            "self_attention_too",
+            {'inside = "attn2" in path': 'inside = "attn2" in path or "attn1" in path'},
             "You count attn1 as a cross-attention. attn1 is self-attention: its keys come from the picture.",
             "student mistake: every attention reads the prompt",
-            names_with_mistake,
         ),
-        mistaken(
-            trainable_names__keys_of_all,
-            "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, which are "
-            "made of the picture.",
+        slip(
+            "keys_of_all",
+            {'inside = "attn2" in path': 'inside = "attn2" in path or part == "kv"'},
+            "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, which "
+            "are made of the picture.",
             "student mistake: every to_k taken",
-            names_with_mistake,
         ),
-        mistaken(
-            trainable_names__keys_of_both,
-            "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, which are "
-            "made of the picture.",
+        slip(
+            "keys_of_both",
+            {'inside = "attn2" in path': 'inside = "attn2" in path or (part == "kv" and "attn1" in path)'},
+            "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, which "
+            "are made of the picture.",
             "student mistake: both attentions of a block",
-            names_with_mistake,
         ),
-        mistaken(
-            trainable_names__queries,
+        slip(
+            "queries",
+            {'("to_k", "to_v")': '("to_q", "to_k", "to_v")'},
             "Your kv holds to_q. Queries come from the picture; only keys and values are made of words.",
             "student mistake: all three projections",
-            names_with_mistake,
         ),
-        mistaken(
-            trainable_names__exchanged,
+        slip(
+            "exchanged",
+            {'(part == "esd-u")': '(part == "esd-x")'},
             "Your esd-x and esd-u are exchanged: x is the cross-attention, u everything outside.",
             "student mistake: the two letters",
-            names_with_mistake,
         ),
         Misconception(
             name="names_alone",
@@ -225,41 +150,41 @@ NAMES = Exercise(
             "and split its name at the dots.",
             source_of="first reader: the shortest solution that people write",
         ),
-        mistaken(
-            trainable_names__norms,
+        slip(
+            "norms",
+            {"(nn.Linear, nn.Conv2d)": "(nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)"},
             "There are norms in your list. Only nn.Linear and nn.Conv2d are trained.",
             "card: norms are excluded everywhere",
-            names_with_mistake,
         ),
-        mistaken(
-            trainable_names__no_biases,
+        slip(
+            "no_biases",
+            {"in module.named_parameters()": 'in module.named_parameters() if leaf == "weight"'},
             "Biases are missing: to_out.0 has one, convolutions have. Both belong to esd-x and esd-u.",
             "card: biases of to_out included",
-            names_with_mistake,
         ),
-        mistaken(
-            trainable_names__everything,
+        slip(
+            "everything",
+            {'inside == (part == "esd-u")': '(not inside and part != "esd-u")'},
             "Your esd-u contains the cross-attentions. It is everything OUTSIDE of them (u as in unconditional).",
             "student mistake: esd-u read as the whole U-Net",
-            names_with_mistake,
         ),
-        mistaken(
-            trainable_names__strict,
+        slip(
+            "strict",
+            {'part != "kv" or path': 'part == "esd-u" or path'},
             "Your esd-x holds to_k and to_v only; that is kv. esd-x takes to_q and to_out.0 besides.",
             "library difference: esd-x-strict of the official code",
-            names_with_mistake,
         ),
-        mistaken(
-            trainable_names__no_convolutions,
+        slip(
+            "no_convolutions",
+            {"(nn.Linear, nn.Conv2d)": "nn.Linear"},
             "Your esd-u has no convolutions. Most of a U-Net's parameters outside attention are in nn.Conv2d.",
             "student mistake: linear layers only",
-            names_with_mistake,
         ),
-        mistaken(
-            trainable_names__silent,
+        slip(
+            "silent",
+            {"raise ValueError(f\"part is 'kv', 'esd-x' or 'esd-u', not {part!r}\")": "return []"},
             "An unknown part passes without a word. Raise a ValueError.",
             "student mistake: no check of an argument",
-            names_with_mistake,
         ),
     ),
     hints=(

@@ -4,7 +4,8 @@ import re
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, Misconception
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -63,71 +64,6 @@ def make_pairs__scan(prompts, anchor, target):
     return found
 
 
-def make_pairs__replaces(prompts, anchor, target):
-    return [(prompt, prompt.replace(anchor, target)) for prompt in prompts if anchor in prompt]
-
-
-def make_pairs__keeps_all(prompts, anchor, target):
-    word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.I)
-    return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts]
-
-
-def make_pairs__first_only(prompts, anchor, target):
-    word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.I)
-    return [(prompt, word.sub(lambda _: target, prompt, count=1)) for prompt in prompts if word.search(prompt)]
-
-
-def make_pairs__case_counts(prompts, anchor, target):
-    word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)")
-    return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]
-
-
-def make_pairs__lowers(prompts, anchor, target):
-    word = re.compile(rf"(?<!\w){re.escape(anchor.lower())}(?!\w)")
-    lower = [prompt.lower() for prompt in prompts]
-    return [(prompt, word.sub(lambda _: target, low)) for prompt, low in zip(prompts, lower) if word.search(low)]
-
-
-def make_pairs__copies_capitals(prompts, anchor, target):
-    word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.I)
-
-    def same_case(found):
-        if found[0].isupper() and len(found[0]) > 1:
-            return target.upper()
-        return target.capitalize() if found[0][:1].isupper() else target
-
-    return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if word.search(prompt)]
-
-
-def make_pairs__capitalises(prompts, anchor, target):
-    word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.I)
-
-    def same_case(found):
-        return target.capitalize() if found[0][:1].isupper() else target
-
-    return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if word.search(prompt)]
-
-
-def make_pairs__word_boundary(prompts, anchor, target):
-    word = re.compile(rf"\b{re.escape(anchor)}\b", re.I)
-    return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]
-
-
-def make_pairs__not_escaped(prompts, anchor, target):
-    word = re.compile(rf"(?<!\w){anchor}(?!\w)", re.I)
-    return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]
-
-
-def make_pairs__template(prompts, anchor, target):
-    word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.I)
-    return [(prompt, word.sub(target, prompt)) for prompt in prompts if word.search(prompt)]
-
-
-def make_pairs__target_first(prompts, anchor, target):
-    word = re.compile(rf"(?<!\w){re.escape(anchor)}(?!\w)", re.I)
-    return [(word.sub(lambda _: target, prompt), prompt) for prompt in prompts if word.search(prompt)]
-
-
 PAIRS = Exercise(
     name="make_pairs",
     methods=("ch28/ablating_concepts",),
@@ -139,64 +75,100 @@ PAIRS = Exercise(
         Alternative(name="scan", code=(make_pairs__scan,)),
     ),
     misconceptions=(
-        Misconception(
-            name="replaces", code=(make_pairs__replaces,),
-            hint="str.replace finds the word inside longer ones, too: a 'string' has a 'ring' in it. Look for whole "
-            "words.",
-            source_of="card: the target word inside a longer word must not be replaced",
+        slip(
+            "replaces",
+            {
+                'word = re.compile(rf"(?<!\\w){re.escape(anchor)}(?!\\w)", re.IGNORECASE)': "",
+                (
+                    "return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]"
+                ): ("return [(prompt, prompt.replace(anchor, target)) for prompt in prompts if anchor in prompt]"),
+            },
+            "str.replace finds the word inside longer ones, too: a 'string' has a 'ring' in it. Look for whole words.",
+            "card: the target word inside a longer word must not be replaced",
         ),
-        Misconception(
-            name="keeps_all", code=(make_pairs__keeps_all,),
-            hint="You also return prompts that do not name the anchor. They are left out.",
-            source_of="student mistake: no filter",
+        slip(
+            "keeps_all",
+            {" if word.search(prompt)": ""},
+            "You also return prompts that do not name the anchor. They are left out.",
+            "student mistake: no filter",
         ),
-        Misconception(
-            name="first_only", code=(make_pairs__first_only,),
-            hint="You replace the first occurrence only. Replace all of them.",
-            source_of="library difference: count=1 of re.sub",
+        slip(
+            "first_only",
+            {"target, prompt)": "target, prompt, count=1)"},
+            "You replace the first occurrence only. Replace all of them.",
+            "library difference: count=1 of re.sub",
         ),
-        Misconception(
-            name="case_counts", code=(make_pairs__case_counts,),
-            hint="'Art' and 'ART' are the anchor as well as 'art'. Ignore the case when you look for it.",
-            source_of="student mistake: the tokenizer lowers the text, the search does not",
+        slip(
+            "case_counts",
+            {", re.IGNORECASE": ""},
+            "'Art' and 'ART' are the anchor as well as 'art'. Ignore the case when you look for it.",
+            "student mistake: the tokenizer lowers the text, the search does not",
         ),
-        Misconception(
-            name="lowers", code=(make_pairs__lowers,),
-            hint="You put the whole prompt in small letters. Only the search ignores the case; the rest of the text "
+        slip(
+            "lowers",
+            {"target, prompt)": "target, prompt.lower())"},
+            "You put the whole prompt in small letters. Only the search ignores the case; the rest of the text "
             "stays as it is.",
-            source_of="first reader: no case told it from the right answer",
+            "first reader: no case told it from the right answer",
         ),
-        Misconception(
-            name="copies_capitals", code=(make_pairs__copies_capitals,),
-            hint="You give the target the capitals of the word that it replaces. It goes in as it was given.",
-            source_of="first reader: no case told it from the right answer",
+        slip(
+            "copies_capitals",
+            {
+                (
+                    "return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]"
+                ): (
+                    "def same_case(found):\n"
+                    "    if found[0].isupper() and len(found[0]) > 1:\n"
+                    "        return target.upper()\n"
+                    "    return target.capitalize() if found[0][:1].isupper() else target\n"
+                    "\n"
+                    "return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if "
+                    "word.search(prompt)]"
+                )
+            },
+            "You give the target the capitals of the word that it replaces. It goes in as it was given.",
+            "first reader: no case told it from the right answer",
         ),
-        Misconception(
-            name="capitalises", code=(make_pairs__capitalises,),
-            hint="You give the target the capitals of the word that it replaces. It goes in as it was given.",
-            source_of="student mistake: a capital kept at the start of a sentence",
+        slip(
+            "capitalises",
+            {
+                (
+                    "return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]"
+                ): (
+                    "def same_case(found):\n"
+                    "    return target.capitalize() if found[0][:1].isupper() else target\n"
+                    "\n"
+                    "return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if "
+                    "word.search(prompt)]"
+                )
+            },
+            "You give the target the capitals of the word that it replaces. It goes in as it was given.",
+            "student mistake: a capital kept at the start of a sentence",
         ),
-        Misconception(
-            name="word_boundary", code=(make_pairs__word_boundary,),
-            hint="\\b is a place with a word character on one side, and 'c++ ' ends without one. Ask for no word "
+        slip(
+            "word_boundary",
+            {"(?<!\\w)": "\\b", "(?!\\w)": "\\b"},
+            "\\b is a place with a word character on one side, and 'c++ ' ends without one. Ask for no word "
             "character before and none behind: (?<!\\w) and (?!\\w).",
-            source_of="student mistake: the usual recipe for whole words",
+            "student mistake: the usual recipe for whole words",
         ),
-        Misconception(
-            name="not_escaped", code=(make_pairs__not_escaped,),
-            hint="The anchor's own characters, such as the + of 'c++', mean something in your expression. Use "
-            "re.escape.",
-            source_of="student mistake: a word put into an expression as it is",
+        slip(
+            "not_escaped",
+            {"{re.escape(anchor)}": "{anchor}"},
+            "The anchor's own characters, such as the + of 'c++', mean something in your expression. Use re.escape.",
+            "student mistake: a word put into an expression as it is",
         ),
-        Misconception(
-            name="template", code=(make_pairs__template,),
-            hint="re.sub reads \\1 in the target as a group. Give it a function: lambda _: target.",
-            source_of="library difference: the second argument of re.sub is a template",
+        slip(
+            "template",
+            {"lambda _: target": "target"},
+            "re.sub reads \\1 in the target as a group. Give it a function: lambda _: target.",
+            "library difference: the second argument of re.sub is a template",
         ),
-        Misconception(
-            name="target_first", code=(make_pairs__target_first,),
-            hint="Your pairs are turned round: the anchor prompt comes first.",
-            source_of="student mistake: order of a pair",
+        slip(
+            "target_first",
+            {"(prompt, word.sub(lambda _: target, prompt))": "(word.sub(lambda _: target, prompt), prompt)"},
+            "Your pairs are turned round: the anchor prompt comes first.",
+            "student mistake: order of a pair",
         ),
     ),
     hints=(
@@ -208,4 +180,4 @@ PAIRS = Exercise(
     ),
     good_for="training pairs that differ in the concept and in nothing else",
     minutes=10,
-)  # fmt: skip
+)

@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -106,91 +107,6 @@ def erase_report__counts(direct, paraphrase, other, other_before, asked, *, targ
     return found | {"score": float(1 / (1 / parts).mean()) if bool((parts > 0).all()) else 0.0}
 
 
-def wilson_interval__wald(k, n, *, z=1.96):
-    p = k / n
-    half = z * math.sqrt(p * (1 - p) / n)
-    return p - half, p + half
-
-
-def wilson_interval__not_shrunk(k, n, *, z=1.96):
-    p = k / n
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, p - half), min(1.0, p + half)
-
-
-def wilson_interval__always_95(k, n, *, z=1.96):
-    p, z = k / n, 1.96
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (p + z * z / (2 * n) - half) / (1 + z * z / n), (p + z * z / (2 * n) + half) / (1 + z * z / n)
-
-
-def report_with_mistake(mistake, direct, paraphrase, other, other_before, asked, target):
-    if mistake in ("drops unsure", "drops all unsure"):
-        direct, paraphrase = direct[direct >= 0], paraphrase[paraphrase >= 0]
-    if mistake in ("drops unsure others", "drops all unsure"):
-        other, asked_after = other[other >= 0], asked[other >= 0]
-        other_before, asked_before = other_before[other_before >= 0], asked[other_before >= 0]
-    else:
-        asked_after = asked_before = asked
-    d, p = ((x == target).float().mean().item() for x in (direct, paraphrase))
-    pairs = ((other, asked_after), (other_before, asked_before))
-    after, before = ((x == y).float().mean().item() for x, y in pairs)
-    if mistake == "agreement":
-        after, before = (other == other_before).float().mean().item(), 1.0
-    if mistake == "absolute":
-        before = 1.0
-    locality = 1.0 if before == 0 and mistake != "no guard" else after / max(before, 1e-9)
-    parts = [1 - d, 1 - p, locality if mistake == "above one" else min(locality, 1.0)]
-    score = 3 / sum(1 / x for x in parts) if min(parts) > 0 else 0.0
-    if mistake == "arithmetic":
-        score = sum(parts) / 3
-    if mistake == "geometric":
-        score = math.prod(parts) ** (1 / 3)
-    if mistake == "erased shares":
-        d, p = 1 - d, 1 - p
-    return {"direct": d, "paraphrase": p, "locality": locality, "score": score}
-
-
-def erase_report__drops_unsure(*labels, target):
-    return report_with_mistake("drops unsure", *labels, target)
-
-
-def erase_report__drops_unsure_others(*labels, target):
-    return report_with_mistake("drops unsure others", *labels, target)
-
-
-def erase_report__drops_all_unsure(*labels, target):
-    return report_with_mistake("drops all unsure", *labels, target)
-
-
-def erase_report__geometric(*labels, target):
-    return report_with_mistake("geometric", *labels, target)
-
-
-def erase_report__agreement(*labels, target):
-    return report_with_mistake("agreement", *labels, target)
-
-
-def erase_report__absolute(*labels, target):
-    return report_with_mistake("absolute", *labels, target)
-
-
-def erase_report__no_guard(*labels, target):
-    return report_with_mistake("no guard", *labels, target)
-
-
-def erase_report__above_one(*labels, target):
-    return report_with_mistake("above one", *labels, target)
-
-
-def erase_report__arithmetic(*labels, target):
-    return report_with_mistake("arithmetic", *labels, target)
-
-
-def erase_report__erased_shares(*labels, target):
-    return report_with_mistake("erased shares", *labels, target)
-
-
 REPORT = Exercise(
     name="erase_report",
     defines=("wilson_interval", "erase_report"),
@@ -203,88 +119,110 @@ REPORT = Exercise(
         Alternative(name="counts", code=(wilson_interval__counts, erase_report__counts)),
     ),
     misconceptions=(
-        mistaken(
-            wilson_interval__wald,
-            "Yours is the textbook interval p +- z sqrt(p (1 - p) / n). At k = 0 it has no width, as if 16 pictures "
-            "proved that there will never be one. Use Wilson's formula.",
+        slip(
+            "wald",
+            {
+                "p, shrink = k / n, 1 + z * z / n": "p = k / n",
+                "middle = (p + z * z / (2 * n)) / shrink": "",
+                "half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))": (
+                    "half = z * math.sqrt(p * (1 - p) / n)"
+                ),
+                "return max(0.0, middle - half), min(1.0, middle + half)": "return p - half, p + half",
+            },
+            "Yours is the textbook interval p +- z sqrt(p (1 - p) / n). At k = 0 it has no width, as if 16 "
+            "pictures proved that there will never be one. Use Wilson's formula.",
             "student mistake: the normal approximation for a handful of pictures",
         ),
-        mistaken(
-            wilson_interval__not_shrunk,
-            "The middle of your interval is p, and nothing is divided by 1 + z^2 / n. Wilson's middle is pulled "
-            "towards one half.",
+        slip(
+            "not_shrunk",
+            {
+                "middle = (p + z * z / (2 * n)) / shrink": "middle = p",
+                "half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))": (
+                    "half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))"
+                ),
+            },
+            "The middle of your interval is p, and nothing is divided by 1 + z^2 / n. Wilson's middle is "
+            "pulled towards one half.",
             "student mistake: half of Wilson's formula",
         ),
-        mistaken(
-            erase_report__drops_unsure,
-            "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture shows no "
-            "target, and is no success for locality either.",
+        slip(
+            "drops_unsure",
+            {"(seen == target)": "(seen[seen >= 0] == target)"},
+            "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture shows "
+            "no target, and is no success for locality either.",
             "card: hidden case, a judge that is confident of neither class",
-            report_with_mistake,
         ),
-        mistaken(
-            erase_report__drops_unsure_others,
-            "You leave out the pictures of other concepts on which the judge is unsure (-1). They count, as wrong: "
-            "a blurred circle is a circle lost.",
+        slip(
+            "drops_unsure_others",
+            {"(seen == asked)": "(seen[seen >= 0] == asked[seen >= 0])"},
+            "You leave out the pictures of other concepts on which the judge is unsure (-1). They count, as "
+            "wrong: a blurred circle is a circle lost.",
             "first reader: no case told it from the right answer",
-            report_with_mistake,
         ),
-        mistaken(
-            erase_report__drops_all_unsure,
-            "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture shows no "
-            "target, and is no success for locality either.",
+        slip(
+            "drops_all_unsure",
+            {
+                "(seen == target)": "(seen[seen >= 0] == target)",
+                "(seen == asked)": "(seen[seen >= 0] == asked[seen >= 0])",
+            },
+            "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture shows "
+            "no target, and is no success for locality either.",
             "student mistake: a filter in front of everything",
-            report_with_mistake,
         ),
-        mistaken(
-            wilson_interval__always_95,
+        slip(
+            "always_95",
+            {"p, shrink = k / n, 1 + z * z / n": "z = 1.96\np, shrink = k / n, 1 + z * z / n"},
             "Your interval is the same for every z. Use the argument, not 1.96.",
             "student mistake: a default written into the formula",
         ),
-        mistaken(
-            erase_report__geometric,
+        slip(
+            "geometric",
+            {"3 / sum(1 / part for part in parts)": "math.prod(parts) ** (1 / 3)"},
             "Your score is the geometric mean, a root of a product. The harmonic mean is 3 / (1/a + 1/b + 1/c).",
             "student mistake: one mean for another",
-            report_with_mistake,
         ),
-        mistaken(
-            erase_report__agreement,
-            "You compare the pictures after erasing with those before. Compare both with what the prompt `asked` for, "
-            "and divide.",
+        slip(
+            "agreement",
+            {
+                "after, before = ((seen == asked).float().mean().item() for seen in (other, other_before))": (
+                    "after, before = (other == other_before).float().mean().item(), 1.0"
+                )
+            },
+            "You compare the pictures after erasing with those before. Compare both with what the prompt "
+            "`asked` for, and divide.",
             "student mistake: agreement taken for accuracy",
-            report_with_mistake,
         ),
-        mistaken(
-            erase_report__absolute,
-            "Your locality is the accuracy after erasing. Divide it by the accuracy before: a model that was never "
-            "right about arrows has not forgotten them.",
+        slip(
+            "absolute",
+            {"locality = after / before if before > 0 else 1.0": "locality = after"},
+            "Your locality is the accuracy after erasing. Divide it by the accuracy before: a model that was "
+            "never right about arrows has not forgotten them.",
             "card: acc_other / acc_other_orig",
-            report_with_mistake,
         ),
-        mistaken(
-            erase_report__no_guard,
+        slip(
+            "no_guard",
+            {"locality = after / before if before > 0 else 1.0": "locality = after / max(before, 1e-9)"},
             "Where the model was wrong about everything before, you divide by (nearly) nothing. Locality is 1.0 then.",
             "card: hidden case, a count of 0 in the denominator",
-            report_with_mistake,
         ),
-        mistaken(
-            erase_report__above_one,
-            "A locality above 1 raises your score. In the score it counts as 1: being better elsewhere by luck does "
-            "not make up for rings.",
+        slip(
+            "above_one",
+            {"min(locality, 1.0)": "locality"},
+            "A locality above 1 raises your score. In the score it counts as 1: being better elsewhere by luck "
+            "does not make up for rings.",
             "student mistake: the clamp forgotten",
-            report_with_mistake,
         ),
-        mistaken(
-            erase_report__arithmetic,
+        slip(
+            "arithmetic",
+            {"3 / sum(1 / part for part in parts) if min(parts) > 0 else 0.0": "sum(parts) / 3"},
             "Your score is the ordinary mean. The harmonic mean is 0 as soon as one of the three is 0.",
             "student mistake: mean for harmonic mean",
-            report_with_mistake,
         ),
-        mistaken(
-            erase_report__erased_shares,
+        slip(
+            "erased_shares",
+            {'"direct": shown[0], "paraphrase": shown[1]': '"direct": parts[0], "paraphrase": parts[1]'},
             "`direct` and `paraphrase` are the shares of pictures that still SHOW the target; you return the others.",
             "student mistake: efficacy counted the other way round",
-            report_with_mistake,
         ),
     ),
     hints=(

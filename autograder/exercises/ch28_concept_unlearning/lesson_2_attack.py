@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -86,121 +87,6 @@ def attack_step__backward_inputs(unet, x_t, t, states, prompt, first, wanted, op
     return loss.item()
 
 
-def attack_with_mistake(mistake, unet, x_t, t, states, prompt, first, wanted, optimizer):
-    K, end = len(prompt), states.shape[1]
-    if first + K > end - (mistake == "too strict") and mistake != "silent":
-        raise ValueError("too many vectors")
-    if mistake in ("freezes", "frees"):
-        unet.requires_grad_(False)
-    attacked = states.clone()
-    start = first + 1 if mistake == "shifted" and first + 1 + K <= states.shape[1] else first
-    if mistake == "added":
-        attacked[:, start : start + K] += prompt
-    elif mistake == "first example":
-        attacked[0, start : start + K] = prompt
-    elif mistake in ("inserted", "appended"):
-        place = first if mistake == "inserted" else end - K
-        attacked = torch.cat([states[:, :place], prompt.expand(len(states), -1, -1), states[:, place:]], 1)[:, :end]
-    else:
-        attacked[:, start : start + K] = prompt
-    reduction = "sum" if mistake == "sum" else "mean"
-    loss = F.mse_loss(unet(x_t, t, attacked).sample, wanted, reduction=reduction)
-    if mistake == "absolute":
-        loss = F.l1_loss(unet(x_t, t, attacked).sample, wanted)
-    if mistake == "negated":
-        loss = -loss
-    if mistake == "away":
-        prompt.grad = -torch.autograd.grad(loss, prompt)[0]
-    elif mistake == "network too":
-        optimizer.zero_grad()
-        loss.backward()
-    elif mistake == "piles up":
-        loss.backward(inputs=[prompt])
-    else:
-        (prompt.grad,) = torch.autograd.grad(loss, [prompt])
-    if mistake == "in place":
-        states[:] = attacked.detach()
-    optimizer.step()
-    if mistake == "frees":
-        unet.requires_grad_(True)
-    if mistake == "loss afterwards":
-        attacked = torch.cat([states[:, :first], prompt.expand(len(states), -1, -1), states[:, first + K :]], 1)
-        loss = F.mse_loss(unet(x_t, t, attacked).sample, wanted)
-    return loss.detach() if mistake == "tensor" else loss.item()
-
-
-def attack_step__freezes(*args):
-    return attack_with_mistake("freezes", *args)
-
-
-def attack_step__frees(*args):
-    return attack_with_mistake("frees", *args)
-
-
-def attack_step__tensor(*args):
-    return attack_with_mistake("tensor", *args)
-
-
-def attack_step__loss_afterwards(*args):
-    return attack_with_mistake("loss afterwards", *args)
-
-
-def attack_step__negated(*args):
-    return attack_with_mistake("negated", *args)
-
-
-def attack_step__inserted(*args):
-    return attack_with_mistake("inserted", *args)
-
-
-def attack_step__appended(*args):
-    return attack_with_mistake("appended", *args)
-
-
-def attack_step__absolute(*args):
-    return attack_with_mistake("absolute", *args)
-
-
-def attack_step__silent(*args):
-    return attack_with_mistake("silent", *args)
-
-
-def attack_step__too_strict(*args):
-    return attack_with_mistake("too strict", *args)
-
-
-def attack_step__in_place(*args):
-    return attack_with_mistake("in place", *args)
-
-
-def attack_step__shifted(*args):
-    return attack_with_mistake("shifted", *args)
-
-
-def attack_step__added(*args):
-    return attack_with_mistake("added", *args)
-
-
-def attack_step__first_example(*args):
-    return attack_with_mistake("first example", *args)
-
-
-def attack_step__away(*args):
-    return attack_with_mistake("away", *args)
-
-
-def attack_step__network_too(*args):
-    return attack_with_mistake("network too", *args)
-
-
-def attack_step__piles_up(*args):
-    return attack_with_mistake("piles up", *args)
-
-
-def attack_step__sum(*args):
-    return attack_with_mistake("sum", *args)
-
-
 ATTACK = Exercise(
     name="attack_step",
     methods=("ch28/receler_adversarial",),
@@ -212,115 +98,143 @@ ATTACK = Exercise(
         Alternative(name="backward_inputs", code=(attack_step__backward_inputs,)),
     ),
     misconceptions=(
-        mistaken(
-            attack_step__in_place,
+        slip(
+            "in_place",
+            {"optimizer.step()": "states[:] = attacked.detach()\noptimizer.step()"},
             "You write the learned vectors into `states` itself. Work on a copy.",
             "card: positions outside the slots, and the caller's tensor, stay as they are",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__shifted,
+        slip(
+            "shifted",
+            {
+                "attacked[:, first : first + len(prompt)] = prompt": (
+                    "first = min(first + 1, states.shape[1] - len(prompt))\n"
+                    "attacked[:, first : first + len(prompt)] = prompt"
+                )
+            },
             "Your vectors stand one position too far right. They begin at `first`.",
             "student mistake: the start token counted twice",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__added,
+        slip(
+            "added",
+            {"] = prompt": "] += prompt"},
             "You add the vectors to the states. They take their place.",
             "student mistake: += for =",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__first_example,
+        slip(
+            "first_example",
+            {"attacked[:, first": "attacked[0, first"},
             "Only the first example is attacked. The prompt is the same for the whole batch.",
             "card: adv is shared across the batch",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__away,
+        slip(
+            "away",
+            {
+                "(prompt.grad,) = torch.autograd.grad(loss, [prompt])": (
+                    "prompt.grad = -torch.autograd.grad(loss, [prompt])[0]"
+                )
+            },
             "Your prompt moves away from `wanted`. The attack makes the loss SMALLER.",
             "student mistake: gradient ascent, as in attacks on classifiers",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__network_too,
-            "The prompt is right, but a gradient is left at the network, where the eraser's next step would find it. "
-            "Ask for the gradient at `prompt` alone.",
+        slip(
+            "network_too",
+            {"(prompt.grad,) = torch.autograd.grad(loss, [prompt])": ("optimizer.zero_grad()\nloss.backward()")},
+            "The prompt is right, but a gradient is left at the network, where the eraser's next step would "
+            "find it. Ask for the gradient at `prompt` alone.",
             "card trap: the gradient of L_Adv must not reach the eraser",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__piles_up,
+        slip(
+            "piles_up",
+            {"(prompt.grad,) = torch.autograd.grad(loss, [prompt])": "loss.backward(inputs=[prompt])"},
             "An older gradient of `prompt` is added to the new one. Replace it, or clear it first.",
             "student mistake: zero_grad forgotten",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__sum,
+        slip(
+            "sum",
+            {
+                "F.mse_loss(unet(x_t, t, attacked).sample, wanted)": (
+                    'F.mse_loss(unet(x_t, t, attacked).sample, wanted, reduction="sum")'
+                )
+            },
             "Your loss is a sum. Take the mean.",
             "student mistake: reduction",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__freezes,
-            "You freeze the network and leave it so. The eraser could not learn afterwards: ask autograd for the "
-            "gradient at `prompt` alone, and leave requires_grad as it is.",
+        slip(
+            "freezes",
+            {"attacked = states.clone()": "unet.requires_grad_(False)\nattacked = states.clone()"},
+            "You freeze the network and leave it so. The eraser could not learn afterwards: ask autograd for "
+            "the gradient at `prompt` alone, and leave requires_grad as it is.",
             "first reader: no case told it from the right answer",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__frees,
+        slip(
+            "frees",
+            {
+                "attacked = states.clone()": "unet.requires_grad_(False)\nattacked = states.clone()",
+                "optimizer.step()": "optimizer.step()\nunet.requires_grad_(True)",
+            },
             "You set requires_grad of the whole network back to True, and so free what was frozen. Leave it as it is.",
             "first reader: no case told it from the right answer",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__tensor,
+        slip(
+            "tensor",
+            {"loss.item()": "loss.detach()"},
             "You return a tensor. loss.item() gives the number, and lets the graph go.",
             "first reader: no case told it from the right answer",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__loss_afterwards,
+        slip(
+            "loss_afterwards",
+            {
+                "optimizer.step()": (
+                    "optimizer.step()\n"
+                    "attacked = states.clone()\n"
+                    "attacked[:, first : first + len(prompt)] = prompt\n"
+                    "loss = F.mse_loss(unet(x_t, t, attacked).sample, wanted)"
+                )
+            },
             "You return the loss after the step. Return the one before, from which the step was computed.",
             "student mistake: a second pass for the report",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__negated,
+        slip(
+            "negated",
+            {"loss = F.mse_loss": "loss = -F.mse_loss"},
             "Your loss is negative, so the prompt moves away from `wanted`. The attack makes the error SMALLER.",
             "student mistake: gradient ascent, as in attacks on classifiers",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__inserted,
+        slip(
+            "inserted",
+            {
+                "attacked = states.clone()\nattacked[:, first : first + len(prompt)] = prompt": (
+                    "new = prompt.expand(len(states), -1, -1)\n"
+                    "attacked = torch.cat([states[:, :first], new, states[:, first:]], 1)[:, : states.shape[1]]"
+                )
+            },
             "You insert the vectors and move the rest to the right. They take the PLACE of K states.",
             "student mistake: insertion for replacement",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__appended,
+        slip(
+            "appended",
+            {"attacked[:, first : first + len(prompt)] = prompt": "attacked[:, -len(prompt) :] = prompt"},
             "Your vectors stand at the end. They begin at position `first`.",
             "student mistake: an argument that is not used",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__absolute,
+        slip(
+            "absolute",
+            {"F.mse_loss": "F.l1_loss"},
             "You take absolute differences. The loss is a mean of squares.",
             "student mistake: L1 for L2",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__silent,
+        slip(
+            "silent",
+            {"if first + len(prompt) > states.shape[1]:": "if False:"},
             "Vectors that reach beyond the last position must raise a ValueError, before anything else happens.",
             "student mistake: no check of an argument",
-            attack_with_mistake,
         ),
-        mistaken(
-            attack_step__too_strict,
+        slip(
+            "too_strict",
+            {"> states.shape[1]:": ">= states.shape[1]:"},
             "You refuse a prompt that ends at the last position. first + K may be as large as the number of positions.",
             "student mistake: one off",
-            attack_with_mistake,
         ),
     ),
     hints=(

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
-from autograder.exercises.ch28_concept_unlearning import lesson_2_eraser_variants as variants
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -90,6 +90,49 @@ def eraser_probe(ns, data):
     }  # fmt: skip
 
 
+class Eraser__sequential(nn.Module):
+    def __init__(self, dim, rank):
+        super().__init__()
+        self.down = nn.Linear(dim, rank)
+        self.up = nn.Linear(rank, dim)
+        self.up.weight.data.zero_()
+        self.up.bias.data.zero_()
+        self.gelu = nn.GELU()
+
+    def forward(self, h):
+        for layer in (self.down, self.gelu, self.up):
+            h = layer(h)
+        return h
+
+
+class AttnWithEraser__branches(nn.Module):
+    def __init__(self, attention, rank):
+        super().__init__()
+        self.attention, self.enabled, self.last = attention, True, None
+        self.eraser = Eraser(len(attention.to_q.weight), rank)
+
+    def forward(self, *args, **kwargs):
+        out = self.attention(*args, **kwargs)
+        if self.enabled:
+            self.last = self.eraser(out)
+            out = out + self.last
+        return out
+
+
+class Eraser__by_hand(nn.Module):
+    def __init__(self, dim, rank):
+        super().__init__()
+        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
+        with torch.no_grad():
+            for p in self.up.parameters():
+                p.fill_(0)
+
+    def forward(self, h):
+        z = torch.einsum("bnd,rd->bnr", h, self.down.weight) + self.down.bias
+        z = 0.5 * z * (1 + torch.erf(z / 2**0.5))
+        return torch.einsum("bnr,dr->bnd", z, self.up.weight) + self.up.bias
+
+
 ERASER = Exercise(
     name="Eraser",
     defines=("Eraser", "AttnWithEraser"),
@@ -98,151 +141,169 @@ ERASER = Exercise(
     cases=eraser_cases,
     probe=eraser_probe,
     alternatives=(
-        Alternative(name="sequential", code=(variants.Eraser__sequential, variants.AttnWithEraser__branches)),
-        Alternative(name="by_hand", code=(variants.Eraser__by_hand,)),
+        Alternative(name="sequential", code=(Eraser__sequential, AttnWithEraser__branches)),
+        Alternative(name="by_hand", code=(Eraser__by_hand,)),
     ),
     misconceptions=(
-        mistaken(
-            variants.Eraser__small_start,
-            "A new eraser already says something. Weight AND bias of `up` start at zero, so that nothing changes "
-            "before training.",
+        slip(
+            "small_start",
+            {"nn.init.zeros_(self.up.weight)": "", "nn.init.zeros_(self.up.bias)": ""},
+            "A new eraser already says something. Weight AND bias of `up` start at zero, so that nothing "
+            "changes before training.",
             "card: zero-initialised, the model is bitwise equal at the start",
-            variants.Plain,
         ),
-        mistaken(
-            variants.Eraser__bias_left,
+        slip(
+            "bias_left",
+            {"nn.init.zeros_(self.up.bias)": ""},
             "The weight of `up` is zero, its bias is not: nn.Linear draws biases at random. Zero both.",
             "card trap: up zero-init including the bias",
-            variants.Plain,
         ),
-        mistaken(
-            variants.Eraser__both_zero,
-            "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). Zero `up` "
-            "only.",
+        slip(
+            "both_zero",
+            {
+                "nn.init.zeros_(self.up.bias)": (
+                    "nn.init.zeros_(self.up.bias)\nnn.init.zeros_(self.down.weight)\nnn.init.zeros_(self.down.bias)"
+                )
+            },
+            "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). "
+            "Zero `up` only.",
             "student mistake: chapter 23's question, A and B both zero",
-            variants.Plain,
         ),
-        mistaken(
-            variants.Eraser__both_weights_zero,
-            "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). Zero `up` "
-            "only.",
+        slip(
+            "both_weights_zero",
+            {"nn.init.zeros_(self.up.bias)": ("nn.init.zeros_(self.up.bias)\nnn.init.zeros_(self.down.weight)")},
+            "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). "
+            "Zero `up` only.",
             "student mistake: both weights in one loop",
-            variants.Plain,
         ),
-        mistaken(
-            variants.Eraser__relu,
+        slip(
+            "relu",
+            {"F.gelu": "F.relu"},
             "The nonlinearity is GELU, not ReLU.",
             "student mistake: another adapter's nonlinearity",
-            variants.Plain,
         ),
-        mistaken(
-            variants.Eraser__linear,
+        slip(
+            "linear",
+            {"F.gelu(self.down(h))": "self.down(h)"},
             "Nothing stands between your two layers, so they are one matrix. Put a GELU there.",
             "student mistake: LoRA taken over",
-            variants.Plain,
         ),
-        mistaken(
-            variants.Eraser__rough,
+        slip(
+            "rough",
+            {"F.gelu(self.down(h))": 'F.gelu(self.down(h), approximate="tanh")'},
             "Your GELU is the approximation by tanh. Here it is the exact one, F.gelu without options.",
             "library difference: approximate='tanh' of other models",
-            variants.Plain,
         ),
-        mistaken(
-            variants.Eraser__no_down_bias,
+        slip(
+            "no_down_bias",
+            {"nn.init.zeros_(self.up.bias)": "nn.init.zeros_(self.up.bias)\nnn.init.zeros_(self.down.bias)"},
             "You zeroed the bias of `down`. It starts as nn.Linear starts it; only `up` begins at zero.",
             "first reader: no case told it from the right answer",
-            variants.Plain,
         ),
-        mistaken(
-            variants.Eraser__residual,
+        slip(
+            "residual",
+            {"return self.up(": "return h + self.up("},
             "Your eraser returns h plus the change. It returns the change alone; the wrapper adds it.",
             "student mistake: the residual connection written twice",
-            variants.Plain,
         ),
-        mistaken(
-            variants.AttnWithEraser__input,
+        slip(
+            "input",
+            {"self.eraser(h)": "self.eraser(args[0])"},
             "Your eraser reads the attention's input. It reads its OUTPUT, which holds what the words brought in.",
             "student mistake: an adapter beside the layer instead of behind it",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__replaces,
+        slip(
+            "replaces",
+            {"return h + self.last": "return self.last"},
             "You return the eraser's output alone. Add it to the attention's.",
             "student mistake: addition forgotten",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__never_off,
+        slip(
+            "never_off",
+            {"if not self.enabled:": "if False:"},
             "With `enabled = False` your eraser still speaks. The attention's output must come out untouched.",
             "card: enabled=False is the old model, also after training",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__detached,
+        slip(
+            "detached",
+            {
+                "self.last = self.eraser(h)\nreturn h + self.last": (
+                    "out = self.eraser(h)\nself.last = out.detach()\nreturn h + out"
+                )
+            },
             "`last` has no gradient history. The regularisation of the next exercise needs it: do not detach.",
             "student mistake: detach for everything that is stored",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__keywords_lost,
+        slip(
+            "keywords_lost",
+            {
+                "h = self.attention(*args, **kwargs)": (
+                    'states = {} if len(args) > 1 else {"encoder_hidden_states": '
+                    'kwargs["encoder_hidden_states"]}\n'
+                    "h = self.attention(*args, **states)"
+                )
+            },
             "A keyword argument gets lost on its way to the attention. Hand on *args and **kwargs.",
             "card: hidden case, attn2 called with attention_mask and other keywords",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__clears_last,
+        slip(
+            "clears_last",
+            {"if not self.enabled:\n    return h": ("if not self.enabled:\n    self.last = None\n    return h")},
             "`last` is lost when the eraser is switched off. It stays that of the latest pass with `enabled` True.",
             "first reader: no case told it from the right answer",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__speaks_unheard,
+        slip(
+            "speaks_unheard",
+            {
+                "if not self.enabled:\n    return h": (
+                    "if not self.enabled:\n    self.last = self.eraser(h)\n    return h"
+                )
+            },
             "Switched off, your eraser still computes and changes `last`. Return before that.",
             "first reader: no case told it from the right answer",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__cut,
-            "No gradient flows back through what your eraser reads. Hand it the attention's output, not a detached "
-            "one: erasers of earlier layers and attacked prompts learn through it.",
+        slip(
+            "cut",
+            {"self.eraser(h)": "self.eraser(h.detach())"},
+            "No gradient flows back through what your eraser reads. Hand it the attention's output, not a "
+            "detached one: erasers of earlier layers and attacked prompts learn through it.",
             "first reader: no case told it from the right answer",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__no_gradient,
+        slip(
+            "no_gradient",
+            {"h = self.attention(*args, **kwargs)": ("with torch.no_grad():\n    h = self.attention(*args, **kwargs)")},
             "You call the attention under torch.no_grad(), so nothing before it can learn, an attacked prompt neither.",
             "first reader: no case told it from the right answer",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__freezes,
+        slip(
+            "freezes",
+            {"self.eraser = Eraser(": "attention.requires_grad_(False)\nself.eraser = Eraser("},
             "You freeze the attention. The wrapper changes nothing about it; who trains what is decided elsewhere.",
             "first reader: no case told it from the right answer",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__copies,
+        slip(
+            "copies",
+            {"self.eraser = Eraser(": "self.attention = copy.deepcopy(attention)\nself.eraser = Eraser("},
             "You keep a copy of the attention. Keep the module that was given.",
             "first reader: no case told it from the right answer",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__input_width,
+        slip(
+            "input_width",
+            {"to_q.out_features": "to_q.in_features"},
             "Your eraser is as wide as the attention's input. It reads the output: to_q.out_features.",
             "first reader: no case told it from the right answer",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__no_last,
+        slip(
+            "no_last",
+            {"self.last = self.eraser(h)\nreturn h + self.last": "return h + self.eraser(h)"},
             "`last` stays None. Keep the eraser's output in self.last at every pass with `enabled` True.",
             "student mistake: an attribute forgotten",
-            variants.Wrapper,
         ),
-        mistaken(
-            variants.AttnWithEraser__sum,
+        slip(
+            "sum",
+            {"self.last = self.eraser(h)\nreturn h + self.last": ("self.last = h + self.eraser(h)\nreturn self.last")},
             "`last` holds the sum. It is what the eraser adds, alone.",
             "student mistake: the result kept in place of the part",
-            variants.Wrapper,
         ),
     ),
     hints=(

@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -56,78 +57,6 @@ def localisation_loss__select(outputs, mask):
     return total / len(outputs)
 
 
-def local_with_mistake(mistake, outputs, mask):
-    total = 0.0
-    for o in outputs:
-        side = round(o.shape[1] ** 0.5)
-        mode = {"mode": "bilinear", "align_corners": False} if mistake == "bilinear" else {"mode": "nearest"}
-        M = F.interpolate(mask[:, None], size=(side, side), **mode).flatten(1)
-        outside = M if mistake == "inside" else 1 - M
-        per_place = o.abs().mean(-1) if mistake == "absolute" else o.square().mean(-1)
-        if mistake == "sum over dim":
-            per_place = o.square().sum(-1)
-        if mistake == "root":
-            per_place = o.norm(dim=-1)
-        if mistake == "transposed":
-            outside = outside.unflatten(1, (side, side)).transpose(1, 2).flatten(1)
-        if mistake == "not divided":
-            part = (per_place * outside).sum()
-        elif mistake == "all places":
-            part = (per_place * outside).mean()
-        elif mistake == "per picture":
-            part = ((per_place * outside).sum(1) / outside.sum(1).clamp(min=1)).mean()
-        elif mistake == "no guard":
-            part = (per_place * outside).sum() / outside.sum()
-        else:
-            part = (per_place * outside).sum() / outside.sum().clamp(min=1)
-        total = total + part
-    return total if mistake == "sum over layers" else total / len(outputs)
-
-
-def localisation_loss__inside(outputs, mask):
-    return local_with_mistake("inside", outputs, mask)
-
-
-def localisation_loss__bilinear(outputs, mask):
-    return local_with_mistake("bilinear", outputs, mask)
-
-
-def localisation_loss__absolute(outputs, mask):
-    return local_with_mistake("absolute", outputs, mask)
-
-
-def localisation_loss__sum_over_dim(outputs, mask):
-    return local_with_mistake("sum over dim", outputs, mask)
-
-
-def localisation_loss__all_places(outputs, mask):
-    return local_with_mistake("all places", outputs, mask)
-
-
-def localisation_loss__per_picture(outputs, mask):
-    return local_with_mistake("per picture", outputs, mask)
-
-
-def localisation_loss__no_guard(outputs, mask):
-    return local_with_mistake("no guard", outputs, mask)
-
-
-def localisation_loss__sum_over_layers(outputs, mask):
-    return local_with_mistake("sum over layers", outputs, mask)
-
-
-def localisation_loss__root(outputs, mask):
-    return local_with_mistake("root", outputs, mask)
-
-
-def localisation_loss__transposed(outputs, mask):
-    return local_with_mistake("transposed", outputs, mask)
-
-
-def localisation_loss__not_divided(outputs, mask):
-    return local_with_mistake("not divided", outputs, mask)
-
-
 LOCAL = Exercise(
     name="localisation_loss",
     methods=("ch28/receler_localised",),
@@ -139,71 +68,84 @@ LOCAL = Exercise(
         Alternative(name="select", code=(localisation_loss__select,)),
     ),
     misconceptions=(
-        mistaken(
-            localisation_loss__inside,
+        slip(
+            "inside",
+            {"1 - F.interpolate": "F.interpolate"},
             "You silence the erasers INSIDE the mask, where they are needed. Multiply by 1 - mask.",
             "student mistake: M for 1 - M",
-            local_with_mistake,
         ),
-        mistaken(
-            localisation_loss__bilinear,
+        slip(
+            "bilinear",
+            {'mode="nearest"': 'mode="bilinear", align_corners=False'},
             "Your resized mask has values between 0 and 1. Resize by 'nearest', so that it stays 0 or 1.",
             "card trap: F.interpolate by nearest",
-            local_with_mistake,
         ),
-        mistaken(
-            localisation_loss__absolute,
+        slip(
+            "absolute",
+            {"o.square()": "o.abs()"},
             "You take absolute values. The loss is a mean of squares.",
             "student mistake: L1 for L2",
-            local_with_mistake,
         ),
-        mistaken(
-            localisation_loss__sum_over_dim,
+        slip(
+            "sum_over_dim",
+            {"o.square().mean(-1)": "o.square().sum(-1)"},
             "You sum over the features of a place. Take their mean, so that wide layers do not count more.",
             "card trap: the slide's norm is unnormalised, the code takes the mean over channels",
-            local_with_mistake,
         ),
-        mistaken(
-            localisation_loss__all_places,
+        slip(
+            "all_places",
+            {
+                "total = total + (o.square().mean(-1) * outside).sum() / outside.sum().clamp(min=1)": (
+                    "total = total + (o.square().mean(-1) * outside).mean()"
+                )
+            },
             "You divide by the number of all places. Divide by the number of places where the mask is 0.",
             "student mistake: mean over everything",
-            local_with_mistake,
         ),
-        mistaken(
-            localisation_loss__per_picture,
+        slip(
+            "per_picture",
+            {
+                "total = total + (o.square().mean(-1) * outside).sum() / outside.sum().clamp(min=1)": (
+                    "total = total + ((o.square().mean(-1) * outside).sum(1) / outside.sum(1).clamp(min=1)).mean()"
+                )
+            },
             "You average picture by picture. Count sum and places over the whole batch, then divide once.",
             "student mistake: mean of means",
-            local_with_mistake,
         ),
-        mistaken(
-            localisation_loss__no_guard,
+        slip(
+            "no_guard",
+            {".clamp(min=1)": ""},
             "Where the mask covers everything you divide 0 by 0. Divide by 1 then: the loss is 0.",
             "card: hidden case, mask all ones",
-            local_with_mistake,
         ),
-        mistaken(
-            localisation_loss__sum_over_layers,
+        slip(
+            "sum_over_layers",
+            {" / len(outputs)": ""},
             "You sum over the layers. Average over them (1 / L in the paper).",
             "student mistake: 1 / L forgotten",
-            local_with_mistake,
         ),
-        mistaken(
-            localisation_loss__root,
+        slip(
+            "root",
+            {"o.square().mean(-1)": "o.norm(dim=-1)"},
             "You take the length of a place's output, a root. Take the mean of its squares.",
             "student mistake: the norm without its square",
-            local_with_mistake,
         ),
-        mistaken(
-            localisation_loss__transposed,
+        slip(
+            "transposed",
+            {
+                'outside = 1 - F.interpolate(mask[:, None], size=(side, side), mode="nearest").flatten(1)': (
+                    'outside = 1 - F.interpolate(mask[:, None], size=(side, side), mode="nearest").flatten(1)\n'
+                    "outside = outside.unflatten(1, (side, side)).transpose(1, 2).flatten(1)"
+                )
+            },
             "Rows and columns of your mask are exchanged. Places run in rows from the top.",
             "student mistake: which axis is flattened first",
-            local_with_mistake,
         ),
-        mistaken(
-            localisation_loss__not_divided,
+        slip(
+            "not_divided",
+            {" / outside.sum().clamp(min=1)": ""},
             "You add up all places and never divide by how many are outside of the mask.",
             "student mistake: the slide's norm taken as it stands",
-            local_with_mistake,
         ),
     ),
     hints=(

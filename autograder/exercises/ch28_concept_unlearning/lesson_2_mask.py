@@ -2,7 +2,8 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -74,96 +75,6 @@ def enlarge(p, size):
     return p[:, :, (places[:, None] * side + places).flatten()]
 
 
-def mask_with_mistake(mistake, probabilities, words, size, threshold):
-    layers = [p for p in probabilities if p.shape[2] == size * size]
-    if not layers and mistake not in ("every size", "nothing fits"):
-        raise ValueError(size)
-    if mistake == "one layer":
-        layers = layers[:1]
-    if mistake == "every size":
-        layers = [enlarge(p, size) for p in probabilities]
-    pick = words[:1] if mistake == "first word" else [w + 1 for w in words] if mistake == "shifted" else words
-    maps = torch.stack([p[..., pick].mean(-1) for p in layers]).mean(0)
-    a = maps[:, 0] if mistake == "one head" else maps.amax(1) if mistake == "strongest head" else maps.mean(1)
-    if mistake == "batch":
-        low, high = a.min(), a.max()
-    else:
-        low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
-    if mistake == "not stretched":
-        low, high = torch.zeros_like(low), torch.ones_like(high)
-    if mistake == "by the largest":
-        low = torch.zeros_like(low)
-    a = (a - low) / (high - low + 1e-8)
-    threshold = 0.1 if mistake == "always .1" else threshold
-    found = (a < threshold) if mistake == "inverted" else (a > threshold) if mistake == "strict" else (a >= threshold)
-    dtype = {"truth values": torch.bool, "float32": torch.float32}.get(mistake, a.dtype)
-    return (a if mistake == "soft" else found.to(dtype)).unflatten(1, (size, size))
-
-
-def concept_mask__nothing_fits(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("nothing fits", probabilities, words, size, threshold)
-
-
-def concept_mask__one_layer(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("one layer", probabilities, words, size, threshold)
-
-
-def concept_mask__first_word(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("first word", probabilities, words, size, threshold)
-
-
-def concept_mask__shifted(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("shifted", probabilities, words, size, threshold)
-
-
-def concept_mask__one_head(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("one head", probabilities, words, size, threshold)
-
-
-def concept_mask__batch(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("batch", probabilities, words, size, threshold)
-
-
-def concept_mask__not_stretched(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("not stretched", probabilities, words, size, threshold)
-
-
-def concept_mask__by_the_largest(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("by the largest", probabilities, words, size, threshold)
-
-
-def concept_mask__inverted(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("inverted", probabilities, words, size, threshold)
-
-
-def concept_mask__soft(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("soft", probabilities, words, size, threshold)
-
-
-def concept_mask__every_size(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("every size", probabilities, words, size, threshold)
-
-
-def concept_mask__strongest_head(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("strongest head", probabilities, words, size, threshold)
-
-
-def concept_mask__always(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("always .1", probabilities, words, size, threshold)
-
-
-def concept_mask__strict(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("strict", probabilities, words, size, threshold)
-
-
-def concept_mask__truth_values(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("truth values", probabilities, words, size, threshold)
-
-
-def concept_mask__float32(probabilities, words, *, size, threshold=0.1):
-    return mask_with_mistake("float32", probabilities, words, size, threshold)
-
-
 MASK = Exercise(
     name="concept_mask",
     methods=("ch28/receler_localised",),
@@ -175,119 +86,114 @@ MASK = Exercise(
         Alternative(name="one_stack", code=(concept_mask__one_stack,)),
     ),
     misconceptions=(
-        mistaken(
-            concept_mask__nothing_fits,
+        slip(
+            "nothing_fits",
+            {"if not maps:": "if False:"},
             "Where no layer has size * size places, stack is left with nothing. Raise a ValueError that says so.",
             "student mistake: the list of maps is empty",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__one_layer,
+        slip(
+            "one_layer",
+            {"torch.stack(maps).mean(0)": "maps[0]"},
             "You use the first layer of the right size. Average over all of them.",
             "student mistake: the first match taken",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__first_word,
+        slip(
+            "first_word",
+            {"p[..., words]": "p[..., words[:1]]"},
             "You use the concept's first word. Average over all positions in `words`.",
             "card: hidden case, several concept tokens",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__shifted,
+        slip(
+            "shifted",
+            {"p[..., words]": "p[..., [w + 1 for w in words]]"},
             "You read one position too far. `words` are positions in the sequence; the start token is counted already.",
             "card trap: token indices and the start token",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__one_head,
+        slip(
+            "one_head",
+            {"p[..., words].mean((1, 3))": "p[:, 0][..., words].mean(2)"},
             "You use the first head. Average over the heads.",
             "student mistake: the head axis indexed",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__batch,
-            "You stretch the batch as a whole, so a faint picture loses its mask. Take minimum and maximum of each "
-            "picture on its own.",
+        slip(
+            "batch",
+            {"a.amin(1, keepdim=True), a.amax(1, keepdim=True)": "a.min(), a.max()"},
+            "You stretch the batch as a whole, so a faint picture loses its mask. Take minimum and maximum of "
+            "each picture on its own.",
             "card trap: min-max over the image, not the batch",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__not_stretched,
+        slip(
+            "not_stretched",
+            {"(a - low) / (high - low + 1e-8)": "a"},
             "You compare the probabilities themselves with the threshold. Stretch them to 0..1 first.",
             "student mistake: normalisation forgotten",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__by_the_largest,
+        slip(
+            "by_the_largest",
+            {"(a - low) / (high - low + 1e-8)": "a / (high + 1e-8)"},
             "You divide by the largest value only. Subtract the smallest first.",
             "library difference: max normalisation, as in many attention viewers",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__inverted,
+        slip(
+            "inverted",
+            {">= threshold": "< threshold"},
             "Your mask is 1 where the word is NOT attended to. It is the other way round.",
             "student mistake: M and 1 - M exchanged",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__soft,
+        slip(
+            "soft",
+            {"((a - low) / (high - low + 1e-8) >= threshold).to(a.dtype)": ("((a - low) / (high - low + 1e-8))")},
             "Your mask has values between 0 and 1. Compare with the threshold: the mask is 0.0 or 1.0.",
             "student mistake: the last step forgotten",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__every_size,
-            "You enlarge the maps of smaller layers and average them as well. Only layers with size * size places "
-            "count.",
+        slip(
+            "every_size",
+            {
+                "maps = [p[..., words].mean((1, 3)) for p in probabilities if p.shape[2] == size * size]": (
+                    "maps = []\n"
+                    "for p in probabilities:\n"
+                    "    side = math.isqrt(p.shape[2])\n"
+                    "    at = torch.arange(size) * side // size\n"
+                    "    maps.append(p[..., words].mean((1, 3))[:, (at[:, None] * side + at).flatten()])"
+                )
+            },
+            "You enlarge the maps of smaller layers and average them as well. Only layers with size * size "
+            "places count.",
             "library difference: other attention viewers mix all sizes",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__strongest_head,
+        slip(
+            "strongest_head",
+            {
+                "p[..., words].mean((1, 3))": "p[..., words].mean(3)",
+                "torch.stack(maps).mean(0)": "torch.stack(maps).mean(0).amax(1)",
+            },
             "You take the strongest head of each place. Average over the heads.",
             "student mistake: maximum for mean",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__always,
+        slip(
+            "always",
+            {">= threshold": ">= 0.1"},
             "Your threshold is always 0.1. Use the argument.",
             "student mistake: a default written into the code",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__strict,
+        slip(
+            "strict",
+            {">= threshold": "> threshold"},
             "A place exactly at the threshold belongs to the mask: at least, >=.",
             "first reader: no case told it from the right answer",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__truth_values,
+        slip(
+            "truth_values",
+            {".to(a.dtype)": ""},
             "Your mask holds True and False. Make numbers of them, in the dtype of the probabilities.",
             "student mistake: the comparison returned as it is",
-            enlarge,
-            mask_with_mistake,
         ),
-        mistaken(
-            concept_mask__float32,
+        slip(
+            "float32",
+            {".to(a.dtype)": ".float()"},
             "Your mask is always float32. It has the dtype of the probabilities: .to(a.dtype), not .float().",
             "first reader: the stub did not say it",
-            enlarge,
-            mask_with_mistake,
         ),
     ),
     hints=(

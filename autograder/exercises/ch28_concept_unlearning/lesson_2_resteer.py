@@ -2,7 +2,8 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -58,47 +59,6 @@ def resteer_loss__loops(probabilities, positions):
     return torch.sqrt(total) if isinstance(total, torch.Tensor) else (probabilities[0].double() * 0).sum() + total**0.5
 
 
-def resteer_loss__overflows(probabilities, positions):
-    total = sum((p * positions[:, None, None, :]).square().sum() for p in probabilities)
-    return (total + 1e-12).sqrt()
-
-
-def resteer_loss__squared(probabilities, positions):
-    return sum((p * positions[:, None, None, :]).square().sum() for p in probabilities) + 1e-12
-
-
-def resteer_loss__mean(probabilities, positions):
-    total = sum((p * positions[:, None, None, :]).square().mean() for p in probabilities)
-    return (total + 1e-12).sqrt()
-
-
-def resteer_loss__sum_of_norms(probabilities, positions):
-    return sum(((p * positions[:, None, None, :]).square().sum() + 1e-12).sqrt() for p in probabilities)
-
-
-def resteer_loss__first_example(probabilities, positions):
-    total = sum((p * positions[:1, None, None, :]).square().sum() for p in probabilities)
-    return (total + 1e-12).sqrt()
-
-
-def resteer_loss__others(probabilities, positions):
-    total = sum((p * ~positions[:, None, None, :]).square().sum() for p in probabilities)
-    return (total + 1e-12).sqrt()
-
-
-def resteer_loss__all_words(probabilities, positions):
-    return (sum(p.square().sum() for p in probabilities) + 1e-12).sqrt()
-
-
-def resteer_loss__mean_head(probabilities, positions):
-    total = sum((p.mean(1) * positions[:, None, :]).square().sum() for p in probabilities)
-    return (total + 1e-12).sqrt()
-
-
-def resteer_loss__no_floor(probabilities, positions):
-    return sum((p * positions[:, None, None, :]).square().sum() for p in probabilities).sqrt()
-
-
 RESTEER = Exercise(
     name="resteer_loss",
     methods=("ch28/fmn",),
@@ -110,49 +70,67 @@ RESTEER = Exercise(
         Alternative(name="loops", code=(resteer_loss__loops,)),
     ),
     misconceptions=(
-        mistaken(
-            resteer_loss__overflows,
-            "In float16 your sum of squares is infinite beyond 65 504, and 1e-12 is 0, so the gradient of the root is "
-            "not a number. Square and sum in float32: p.float().",
+        slip(
+            "overflows",
+            {"exact = torch.promote_types(probabilities[0].dtype, torch.float32)": "", "p.to(exact)": "p"},
+            "In float16 your sum of squares is infinite beyond 65 504, and 1e-12 is 0, so the gradient of the "
+            "root is not a number. Square and sum in float32: p.float().",
             "library difference: Tensor.norm() sums float16 in float32",
         ),
-        mistaken(
-            resteer_loss__squared,
+        slip(
+            "squared",
+            {"return (total + 1e-12).sqrt()": "return total + 1e-12"},
             "Your loss is squared. The official code takes the norm: the root of the sum of squares.",
             "card trap: cat(...).norm(), not squared",
         ),
-        mistaken(
-            resteer_loss__mean,
+        slip(
+            "mean",
+            {".square().sum() for": ".square().mean() for"},
             "You take means. The norm is a root of a SUM, over layers, heads, places and words.",
             "student mistake: mean for sum",
         ),
-        mistaken(
-            resteer_loss__sum_of_norms,
+        slip(
+            "sum_of_norms",
+            {
+                (
+                    "total = sum((p.to(exact) * positions[:, None, None, :]).square().sum() for p in "
+                    "probabilities)\n"
+                    "return (total + 1e-12).sqrt()"
+                ): (
+                    "return sum(((p.to(exact) * positions[:, None, None, :]).square().sum() + "
+                    "1e-12).sqrt() for p in probabilities)"
+                )
+            },
             "You add one norm per layer. All probabilities go into one norm.",
             "student mistake: the root taken too early",
         ),
-        mistaken(
-            resteer_loss__first_example,
+        slip(
+            "first_example",
+            {"positions[:, None": "positions[:1, None"},
             "You use the positions of the first example for all. Every row of `positions` belongs to its own example.",
             "card trap: the official mask is right for a batch of one only",
         ),
-        mistaken(
-            resteer_loss__others,
+        slip(
+            "others",
+            {"positions[:, None, None, :]": "~positions[:, None, None, :]"},
             "You punish attention to the other words. Punish attention to the concept's.",
             "student mistake: the mask inverted",
         ),
-        mistaken(
-            resteer_loss__all_words,
+        slip(
+            "all_words",
+            {" * positions[:, None, None, :]": ""},
             "You punish attention to all words. Multiply by `positions`.",
             "student mistake: an argument that is not used",
         ),
-        mistaken(
-            resteer_loss__mean_head,
+        slip(
+            "mean_head",
+            {"(p.to(exact) * positions[:, None, None, :])": "(p.to(exact).mean(1) * positions[:, None, :])"},
             "You average the heads first. Every head's probabilities go into the norm.",
             "student mistake: the mean of concept_mask taken over",
         ),
-        mistaken(
-            resteer_loss__no_floor,
+        slip(
+            "no_floor",
+            {" + 1e-12": ""},
             "Where nothing attends, the gradient of your root is not a number. Add 1e-12 UNDER the root.",
             "student mistake: the small number forgotten, or added outside",
         ),

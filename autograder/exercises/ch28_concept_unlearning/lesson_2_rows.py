@@ -2,7 +2,8 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -61,80 +62,6 @@ def sld_guidance__in_place(
     return e_null * (1 - guidance) + guidance * (e_prompt - late * g), beta * momentum + (1 - beta) * g
 
 
-def sld_with_mistake(mistake, e_null, e_prompt, e_safe, momentum, step, k):
-    difference = e_prompt - e_safe
-    s = (k["scale"] * (difference if mistake == "signed" else difference.abs())).clamp(max=1.0)
-    if mistake == "larger":
-        s = (k["scale"] * difference.abs()).clamp(min=1.0)
-    size = difference.abs() if mistake == "unsigned" else difference
-    s = torch.where(size > k["threshold"] if mistake == "strict" else size >= k["threshold"], 0.0, s)
-    if mistake == "everywhere":
-        s = (k["scale"] * difference.abs()).clamp(max=1.0)
-    g = s * (e_safe - (e_prompt if mistake == "from the prompt" else e_null))
-    g = g if mistake == "no momentum" else g + k["momentum_scale"] * momentum
-    beta = 1 - k["beta"] if mistake == "beta exchanged" else k["beta"]
-    new = beta * momentum + (1 - beta) * g
-    used = k["momentum_scale"] * new + s * (e_safe - e_null) if mistake == "new momentum" else g
-    if step < k["warmup"] + (mistake == "one step late") and mistake != "no warm-up":
-        used = torch.zeros_like(g)
-        new = momentum if mistake == "momentum waits" else new
-    if mistake == "unscaled":
-        return e_null + k["guidance"] * (e_prompt - e_null) - used, new
-    return e_null + k["guidance"] * (e_prompt - e_null - used), new
-
-
-def sld_guidance__larger(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("larger", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__unsigned(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("unsigned", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__everywhere(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("everywhere", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__from_the_prompt(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("from the prompt", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__new_momentum(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("new momentum", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__no_warmup(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("no warm-up", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__momentum_waits(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("momentum waits", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__unscaled(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("unscaled", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__strict(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("strict", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__signed(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("signed", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__no_momentum(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("no momentum", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__beta_exchanged(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("beta exchanged", e_null, e_prompt, e_safe, momentum, step, k)
-
-
-def sld_guidance__one_step_late(e_null, e_prompt, e_safe, momentum, step, **k):
-    return sld_with_mistake("one step late", e_null, e_prompt, e_safe, momentum, step, k)
-
-
 SLD = Exercise(
     name="sld_guidance",
     methods=("ch28/sld",),
@@ -146,83 +73,100 @@ SLD = Exercise(
         Alternative(name="in_place", code=(sld_guidance__in_place,)),
     ),
     misconceptions=(
-        mistaken(
-            sld_guidance__larger,
+        slip(
+            "larger",
+            {"clamp(max=1.0)": "clamp(min=1.0)"},
             "Your factor is at least 1, as the paper prints it. It is at most 1: min(1, scale * |difference|).",
             "card trap: the paper prints max(1, .), the code clamps at 1",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__unsigned,
+        slip(
+            "unsigned",
+            {"difference >= threshold": "difference.abs() >= threshold"},
             "You compare the size of the difference with the threshold. Compare e_prompt - e_safe with its sign.",
             "card trap: the comparison is signed and element-wise",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__everywhere,
+        slip(
+            "everywhere",
+            {
+                "s = torch.where(difference >= threshold, 0.0, (scale * difference.abs()).clamp(max=1.0))": (
+                    "s = (scale * difference.abs()).clamp(max=1.0)"
+                )
+            },
             "The threshold makes no difference to your result. The factor is 0 where e_prompt - e_safe >= threshold.",
             "student mistake: the condition forgotten",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__from_the_prompt,
+        slip(
+            "from_the_prompt",
+            {"e_safe - e_null": "e_safe - e_prompt"},
             "Your direction is e_safe - e_prompt. It is e_safe - e_null, the guidance towards the unsafe concept.",
             "student mistake: which difference is guidance",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__new_momentum,
+        slip(
+            "new_momentum",
+            {
+                "change = e_prompt - e_null - (g if step >= warmup else 0.0)": (
+                    "used = momentum_scale * (beta * momentum + (1 - beta) * g) + s * (e_safe - e_null)\n"
+                    "change = e_prompt - e_null - (used if step >= warmup else 0.0)"
+                )
+            },
             "g uses the momentum that came in, not the one that goes out.",
             "card trap: g uses the old nu",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__no_warmup,
+        slip(
+            "no_warmup",
+            {"(g if step >= warmup else 0.0)": "g"},
             "You subtract g from the first step on. While step < warmup the noise is that of ordinary guidance.",
             "student mistake: warm-up forgotten",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__momentum_waits,
+        slip(
+            "momentum_waits",
+            {
+                "return e_null + guidance * change, beta * momentum + (1 - beta) * g": (
+                    "return e_null + guidance * change, beta * momentum + (1 - beta) * g if step >= warmup "
+                    "else momentum"
+                )
+            },
             "The momentum is updated during the warm-up as well.",
             "card trap: nu is updated during warm-up",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__unscaled,
+        slip(
+            "unscaled",
+            {
+                "change = e_prompt - e_null - (g if step >= warmup else 0.0)": "change = e_prompt - e_null",
+                "e_null + guidance * change": "e_null + guidance * change - (g if step >= warmup else 0.0)",
+            },
             "g stands inside the bracket and is multiplied by the guidance.",
             "student mistake: the bracket lost",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__strict,
+        slip(
+            "strict",
+            {"difference >= threshold": "difference > threshold"},
             "Where the difference is exactly the threshold, the factor is 0 as well: >=.",
             "first reader: no case told it from the right answer",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__signed,
+        slip(
+            "signed",
+            {"difference.abs()": "difference"},
             "Your factor lacks the bars: it is min(1, scale * |e_prompt - e_safe|), never negative.",
             "student mistake: the absolute value forgotten",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__no_momentum,
+        slip(
+            "no_momentum",
+            {" + momentum_scale * momentum": ""},
             "momentum_scale * momentum is missing in g.",
             "student mistake: the second term forgotten",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__beta_exchanged,
+        slip(
+            "beta_exchanged",
+            {"beta * momentum + (1 - beta) * g": "(1 - beta) * momentum + beta * g"},
             "beta weighs the old momentum, 1 - beta the new g.",
             "student mistake: the two factors exchanged",
-            sld_with_mistake,
         ),
-        mistaken(
-            sld_guidance__one_step_late,
+        slip(
+            "one_step_late",
+            {"step >= warmup": "step > warmup"},
             "You leave g out at step == warmup, too. It is left out while step < warmup.",
             "student mistake: one off",
-            sld_with_mistake,
         ),
     ),
     hints=(

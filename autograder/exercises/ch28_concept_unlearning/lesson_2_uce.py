@@ -2,7 +2,8 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -56,72 +57,6 @@ def uce_weight__change(W0, erase, guide, keep, *, lam=0.5):
     return (W + torch.linalg.solve(left, right.T).T).to(W0.dtype)
 
 
-def uce_with_mistake(mistake, W0, erase, guide, keep, lam):
-    W, C, G, K = (part.double() for part in (W0, erase, guide, keep))
-    if mistake == "forgets to keep":
-        K = K[:0]
-    if mistake == "exchanged":
-        C, G = G, C
-    values = C if mistake == "states as values" else G
-    eye = torch.eye(W.shape[1], dtype=W.dtype)
-    first = lam * W if mistake != "no weight" else 0 * W
-    right = first + W @ values.T @ C + W @ K.T @ K
-    if mistake == "erases to zero":
-        right = first + W @ K.T @ K
-    if mistake == "wrong outer product":
-        right = first + W @ C.T @ G + W @ K.T @ K
-    if mistake == "keeps on one side":
-        right = first + W @ values.T @ C
-    if mistake == "means":
-        C, K, right = (
-            C / len(C) ** 0.5,
-            K / max(1, len(K)) ** 0.5,
-            first + W @ G.T @ C / len(C) + W @ K.T @ K / max(1, len(K)),
-        )
-    left = (1.0 if mistake == "lam ignored" else lam) * eye + C.T @ C + K.T @ K
-    return torch.linalg.solve(left, right, left=False).to(torch.float32 if mistake == "float32" else W0.dtype)
-
-
-def uce_weight__forgets_to_keep(W0, erase, guide, keep, *, lam=0.5):
-    return uce_with_mistake("forgets to keep", W0, erase, guide, keep, lam)
-
-
-def uce_weight__exchanged(W0, erase, guide, keep, *, lam=0.5):
-    return uce_with_mistake("exchanged", W0, erase, guide, keep, lam)
-
-
-def uce_weight__states_as_values(W0, erase, guide, keep, *, lam=0.5):
-    return uce_with_mistake("states as values", W0, erase, guide, keep, lam)
-
-
-def uce_weight__no_weight(W0, erase, guide, keep, *, lam=0.5):
-    return uce_with_mistake("no weight", W0, erase, guide, keep, lam)
-
-
-def uce_weight__erases_to_zero(W0, erase, guide, keep, *, lam=0.5):
-    return uce_with_mistake("erases to zero", W0, erase, guide, keep, lam)
-
-
-def uce_weight__wrong_outer_product(W0, erase, guide, keep, *, lam=0.5):
-    return uce_with_mistake("wrong outer product", W0, erase, guide, keep, lam)
-
-
-def uce_weight__lam_ignored(W0, erase, guide, keep, *, lam=0.5):
-    return uce_with_mistake("lam ignored", W0, erase, guide, keep, lam)
-
-
-def uce_weight__keeps_on_one_side(W0, erase, guide, keep, *, lam=0.5):
-    return uce_with_mistake("keeps on one side", W0, erase, guide, keep, lam)
-
-
-def uce_weight__means(W0, erase, guide, keep, *, lam=0.5):
-    return uce_with_mistake("means", W0, erase, guide, keep, lam)
-
-
-def uce_weight__change_alone(W0, erase, guide, keep, *, lam=0.5):
-    return uce_with_mistake("", W0, erase, guide, keep, lam) - W0
-
-
 UCE = Exercise(
     name="uce_weight",
     methods=("ch28/uce",),
@@ -133,66 +68,73 @@ UCE = Exercise(
         Alternative(name="change", code=(uce_weight__change,)),
     ),
     misconceptions=(
-        mistaken(
-            uce_weight__forgets_to_keep,
-            "The rows of `keep` make no difference to your result. They stand in both factors: W0 k k^T in the one, "
-            "k k^T in the other.",
+        slip(
+            "forgets_to_keep",
+            {"guide, keep)": "guide, keep[:0])"},
+            "The rows of `keep` make no difference to your result. They stand in both factors: W0 k k^T in the "
+            "one, k k^T in the other.",
             "student mistake: the second sum forgotten",
-            uce_with_mistake,
         ),
-        mistaken(
-            uce_weight__exchanged,
+        slip(
+            "exchanged",
+            {"W, C, G, K =": "W, G, C, K ="},
             "You send the guides to the erased words. W shall give for an erased c what W0 gives for its guide g.",
             "student mistake: erase and guide exchanged",
-            uce_with_mistake,
         ),
-        mistaken(
-            uce_weight__states_as_values,
+        slip(
+            "states_as_values",
+            {"W @ G.T @ C": "W @ C.T @ C"},
             "Your new weight gives the erased words what W0 gave them: nothing changes. The wanted value is W0 g.",
             "student mistake: v* = W0 c",
-            uce_with_mistake,
         ),
-        mistaken(
-            uce_weight__no_weight,
+        slip(
+            "no_weight",
+            {"lam * W + ": ""},
             "lam W0 is missing in the right-hand side. It is what holds the weight where no concept asks anything.",
             "student mistake: ridge regression towards zero",
-            uce_with_mistake,
         ),
-        mistaken(
-            uce_weight__erases_to_zero,
+        slip(
+            "erases_to_zero",
+            {" + W @ G.T @ C": ""},
             "Your erased words get the value 0. They get that of their guide, W0 g.",
             "student mistake: deletion for replacement",
-            uce_with_mistake,
         ),
-        mistaken(
-            uce_weight__wrong_outer_product,
+        slip(
+            "wrong_outer_product",
+            {"W @ G.T @ C": "W @ C.T @ G"},
             "Your outer products are turned round: it is (W0 g) c^T, value times key.",
             "student mistake: G and C exchanged in one product",
-            uce_with_mistake,
         ),
-        mistaken(
-            uce_weight__lam_ignored,
+        slip(
+            "lam_ignored",
+            {"lam * eye": "eye"},
             "The lam on the diagonal is 1 in your system. Both places need the same lam.",
             "student mistake: torch.eye without its factor",
-            uce_with_mistake,
         ),
-        mistaken(
-            uce_weight__keeps_on_one_side,
+        slip(
+            "keeps_on_one_side",
+            {" + W @ K.T @ K": ""},
             "`keep` is missing in the right-hand side: W0 k k^T. On the left alone it pulls those words to zero.",
             "student mistake: the second sum in one of the two places",
-            uce_with_mistake,
         ),
-        mistaken(
-            uce_weight__means,
+        slip(
+            "means",
+            {
+                "right = lam * W + W @ G.T @ C + W @ K.T @ K": (
+                    "right = lam * W + W @ G.T @ C / len(C) + W @ K.T @ K / max(1, len(K))"
+                ),
+                "left = lam * eye + C.T @ C + K.T @ K": (
+                    "left = lam * eye + C.T @ C / len(C) + K.T @ K / max(1, len(K))"
+                ),
+            },
             "You take means over the words. Both sums are sums, so that many words weigh more than lam.",
             "student mistake: mean for sum",
-            uce_with_mistake,
         ),
-        mistaken(
-            uce_weight__change_alone,
+        slip(
+            "change_alone",
+            {".to(W0.dtype)": ".to(W0.dtype) - W0"},
             "You return the change. Return the new weight.",
             "student mistake: an update for a weight",
-            uce_with_mistake,
         ),
     ),
     hints=(

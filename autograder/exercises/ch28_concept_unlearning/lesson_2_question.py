@@ -1,15 +1,6 @@
-"""Chapter 28, notebook 2: Receler, UCE, SLD and FMN, in the order of the lesson."""
+"""Chapter 28, notebook 2: the written question."""
 
 from autograder.declare.exercise import Question
-from autograder.exercises.ch28_concept_unlearning.lesson_2_attack import ATTACK
-from autograder.exercises.ch28_concept_unlearning.lesson_2_eraser import ERASER
-from autograder.exercises.ch28_concept_unlearning.lesson_2_local import LOCAL
-from autograder.exercises.ch28_concept_unlearning.lesson_2_mask import MASK
-from autograder.exercises.ch28_concept_unlearning.lesson_2_resteer import RESTEER
-from autograder.exercises.ch28_concept_unlearning.lesson_2_rows import SLD
-from autograder.exercises.ch28_concept_unlearning.lesson_2_uce import UCE
-
-EXERCISES = [ERASER, MASK, LOCAL, ATTACK, UCE, RESTEER, SLD]
 
 EVIDENCE = Question(
     name="is_it_gone",
@@ -50,4 +41,3 @@ prompt "the logo", none of which shows it.
         (0.5, "None of 20 shows it, so it is gone at 95 %. I would ask for more pictures. The weights are changed."),
     ),
 )
-QUESTIONS: list[Question] = [EVIDENCE]
