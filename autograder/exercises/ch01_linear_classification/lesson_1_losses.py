@@ -35,7 +35,7 @@ def softmax_cases(d):
 
 
 def softmax__by_exp_of_log(s, dim=-1):
-    return log_softmax(s, dim).exp()  # noqa: F821
+    return log_softmax(s, dim).exp()
 
 
 def log_softmax__logaddexp(s, dim=-1):
@@ -101,7 +101,10 @@ SOFTMAX = Exercise(
         ),
         slip(
             "log_of_zero",
-            {"below - below.exp().sum(dim, keepdim=True).log()": "(e := below.exp()).div(e.sum(dim, keepdim=True)).log()"},
+            {
+                "below - below.exp().sum(dim, keepdim=True).log()": "(e := below.exp()).div(e.sum(dim, "
+                "keepdim=True)).log()"
+            },
             "You take the logarithm of the probabilities. A probability that rounds to 0 has the logarithm -inf, "
             "where -20 000 is right: subtract the log of the sum instead.",
             "card trap: log(softmax(s))",
@@ -188,8 +191,8 @@ SOFTMAX_JACOBIAN = Exercise(
         slip(
             "squares",
             {"p[:, None] * p[None, :]": "p * p"},
-            "You subtract the squares p_j * p_j from every row. Row i and column j need the product p_i * p_j: a column "
-            "p[:, None] times a row p[None, :].",
+            "You subtract the squares p_j * p_j from every row. Row i and column j need the product p_i * p_j: a "
+            "column p[:, None] times a row p[None, :].",
             "student mistake: a vector times itself taken for all pairs",
         ),
     ),
@@ -228,7 +231,7 @@ def cross_entropy_gradient(ns, data):
 def cross_entropy__gather(s, y, *, reduction="mean"):
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(reduction)
-    loss = log_softmax(s).gather(1, y[:, None])[:, 0].neg()  # noqa: F821
+    loss = log_softmax(s).gather(1, y[:, None])[:, 0].neg()
     return loss if reduction == "none" else getattr(loss, reduction)()
 
 
@@ -236,7 +239,7 @@ def cross_entropy__one_hot(s, y, *, reduction="mean"):
     truth = y[:, None] == torch.arange(s.shape[1])
     m = s.max(1).values
     loss = m + (s - m[:, None]).exp().sum(1).log() - (s * truth).sum(1)
-    return {"mean": loss.mean, "sum": loss.sum, "none": loss.clone}[check_reduction(reduction)]()  # noqa: F821
+    return {"mean": loss.mean, "sum": loss.sum, "none": loss.clone}[check_reduction(reduction)]()
 
 
 def check_reduction__helper(reduction):
@@ -295,7 +298,8 @@ CROSS_ENTROPY = Exercise(
         slip(
             "down_the_columns",
             {"dim=1": "dim=0"},
-            "Your probabilities add up to 1 over the pictures. They must do so over the classes of each picture: dim=1.",
+            "Your probabilities add up to 1 over the pictures. They must do so over the classes of each picture: "
+            "dim=1.",
             "student mistake: axes confused",
         ),
         slip(
