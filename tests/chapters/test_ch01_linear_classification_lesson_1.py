@@ -1,4 +1,4 @@
-"""Oracle tests of chapter 1, notebook 1: scores, templates, softmax and the two losses against the libraries."""
+"""Chapter 1, notebook 1: what the oracles of the exercises do not say, and what the lesson's sentences state."""
 
 import math
 
@@ -25,18 +25,6 @@ def close(actual, expected):
 
 def with_grad(*tensors):
     return [t.clone().requires_grad_() for t in tensors]
-
-
-@pytest.mark.method("ch01/linear_scores")
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(5, 12), (1, 12), (4, 3, 2, 2), (0, 3, 4)])
-def test_linear_scores_equal_torch_forward_and_backward(dtype, shape):
-    x, W, b = with_grad(draw(*shape, dtype=dtype), draw(7, 12, dtype=dtype, seed=1), draw(7, dtype=dtype, seed=2))
-    y, expected = ours.linear_scores(x, W, b), F.linear(x.flatten(1), W, b)
-    close(y, expected)
-    dy = draw(*y.shape, dtype=dtype, seed=3)
-    for a, e in zip(torch.autograd.grad(y, [x, W, b], dy), torch.autograd.grad(expected, [x, W, b], dy)):
-        close(a, e)
 
 
 @pytest.mark.method("ch01/linear_scores")
@@ -86,19 +74,6 @@ def test_template_images_reach_from_0_to_1_and_a_flat_row_is_grey():
 
 
 @pytest.mark.method("ch01/softmax")
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("dim", [0, 1, -1])
-def test_softmax_and_its_logarithm_equal_torch_forward_and_backward(dtype, dim):
-    for scale in (1.0, 1e4):
-        (s,) = with_grad(draw(3, 4, 5, dtype=dtype) * scale)
-        for mine, library in ((ours.softmax, torch.softmax), (ours.log_softmax, torch.log_softmax)):
-            y, expected = mine(s, dim), library(s, dim)
-            close(y, expected)
-            dy = draw(*y.shape, dtype=dtype, seed=1)
-            close(torch.autograd.grad(y, s, dy)[0], torch.autograd.grad(expected, s, dy)[0])
-
-
-@pytest.mark.method("ch01/softmax")
 def test_softmax_at_its_limits():
     assert ours.softmax(torch.tensor([[3.0]])).item() == 1
     assert ours.softmax(torch.tensor([0.0, -math.inf, 0.0])).tolist() == [0.5, 0, 0.5]
@@ -112,18 +87,6 @@ def test_softmax_at_its_limits():
 def test_the_jacobian_of_softmax_equals_autograd():
     s = draw(6)
     close(ours.softmax_jacobian(ours.softmax(s)), torch.autograd.functional.jacobian(lambda v: torch.softmax(v, 0), s))
-
-
-@pytest.mark.method("ch01/cross_entropy")
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("scale", [1.0, 1e4])
-def test_cross_entropy_equals_torch_forward_and_backward(reduction, scale):
-    (s,) = with_grad(draw(8, 5) * scale)
-    y = torch.tensor([0, 1, 2, 3, 4, 4, 0, 2])
-    mine, library = ours.cross_entropy(s, y, reduction=reduction), F.cross_entropy(s, y, reduction=reduction)
-    close(mine, library)
-    dy = torch.full_like(mine, 0.7)
-    close(torch.autograd.grad(mine, s, dy)[0], torch.autograd.grad(library, s, dy)[0])
 
 
 @pytest.mark.method("ch01/cross_entropy")
@@ -150,12 +113,6 @@ def test_bce_equals_torch_forward_and_backward(dtype):
 def test_bce_is_the_cross_entropy_of_the_scores_0_and_s():
     s, t = draw(50) * 20, torch.arange(50).remainder(2)
     close(ours.bce_with_logits(s, t.double()), F.cross_entropy(torch.stack([torch.zeros_like(s), s], 1), t))
-
-
-@pytest.mark.method("ch01/bce")
-def test_one_vs_rest_targets_are_one_hot():
-    y = torch.tensor([2, 0, 3, 3])
-    assert ours.one_vs_rest_targets(y, 5).equal(F.one_hot(y, 5).float())
 
 
 # what the lesson's sentences say, computed again

@@ -1,4 +1,4 @@
-"""Oracle tests of chapter 1, notebook 2: gradients and optimisers against autograd, SciPy and torch.optim."""
+"""Chapter 1, notebook 2: what the oracles of the exercises do not say, and what the lesson's sentences state."""
 
 import math
 

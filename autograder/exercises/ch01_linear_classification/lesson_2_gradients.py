@@ -189,12 +189,12 @@ def softmax_loss_grad_oracle(data):
     return {"loss": loss.detach(), "dW": dW, "db": db}
 
 
-def softmax_loss_grad__one_hot(X, y, W, b, *, l2=0.0):
-    S = X @ W.T + b
-    Y = F.one_hot(y, len(W)).to(X.dtype)
-    G = (F.softmax(S, 1) - Y).div(len(X))
-    loss = (torch.logsumexp(S, 1) - (S * Y).sum(1)).mean() + 0.5 * l2 * W.square().sum()
-    return loss, torch.einsum("nk,nd->kd", G, X).add(W, alpha=l2), torch.ones(len(X), dtype=X.dtype) @ G
+def softmax_loss_grad__in_place(X, y, W, b, *, l2=0.0):
+    S, rows = X @ W.T + b, torch.arange(len(X))
+    G = F.softmax(S, 1)
+    G[rows, y] -= 1
+    loss = (torch.logsumexp(S, 1) - S[rows, y]).mean() + 0.5 * l2 * W.square().sum()
+    return loss, torch.einsum("nk,nd->kd", G, X).div(len(X)).add(W, alpha=l2), G.mean(0)
 
 
 def softmax_loss_grad__one_by_one(X, y, W, b, *, l2=0.0):
@@ -222,30 +222,30 @@ SOFTMAX_LOSS_GRAD = Exercise(
         "Which shape must dW have, and which product of G (N, K) and X (N, D) has it?",
         "log_p = F.log_softmax(scores, 1). The loss picks the entry of the true class in each row. The blame is "
         "exp(log_p), minus 1 at the true classes, divided by N. Then dW = G.T @ X (+ l2 * W) and db = the sum of G.",
-        "G = log_p.exp(); G[torch.arange(N), y] -= 1; G = G / N; "
-        "return -log_p[torch.arange(N), y].mean() + l2 / 2 * (W**2).sum(), G.T @ X + l2 * W, G.sum(0).",
+        "G = (log_p.exp() - F.one_hot(y, len(W))) / N; the loss is -log_p[torch.arange(N), y].mean() + l2 / 2 * "
+        "(W**2).sum(); the gradients are G.T @ X + l2 * W and G.sum(0).",
     ),
     alternatives=(
-        Alternative(name="one_hot", code=(softmax_loss_grad__one_hot,)),
+        Alternative(name="in_place", code=(softmax_loss_grad__in_place,)),
         Alternative(name="one_by_one", code=(softmax_loss_grad__one_by_one,)),
     ),
     misconceptions=(
         slip(
             "not_divided",
-            {"G = G / N": ""},
+            {" / N": ""},
             "Your gradients are N times too large: the loss is a mean over the pictures, so the blame is divided by N.",
             "card trap: missing 1/N",
         ),
         slip(
             "no_truth",
-            {"G[rows, y] -= 1": ""},
+            {" - F.one_hot(y, len(W))": ""},
             "Your blame is the probability alone. Subtract 1 at the true class of each row; then each row adds up to "
             "0.",
             "student mistake: P for P - Y",
         ),
         slip(
             "truth_added",
-            {"-= 1": "+= 1"},
+            {"- F.one_hot": "+ F.one_hot"},
             "You add the truth to the probabilities. It is subtracted: the true class gets negative blame, so that a "
             "step against the gradient raises it.",
             "student mistake: sign",
