@@ -279,8 +279,8 @@ CLAIMS = [
         says="Weights W are learned by observing training data X and their labels Y",
         source="slide 'Remarks'",
         analogue="Test accuracy of learned rows against mean rows.",
-        conditions="306 steps of SGD with momentum from zero, 719 test digits. Second try: 0.04 on every single seed was "
-        "asked first, and one split of three gave 0.039; its means read 0.919, chance alone being 0.01.",
+        conditions="306 steps of SGD with momentum from zero, 719 test digits. Second try: 0.04 on every single seed "
+        "was asked first, and one split of three gave 0.039; its means read 0.919, chance alone being 0.01.",
         threshold="at least 0.04 better in the mean over five seeds, and better on each",
         measure=learned_or_mean,
         holds=lambda v: (
@@ -330,8 +330,8 @@ CLAIMS = [
         says="Gradient descent via numeric or analytic gradients",
         source="slide 'Searching for W from L_BCE'",
         analogue="The derived gradient of softmax regression against central differences, for all 650 weights.",
-        conditions="20 digits, random weights, l2 = 0.1, float64, h = 1e-5. Second try: entry by entry, below 1e-6, one "
-        "seed of three had 6e-6, at an entry of 3e-6 where the rounding of 3e-11 is all that is left.",
+        conditions="20 digits, random weights, l2 = 0.1, float64, h = 1e-5. Second try: entry by entry, below 1e-6, "
+        "one seed of three had 6e-6, at an entry of 3e-6 where the rounding of 3e-11 is all that is left.",
         threshold="relative error of the whole gradient, by norms, below 1e-8 on every seed",
         measure=gradient_check,
         holds=lambda v: max(v["relative error"]) < 1e-8,
