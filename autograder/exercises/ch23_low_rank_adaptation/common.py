@@ -1,10 +1,14 @@
 """What the exercises of chapter 23 share: the data of an adapted linear layer, and what their probes build from it."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import torch
 from torch import nn
 
 from autograder.declare.draws import Draws
 from autograder.declare.probes import shipped
+from dlcv_lab.checking.model import Case
 
 
 def layer_data(
@@ -22,6 +26,11 @@ def layer_data(
         "A": d.normal(r, columns + wide, dtype=dtype),
         "B": d.normal(rows + tall, r, dtype=dtype),
     }
+
+
+def cast(case: Case, names: Iterable[str], dtype: torch.dtype) -> Case:
+    """Return a case with some of its tensors in another dtype."""
+    return replace(case, data=case.data | {name: case.data[name].to(dtype) for name in names})
 
 
 @shipped

@@ -1,30 +1,18 @@
-"""Chapter 23, notebook 2: cases, probe and variants of the two counting functions."""
+"""Chapter 23, notebook 2: the two counting functions."""
 
-import torch
+from autograder.declare.draws import case
+from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.slips import slip
 
-from autograder.declare.exercise import Alternative, Exercise, Misconception
-from dlcv_lab.checking.model import Case
 
-
-def vector_cases(rng: torch.Generator) -> list[Case]:
-    def number(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (), generator=rng))
-
-    def case(group: str, function: str, note: str, n: int) -> Case:
-        shapes = [(number(20, 40), number(50, 90)) for _ in range(n)]
-        return Case(group, {"function": function, "shapes": shapes, "r": number(2, 9)}, note)
+def vector_cases(d):
+    def weights(group, note, n):
+        shapes = [(d.whole(20, 39), d.whole(50, 89)) for _ in range(n)]
+        return case(group, note, shapes=shapes, r=d.whole(2, 8))
 
     return [
-        case("vera", "vera_params", "five weights", 5),
-        case("vera", "vera_params", "one weight", 1),
-        case("dora", "dora_params", "five weights", 5),
-        case("dora", "dora_params", "one weight", 1),
+        weights(group, note, n) for group in ("vera", "dora") for note, n in (("five weights", 5), ("one weight", 1))
     ]
-
-
-def vector_probe(ns, data):
-    """Call one of the two functions."""
-    return int(getattr(ns, data["function"])([tuple(shape) for shape in data["shapes"]], data["r"]))
 
 
 def vera_params__loop(shapes, r):
@@ -51,25 +39,23 @@ def dora_params__unzipped(shapes, r):
     return (r + 1) * sum(rows) + r * sum(columns)
 
 
-def vera_params__inputs(shapes, r):
-    return sum(r + columns for _, columns in shapes)
-
-
-def vera_params__one_d(shapes, r):
-    return r + sum(rows for rows, _ in shapes)
-
-
-def vera_params__with_projections(shapes, r):
-    return sum(r + o for o, _ in shapes) + r * (max(o for o, _ in shapes) + max(i for _, i in shapes))
-
-
-def dora_params__columns(shapes, r):
-    return sum(r * (rows + columns) + columns for rows, columns in shapes)
-
-
-def dora_params__one_number(shapes, r):
-    return sum(r * (rows + columns) + 1 for rows, columns in shapes)
-
+MISTAKES = (
+    slip("inputs", {"r + rows for rows, _": "r + columns for _, columns"},
+         "b has one number per OUTPUT of the layer, not per input.",
+         "student mistake: attention layers are square, MLP layers are not"),
+    slip("one_d", {"sum(r + rows for rows, _ in shapes)": "r + sum(rows for rows, _ in shapes)"},
+         "You count d once. Shared are A and B; every layer has its own d and b.",
+         "paper: 'shared across layers' is said of the matrices"),
+    slip("with_projections", {"_ in shapes)": "_ in shapes) + r * sum(map(max, zip(*shapes)))"},
+         "You count A and B. They are fixed at random and not trained.",
+         "library difference: peft saves them by default (save_projection=True)"),
+    slip("columns", {"+ rows for rows, columns": "+ columns for rows, columns"},
+         "You count one magnitude per column. In code it is one per row of the (out, in) weight.",
+         "card trap: the paper writes column-wise norms, of the transposed weight"),
+    slip("one_number", {"+ rows for rows, columns": "+ 1 for rows, columns"},
+         "The magnitude is a vector: one number for every row.",
+         "student mistake: the norm of the whole matrix"),
+)  # fmt: skip
 
 VECTORS = Exercise(
     name="count_vectors",
@@ -77,38 +63,12 @@ VECTORS = Exercise(
     methods=("ch23/param_ledger",),
     groups={"vera": 1, "dora": 1},
     cases=vector_cases,
-    probe=vector_probe,
+    probe={"vera": "vera_params", "dora": "dora_params"},
     alternatives=(
         Alternative(name="loop", code=(vera_params__loop, dora_params__loop)),
         Alternative(name="unzipped", code=(vera_params__unzipped, dora_params__unzipped)),
     ),
-    misconceptions=(
-        Misconception(
-            name="inputs", code=(vera_params__inputs,),
-            hint="b has one number per OUTPUT of the layer, not per input.",
-            source_of="student mistake: attention layers are square, MLP layers are not",
-        ),
-        Misconception(
-            name="one_d", code=(vera_params__one_d,),
-            hint="You count d once. Shared are A and B; every layer has its own d and b.",
-            source_of="paper: 'shared across layers' is said of the matrices",
-        ),
-        Misconception(
-            name="with_projections", code=(vera_params__with_projections,),
-            hint="You count A and B. They are fixed at random and not trained.",
-            source_of="library difference: peft saves them by default (save_projection=True)",
-        ),
-        Misconception(
-            name="columns", code=(dora_params__columns,),
-            hint="You count one magnitude per column. In code it is one per row of the (out, in) weight.",
-            source_of="card trap: the paper writes column-wise norms, of the transposed weight",
-        ),
-        Misconception(
-            name="one_number", code=(dora_params__one_number,),
-            hint="The magnitude is a vector: one number for every row.",
-            source_of="student mistake: the norm of the whole matrix",
-        ),
-    ),
+    misconceptions=MISTAKES,
     hints=(
         "Which tensors are trained in one layer, and how long are they?",
         "VeRA: d and b for every weight. DoRA: A and B as in LoRA, and m.",
@@ -118,4 +78,4 @@ VECTORS = Exercise(
     minutes=5,
     difficulty="easy",
     core=True,
-)  # fmt: skip
+)
