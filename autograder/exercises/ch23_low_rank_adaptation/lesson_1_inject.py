@@ -139,11 +139,8 @@ MISTAKES = (
          "You look at the children of the model only. model.named_modules() goes through all levels.",
          "student mistake: named_children for named_modules"),
     slip("counts_layers",
-         {
-             "sum(p.numel() for p in model.parameters() if p.requires_grad)": (
-                 "sum(isinstance(module, LoRALinear) for module in model.modules())"
-             )
-         },
+         {"sum(p.numel() for p in model.parameters() if p.requires_grad)":
+              "sum(isinstance(module, LoRALinear) for module in model.modules())"},
          "You return how many layers were replaced. Asked for is how many numbers are trainable.",
          "student mistake: layers for parameters"),
     slip("ends_of_names", matching('re.fullmatch(".*" + target, name)'),
@@ -155,11 +152,8 @@ MISTAKES = (
          "nothing.",
          "student mistake: a constant message; who reads it has to guess which expression was meant"),
     slip("twice",
-         {
-             "if any(re.fullmatch(target, name) for target in targets):": (
-                 "for _ in [target for target in targets if re.fullmatch(target, name)]:"
-             )
-         },
+         {"if any(re.fullmatch(target, name) for target in targets):":
+              "for _ in [target for target in targets if re.fullmatch(target, name)]:"},
          "A layer that two expressions match is wrapped twice, a LoRALinear around a LoRALinear. Go through the layers "
          "and ask whether ANY expression matches.",
          "student mistake: the loop over expressions outside, the one over layers inside"),
@@ -167,13 +161,11 @@ MISTAKES = (
          "You do not hand `alpha` on to LoRALinear.",
          "student mistake: alpha = 2 r, as in the experiments of the notebook"),
     slip("new_layers",
-         {
-             "setattr(holder, child, LoRALinear(getattr(holder, child), r, alpha))": """
-                 old = getattr(holder, child)
-                 new = nn.Linear(old.in_features, old.out_features, old.bias is not None)
-                 setattr(holder, child, LoRALinear(new, r, alpha))
-             """
-         },
+         {"setattr(holder, child, LoRALinear(getattr(holder, child), r, alpha))": """
+              old = getattr(holder, child)
+              new = nn.Linear(old.in_features, old.out_features, old.bias is not None)
+              setattr(holder, child, LoRALinear(new, r, alpha))
+          """},
          "You wrap new layers, so the pretrained weights are lost. Hand the old layer to LoRALinear.",
          "student mistake: nn.Linear(in_features, out_features) made again"),
 )  # fmt: skip

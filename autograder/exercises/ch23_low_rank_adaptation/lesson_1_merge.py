@@ -84,12 +84,10 @@ LOOP = "for A, B, alpha, weight in loras:\n    total += weight * alpha / len(A) 
 EXACT = "torch.promote_types(W0.dtype, torch.float32)"
 MERGE_MISTAKES = (
     slip("adds_factors",
-         {
-             LOOP: """
-                 A = torch.stack([weight * alpha / len(A) * A.to(exact) for A, _, alpha, weight in loras]).sum(0)
-                 total += torch.stack([B.to(exact) for _, B, _, _ in loras]).sum(0) @ A
-             """
-         },
+         {LOOP: """
+              A = torch.stack([weight * alpha / len(A) * A.to(exact) for A, _, alpha, weight in loras]).sum(0)
+              total += torch.stack([B.to(exact) for _, B, _, _ in loras]).sum(0) @ A
+          """},
          "You add the A's and the B's and multiply then. That gives cross terms B1 A2, and it needs equal ranks: "
          "multiply each pair first, then add the products.",
          "library difference: combination_type='linear' of peft's add_weighted_adapter"),

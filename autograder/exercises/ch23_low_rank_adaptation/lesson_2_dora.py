@@ -177,11 +177,8 @@ MISTAKES = (
          ".detach().",
          "paper: section 4.3; peft and the official code detach"),
     slip("update_only",
-         {
-             "(self.m / norm)[:, None] * V": (
-                 "self.base.weight + (self.m / norm)[:, None] * (V - self.base.weight)"
-             )
-         },
+         {"(self.m / norm)[:, None] * V":
+              "self.base.weight + (self.m / norm)[:, None] * (V - self.base.weight)"},
          "You rescale the update alone. The whole of V = W0 + update is brought to length m.",
          "student mistake: W0 + m * update / norm"),
     slip("bias_scaled", {"), self.base.bias": "), None if self.base.bias is None else self.m * self.base.bias"},

@@ -146,11 +146,7 @@ MISTAKES = (
     slip("sides_exchanged", {"0.5, 9,": "0.5, 8,", "0.5, 8,": "0.5, 9,"},
          "You have 8 negative and 7 positive levels. It is the other way round: 8 positive, 7 negative, and zero.",
          "card: linspace(offset, .5, 9) for the positive side, 8 for the negative one"),
-    slip("unsorted",
-         {
-             "negative, torch.zeros": "positive, torch.zeros",
-             "positive]).sort().values": "negative])",
-         },
+    slip("unsorted", {"negative, torch.zeros": "positive, torch.zeros", "positive]).sort().values": "negative])"},
          "The levels are right, but not in ascending order: index 0 is -1 and index 15 is +1.",
          "student mistake: the sides joined without sorting"),
     slip("sides_unsorted", {".sort().values": ""},
@@ -177,11 +173,8 @@ MISTAKES = (
          "In a block of zeros you divide 0 by 0. Divide such a block by 1: its indices are those of the level 0.",
          "card: hidden case all-zero block"),
     slip("rounds_down",
-         {
-             "(scaled[..., None] - code.to(w.dtype)).abs().argmin(-1)": (
-                 "(torch.bucketize(scaled, code.to(w.dtype), right=True) - 1).clamp(0, 15)"
-             )
-         },
+         {"(scaled[..., None] - code.to(w.dtype)).abs().argmin(-1)":
+              "(torch.bucketize(scaled, code.to(w.dtype), right=True) - 1).clamp(0, 15)"},
          "You take the level below. Take the nearest one.",
          "library difference: torch.bucketize with the levels, where bitsandbytes uses their middles"),
     slip("packs_low_first", {"index[0::2] * 16 + index[1::2]": "index[1::2] * 16 + index[0::2]"},
@@ -195,11 +188,8 @@ MISTAKES = (
          "from -1 to 1.",
          "student mistake: absmax computed and not used"),
     slip("absmax_one",
-         {
-             "scaled = rows / torch.where(absmax == 0, 1, absmax)[:, None]": (
-                 "absmax = torch.where(absmax == 0, 1, absmax)\nscaled = rows / absmax[:, None]"
-             )
-         },
+         {"scaled = rows / torch.where(absmax == 0, 1, absmax)[:, None]":
+              "absmax = torch.where(absmax == 0, 1, absmax)\nscaled = rows / absmax[:, None]"},
          "A block of zeros is divided by 1, but its absmax is 0: keep the divisor apart from what you return.",
          "student mistake: the guard written into absmax"),
     slip("absmax_always_float32", {"rows.abs().amax(1)": "rows.abs().amax(1).float()"},

@@ -222,13 +222,11 @@ QLORA_MISTAKES = (
          "The bias is missing. It stays in full precision.",
          "student mistake: x @ W.T alone"),
     slip("rounds_the_sum",
-         {
-             "return F.linear(x, W, self.bias) + self.scaling * (x @ self.A.T @ self.B.T)": """
-                 block = 2 * len(self.packed) // len(self.absmax)
-                 both = quantize_nf4(W + (self.scaling * self.B @ self.A).detach(), self.code, block=block)
-                 return F.linear(x, dequantize_nf4(*both, self.code, self.shape), self.bias)
-             """
-         },
+         {"return F.linear(x, W, self.bias) + self.scaling * (x @ self.A.T @ self.B.T)": """
+              block = 2 * len(self.packed) // len(self.absmax)
+              both = quantize_nf4(W + (self.scaling * self.B @ self.A).detach(), self.code, block=block)
+              return F.linear(x, dequantize_nf4(*both, self.code, self.shape), self.bias)
+          """},
          "You round the sum of weight and update to 4 bits. Only the pretrained weight is in 4 bits; the branch is "
          "exact.",
          "student mistake: quantisation after the update instead of before"),
