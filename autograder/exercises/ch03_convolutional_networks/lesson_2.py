@@ -168,7 +168,6 @@ FOLD_BN = Exercise(
     difficulty="easy",
 )
 
-EXERCISES = [LENET, TRAIN_EPOCH, DROPOUT, AUGMENT, BATCH_NORM, BATCH_NORM_BACKWARD, FOLD_BN]
 
 ARROWS = Question(
     name="arrows",
@@ -220,4 +219,3 @@ Take away half a point if no measurement is named.""",
         ),
     ),
 )
-QUESTIONS = [ARROWS]

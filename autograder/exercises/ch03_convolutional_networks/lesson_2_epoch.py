@@ -1,10 +1,10 @@
 """Chapter 3, notebook 2: cases, probe and variants of `train_epoch`."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from autograder.declare.exercise import Alternative, Misconception
+from autograder.declare.exercise import Alternative
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -77,120 +77,56 @@ def train_epoch__by_formula(model, x, y, perm, *, batch_size, opt):
     return [step(rows) for rows in torch.split(perm, batch_size)]
 
 
-def train_epoch__gradients_add_up(model, x, y, perm, *, batch_size, opt):
-    model.train()
-    losses = []
-    for batch in perm.split(batch_size):
-        loss = F.cross_entropy(model(x[batch]), y[batch])
-        loss.backward()
-        opt.step()
-        losses.append(loss.item())
-    return losses
-
-
-def train_epoch__ignores_perm(model, x, y, perm, *, batch_size, opt):
-    model.train()
-    losses = []
-    for batch in torch.arange(len(x)).split(batch_size):
-        loss = F.cross_entropy(model(x[batch]), y[batch])
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        losses.append(loss.item())
-    return losses
-
-
-def train_epoch__labels_not_permuted(model, x, y, perm, *, batch_size, opt):
-    model.train()
-    losses = []
-    for k, batch in enumerate(perm.split(batch_size)):
-        loss = F.cross_entropy(model(x[batch]), y[k * batch_size :][: len(batch)])
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        losses.append(loss.item())
-    return losses
-
-
-def train_epoch__drops_last(model, x, y, perm, *, batch_size, opt):
-    model.train()
-    losses = []
-    for k in range(len(perm) // batch_size):
-        batch = perm[k * batch_size : (k + 1) * batch_size]
-        loss = F.cross_entropy(model(x[batch]), y[batch])
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        losses.append(loss.item())
-    return losses
-
-
-def train_epoch__mode_as_found(model, x, y, perm, *, batch_size, opt):
-    losses = []
-    for batch in perm.split(batch_size):
-        loss = F.cross_entropy(model(x[batch]), y[batch])
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        losses.append(loss.item())
-    return losses
-
-
-def train_epoch__sum(model, x, y, perm, *, batch_size, opt):
-    model.train()
-    losses = []
-    for batch in perm.split(batch_size):
-        loss = F.cross_entropy(model(x[batch]), y[batch], reduction="sum")
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        losses.append(loss.item())
-    return losses
-
-
 EPOCH_ALTERNATIVES = (
     Alternative(name="by_index", code=(train_epoch__by_index,)),
     Alternative(name="by_formula", code=(train_epoch__by_formula,)),
 )
 EPOCH_MISCONCEPTIONS = (
-    Misconception(
-        name="gradients_add_up",
-        code=(train_epoch__gradients_add_up,),
-        hint="Your gradients of earlier batches are still in the sum: backward() ADDS to .grad, so empty it in every "
-        "batch with opt.zero_grad().",
-        source_of="library difference: PyTorch accumulates gradients; the zero_grad question of its forum",
+    slip(
+        "gradients_add_up",
+        {"opt.zero_grad()": ""},
+        "Your gradients of earlier batches are still in the sum: backward() ADDS to .grad, so empty it in "
+        "every batch with opt.zero_grad().",
+        "library difference: PyTorch accumulates gradients; the zero_grad question of its forum",
     ),
-    Misconception(
-        name="ignores_perm",
-        code=(train_epoch__ignores_perm,),
-        hint="You visit the samples in their stored order. The order of the visit is perm.",
-        source_of="student mistake: slicing x instead of perm",
+    slip(
+        "ignores_perm",
+        {"perm.split": "torch.arange(len(x)).split"},
+        "You visit the samples in their stored order. The order of the visit is perm.",
+        "student mistake: slicing x instead of perm",
     ),
-    Misconception(
-        name="labels_not_permuted",
-        code=(train_epoch__labels_not_permuted,),
-        hint="Pictures come in the order perm, but your labels in the stored order: pictures and labels no longer "
-        "belong together.",
-        source_of="student mistake: shuffling x but not y",
+    slip(
+        "labels_not_permuted",
+        {
+            "for batch in perm.split(batch_size):": "for k, batch in enumerate(perm.split(batch_size)):",
+            "y[batch])": "y[k * batch_size :][: len(batch)])",
+        },
+        "Pictures come in the order perm, but your labels in the stored order: pictures and labels no "
+        "longer belong together.",
+        "student mistake: shuffling x but not y",
     ),
-    Misconception(
-        name="drops_last",
-        code=(train_epoch__drops_last,),
-        hint="The last, smaller batch is missing: len(perm) // batch_size counts only the full ones.",
-        source_of="library difference: DataLoader(drop_last=True)",
+    slip(
+        "drops_last",
+        {
+            "for batch in perm.split(batch_size):": (
+                "for batch in perm[: len(perm) // batch_size * batch_size].split(batch_size):"
+            )
+        },
+        "The last, smaller batch is missing: len(perm) // batch_size counts only the full ones.",
+        "library difference: DataLoader(drop_last=True)",
     ),
-    Misconception(
-        name="mode_as_found",
-        code=(train_epoch__mode_as_found,),
-        hint="The model came in eval mode and stayed in it. Call model.train() first, or batch norm and dropout do "
-        "their test-time work during training.",
-        source_of="student mistake: model.eval() in the test loop and no model.train() after it",
+    slip(
+        "mode_as_found",
+        {"model.train()": ""},
+        "The model came in eval mode and stayed in it. Call model.train() first, or batch norm and dropout "
+        "do their test-time work during training.",
+        "student mistake: model.eval() in the test loop and no model.train() after it",
     ),
-    Misconception(
-        name="sum",
-        code=(train_epoch__sum,),
-        hint="Your losses are sums over the batch. The mean is asked for, so that the step does not grow with the "
-        "batch size.",
-        source_of="card trap of chapter 2: sum or mean over the batch",
+    slip(
+        "sum",
+        {"y[batch])": 'y[batch], reduction="sum")'},
+        "Your losses are sums over the batch. The mean is asked for, so that the step does not grow with "
+        "the batch size.",
+        "card trap of chapter 2: sum or mean over the batch",
     ),
 )

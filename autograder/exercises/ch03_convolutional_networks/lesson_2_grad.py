@@ -2,7 +2,8 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Misconception, mistaken
+from autograder.declare.exercise import Alternative
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -67,113 +68,60 @@ def batch_norm_backward__step_by_step(dy, x, gamma, *, eps=1e-5):
     return dx, (dy * centred * inverse).sum(axes), dy.sum(axes)
 
 
-def backward_with_mistake(mistake, dy, x, gamma, *, eps=1e-5):
-    axes, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
-    m = len(x) if mistake == "counts pictures" else x.numel() // x.shape[1]
-    mean = x.mean(axes).view(shape)
-    var = x.var(axes, correction=1 if mistake == "unbiased" else 0).view(shape)
-    scale = torch.rsqrt(var if mistake == "no eps" else var + eps)
-    normal = (x - mean) * scale
-    dgamma, dbeta = (dy * normal).sum(axes), dy.sum(axes)
-    inner = m * dy
-    if mistake not in ("statistics fixed", "forgets mean"):
-        inner = inner - dbeta.view(shape)
-    if mistake not in ("statistics fixed", "forgets variance"):
-        inner = inner - normal * dgamma.view(shape)
-    dx = scale / m * inner
-    if mistake != "no gamma":
-        dx = dx * gamma.view(shape)
-    if mistake == "raw input":
-        dgamma = (dy * x).sum(axes)
-    return dx, dgamma, dbeta
-
-
-def batch_norm_backward__statistics_fixed(*args, **options):
-    return backward_with_mistake("statistics fixed", *args, **options)
-
-
-def batch_norm_backward__forgets_mean(*args, **options):
-    return backward_with_mistake("forgets mean", *args, **options)
-
-
-def batch_norm_backward__forgets_variance(*args, **options):
-    return backward_with_mistake("forgets variance", *args, **options)
-
-
-def batch_norm_backward__unbiased(*args, **options):
-    return backward_with_mistake("unbiased", *args, **options)
-
-
-def batch_norm_backward__counts_pictures(*args, **options):
-    return backward_with_mistake("counts pictures", *args, **options)
-
-
-def batch_norm_backward__no_gamma(*args, **options):
-    return backward_with_mistake("no gamma", *args, **options)
-
-
-def batch_norm_backward__raw_input(*args, **options):
-    return backward_with_mistake("raw input", *args, **options)
-
-
-def batch_norm_backward__no_eps(*args, **options):
-    return backward_with_mistake("no eps", *args, **options)
-
-
 BACKWARD_ALTERNATIVES = (
     Alternative(name="flattens", code=(batch_norm_backward__flattens,)),
     Alternative(name="step_by_step", code=(batch_norm_backward__step_by_step,)),
 )
 BACKWARD_MISCONCEPTIONS = (
-    mistaken(
-        batch_norm_backward__statistics_fixed,
-        "Your dx treats mean and variance as constants: that is the gradient of the eval mode. In training both depend "
-        "on every sample of the batch, which gives two more terms.",
+    slip(
+        "statistics_fixed",
+        {" - dbeta.view(shape) - normal * dgamma.view(shape)": ""},
+        "Your dx treats mean and variance as constants: that is the gradient of the eval mode. In training "
+        "both depend on every sample of the batch, which gives two more terms.",
         "card: eval mode has dx = dy gamma / sqrt(var + eps), without coupling",
-        backward_with_mistake,
     ),
-    mistaken(
-        batch_norm_backward__forgets_mean,
-        "The path through the mean is missing: over a channel your dx does not sum to 0. Subtract dbeta inside the "
-        "bracket.",
+    slip(
+        "forgets_mean",
+        {" - dbeta.view(shape)": ""},
+        "The path through the mean is missing: over a channel your dx does not sum to 0. Subtract dbeta "
+        "inside the bracket.",
         "card: hidden case forgetting the path through the mean",
-        backward_with_mistake,
     ),
-    mistaken(
-        batch_norm_backward__forgets_variance,
+    slip(
+        "forgets_variance",
+        {" - normal * dgamma.view(shape)": ""},
         "The path through the variance is missing: subtract the normalized x times dgamma inside the bracket.",
         "student mistake: one of the two statistics left out of the chain rule",
-        backward_with_mistake,
     ),
-    mistaken(
-        batch_norm_backward__unbiased,
+    slip(
+        "unbiased",
+        {"correction=0": "correction=1"},
         "You normalize with the unbiased variance. The forward pass divides by m, so pass correction=0 to var.",
         "library difference: Tensor.var() divides by m - 1 unless told otherwise",
-        backward_with_mistake,
     ),
-    mistaken(
-        batch_norm_backward__counts_pictures,
+    slip(
+        "counts_pictures",
+        {"m = x.numel() // x.shape[1]": "m = len(x)"},
         "Right for vectors, wrong for feature maps: m counts the values of a channel, N H W, not N.",
         "card: hidden case 4-D, m = N H W",
-        backward_with_mistake,
     ),
-    mistaken(
-        batch_norm_backward__no_gamma,
+    slip(
+        "no_gamma",
+        {"gamma.view(shape) * scale": "scale"},
         "dgamma and dbeta are right, but dx lacks the factor gamma of its channel.",
         "student mistake: stopping at the gradient of the normalized x",
-        backward_with_mistake,
     ),
-    mistaken(
-        batch_norm_backward__raw_input,
+    slip(
+        "raw_input",
+        {"(dy * normal)": "(dy * x)"},
         "Your dgamma multiplies dy by x. gamma scales the NORMALIZED x, so that is what stands in its gradient.",
         "student mistake: dgamma as in a linear layer",
-        backward_with_mistake,
     ),
-    mistaken(
-        batch_norm_backward__no_eps,
+    slip(
+        "no_eps",
+        {"var + eps": "var"},
         "eps is missing under the root, as the case with a large eps shows.",
         "card trap: the slide's formula has no eps",
-        backward_with_mistake,
     ),
 )
 
@@ -224,64 +172,39 @@ def fold_bn__measures(w, b, gamma, beta, mean, var, *, eps=1e-5):
     return (w.flatten(1) * slope[:, None]).view_as(w), start
 
 
-def fold_bn__ignores_bias(w, b, gamma, beta, mean, var, *, eps=1e-5):
-    scale = gamma / torch.sqrt(var + eps)
-    return w * scale[:, None, None, None], beta - mean * scale
-
-
-def fold_bn__bias_unscaled(w, b, gamma, beta, mean, var, *, eps=1e-5):
-    scale = gamma / torch.sqrt(var + eps)
-    return w * scale[:, None, None, None], (0 if b is None else b) - mean * scale + beta
-
-
-def fold_bn__input_axis(w, b, gamma, beta, mean, var, *, eps=1e-5):
-    scale = gamma / torch.sqrt(var + eps)
-    return w * scale[:, None, None], ((0 if b is None else b) - mean) * scale + beta
-
-
-def fold_bn__no_root(w, b, gamma, beta, mean, var, *, eps=1e-5):
-    scale = gamma / (var + eps)
-    return w * scale[:, None, None, None], ((0 if b is None else b) - mean) * scale + beta
-
-
-def fold_bn__no_eps(w, b, gamma, beta, mean, var, *, eps=1e-5):
-    scale = gamma / torch.sqrt(var)
-    return w * scale[:, None, None, None], ((0 if b is None else b) - mean) * scale + beta
-
-
 FOLD_ALTERNATIVES = (
     Alternative(name="einsum", code=(fold_bn__einsum,)),
     Alternative(name="measures", code=(fold_bn__measures,)),
 )
 FOLD_MISCONCEPTIONS = (
-    Misconception(
-        name="ignores_bias",
-        code=(fold_bn__ignores_bias,),
-        hint="The bias of the convolution is lost. Batch norm sees w x + b, so b - mean gets scaled.",
-        source_of="student mistake: 'a bias before batch norm is useless' holds in training, not for given buffers",
+    slip(
+        "ignores_bias",
+        {"torch.zeros_like(mean) if b is None else b": "torch.zeros_like(mean)"},
+        "The bias of the convolution is lost. Batch norm sees w x + b, so b - mean gets scaled.",
+        "student mistake: 'a bias before batch norm is useless' holds in training, not for given buffers",
     ),
-    Misconception(
-        name="bias_unscaled",
-        code=(fold_bn__bias_unscaled,),
-        hint="Your b is added after the scaling. It stands before it: (b - mean) * scale + beta.",
-        source_of="student mistake: the order of two affine maps",
+    slip(
+        "bias_unscaled",
+        {"(bias - mean) * scale + beta": "bias - mean * scale + beta"},
+        "Your b is added after the scaling. It stands before it: (b - mean) * scale + beta.",
+        "student mistake: the order of two affine maps",
     ),
-    Misconception(
-        name="input_axis",
-        code=(fold_bn__input_axis,),
-        hint="You scale along the input channels. Batch norm belongs to the output channels, axis 0 of w.",
-        source_of="library difference: scale[:, None, None] broadcasts against axis 1 of w",
+    slip(
+        "input_axis",
+        {"scale[:, None, None, None]": "scale[:, None, None]"},
+        "You scale along the input channels. Batch norm belongs to the output channels, axis 0 of w.",
+        "library difference: scale[:, None, None] broadcasts against axis 1 of w",
     ),
-    Misconception(
-        name="no_root",
-        code=(fold_bn__no_root,),
-        hint="You divide by the variance. Divide by its root, sqrt(var + eps).",
-        source_of="student mistake: variance for standard deviation",
+    slip(
+        "no_root",
+        {"torch.sqrt(var + eps)": "(var + eps)"},
+        "You divide by the variance. Divide by its root, sqrt(var + eps).",
+        "student mistake: variance for standard deviation",
     ),
-    Misconception(
-        name="no_eps",
-        code=(fold_bn__no_eps,),
-        hint="eps is missing under the root: the folded layer must equal the layer as it computes at test time.",
-        source_of="card trap: the slide's formula has no eps",
+    slip(
+        "no_eps",
+        {"var + eps": "var"},
+        "eps is missing under the root: the folded layer must equal the layer as it computes at test time.",
+        "card trap: the slide's formula has no eps",
     ),
 )

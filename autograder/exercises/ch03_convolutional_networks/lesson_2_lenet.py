@@ -1,10 +1,10 @@
 """Chapter 3, notebook 2: cases, probe and variants of `LeNet`."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autograder.declare.exercise import Alternative, Misconception
+from autograder.declare.exercise import Alternative
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -83,107 +83,61 @@ class LeNet__sequential(nn.Module):
         return head(eyes(x))
 
 
-class LeNet__no_relu_fc1(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        return self.fc3(F.relu(self.fc2(self.fc1(x.flatten(1)))))
-
-
-class LeNet__channels_last(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        x = x.permute(0, 2, 3, 1).flatten(1)
-        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
-
-
-class LeNet__softmax(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x.flatten(1)))))).softmax(1)
-
-
-class LeNet__relu_on_scores(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        x = x.flatten(1)
-        for layer in (self.fc1, self.fc2, self.fc3):
-            x = F.relu(layer(x))
-        return x
-
-
-class LeNet__average_pooling(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.avg_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.avg_pool2d(F.relu(self.conv2(x)), 2)
-        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x.flatten(1))))))
-
-
-class LeNet__tanh(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(torch.tanh(self.conv1(x)), 2)
-        x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)
-        return self.fc3(torch.tanh(self.fc2(torch.tanh(self.fc1(x.flatten(1))))))
-
-
-class LeNet__guessed_axis(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        x = x.view(x.shape[0], -1)
-        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
-
-
 LENET_ALTERNATIVES = (
     Alternative(name="pools_first", code=(Layers, LeNet__pools_first)),
     Alternative(name="sequential", code=(LeNet__sequential,)),
 )
 LENET_MISCONCEPTIONS = (
-    Misconception(
-        name="no_relu_fc1",
-        code=(Layers, LeNet__no_relu_fc1),
-        hint="Your scores equal those of a network without the ReLU between fc1 and fc2: two linear layers in a row "
-        "collapse into one.",
-        source_of="card trap: missing ReLU after fc1",
+    slip(
+        "no_relu_fc1",
+        {"x = F.relu(self.fc1(x))": "x = self.fc1(x)"},
+        "Your scores equal those of a network without the ReLU between fc1 and fc2: two linear layers in a "
+        "row collapse into one.",
+        "card trap: missing ReLU after fc1",
     ),
-    Misconception(
-        name="channels_last",
-        code=(Layers, LeNet__channels_last),
-        hint="Your flattening runs over row, column, channel. fc1 expects channel, row, column, the order in which the "
-        "tensor lies in memory.",
-        source_of="library difference: Keras flattens (H, W, C), PyTorch (C, H, W)",
+    slip(
+        "channels_last",
+        {"x.flatten(1)": "x.permute(0, 2, 3, 1).flatten(1)"},
+        "Your flattening runs over row, column, channel. fc1 expects channel, row, column, the order in "
+        "which the tensor lies in memory.",
+        "library difference: Keras flattens (H, W, C), PyTorch (C, H, W)",
     ),
-    Misconception(
-        name="softmax",
-        code=(Layers, LeNet__softmax),
-        hint="Your rows are probabilities. Return the scores of fc3: F.cross_entropy applies the softmax itself.",
-        source_of="student mistake: softmax before F.cross_entropy, a frequent question on the PyTorch forum",
+    slip(
+        "softmax",
+        {"return self.fc3(x)": "return self.fc3(x).softmax(1)"},
+        "Your rows are probabilities. Return the scores of fc3: F.cross_entropy applies the softmax itself.",
+        "student mistake: softmax before F.cross_entropy, a frequent question on the PyTorch forum",
     ),
-    Misconception(
-        name="relu_on_scores",
-        code=(Layers, LeNet__relu_on_scores),
-        hint="Your scores are never negative: the last layer, fc3, has no ReLU behind it.",
-        source_of="student mistake: one loop over all layers with the ReLU inside",
+    slip(
+        "relu_on_scores",
+        {"return self.fc3(x)": "return F.relu(self.fc3(x))"},
+        "Your scores are never negative: the last layer, fc3, has no ReLU behind it.",
+        "student mistake: one loop over all layers with the ReLU inside",
     ),
-    Misconception(
-        name="average_pooling",
-        code=(Layers, LeNet__average_pooling),
-        hint="You pool by the average. The modern form takes the largest of each 2x2 block.",
-        source_of="paper: the subsampling layers S2 and S4 of LeCun et al. 1998 average",
+    slip(
+        "average_pooling",
+        {
+            "x = F.max_pool2d(F.relu(self.conv1(x)), 2)": "x = F.avg_pool2d(F.relu(self.conv1(x)), 2)",
+            "x = F.max_pool2d(F.relu(self.conv2(x)), 2)": "x = F.avg_pool2d(F.relu(self.conv2(x)), 2)",
+        },
+        "You pool by the average. The modern form takes the largest of each 2x2 block.",
+        "paper: the subsampling layers S2 and S4 of LeCun et al. 1998 average",
     ),
-    Misconception(
-        name="tanh",
-        code=(Layers, LeNet__tanh),
-        hint="You squash with tanh as the paper did. The modern form uses ReLU after every layer but the last.",
-        source_of="paper: the squashing function of LeCun et al. 1998 is a scaled tanh",
+    slip(
+        "tanh",
+        {
+            "x = F.max_pool2d(F.relu(self.conv1(x)), 2)": "x = F.max_pool2d(torch.tanh(self.conv1(x)), 2)",
+            "x = F.max_pool2d(F.relu(self.conv2(x)), 2)": "x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)",
+            "x = F.relu(self.fc1(x))": "x = torch.tanh(self.fc1(x))",
+            "x = F.relu(self.fc2(x))": "x = torch.tanh(self.fc2(x))",
+        },
+        "You squash with tanh as the paper did. The modern form uses ReLU after every layer but the last.",
+        "paper: the squashing function of LeCun et al. 1998 is a scaled tanh",
     ),
-    Misconception(
-        name="guessed_axis",
-        code=(Layers, LeNet__guessed_axis),
-        hint="With an empty batch, view(N, -1) cannot guess the second size (0 x anything = 0). x.flatten(1) can.",
-        source_of="library difference: view(0, -1) is ambiguous, flatten(1) is not",
+    slip(
+        "guessed_axis",
+        {"x.flatten(1)": "x.view(x.shape[0], -1)"},
+        "With an empty batch, view(N, -1) cannot guess the second size (0 x anything = 0). x.flatten(1) can.",
+        "library difference: view(0, -1) is ambiguous, flatten(1) is not",
     ),
 )

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autograder.declare.exercise import Alternative, Misconception
+from autograder.declare.exercise import Alternative
+from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
 
@@ -61,91 +62,57 @@ def dropout__masked_fill(x, keep, *, p, training):
     return x.clone()
 
 
-def dropout__no_scaling(x, keep, *, p, training):
-    return x * keep if training else x
-
-
-def dropout__scales_at_test(x, keep, *, p, training):
-    return x * keep if training else x * (1 - p)
-
-
-def dropout__inverted_mask(x, keep, *, p, training):
-    if not training:
-        return x
-    return 0 * x if p == 1 else x * ~keep / (1 - p)
-
-
-def dropout__p_keeps(x, keep, *, p, training):
-    if not training:
-        return x
-    return torch.zeros_like(x) if p == 0 else x * keep / p
-
-
-def dropout__always_on(x, keep, *, p, training):
-    return 0 * x if p == 1 else x * keep / (1 - p)
-
-
-def dropout__cuts_graph(x, keep, *, p, training):
-    if not training:
-        return x
-    return torch.zeros_like(x) if p == 1 else x * keep / (1 - p)
-
-
-def dropout__nan_at_one(x, keep, *, p, training):
-    return x * keep / (1 - torch.tensor(p, dtype=x.dtype)) if training else x
-
-
 DROPOUT_ALTERNATIVES = (
     Alternative(name="where", code=(dropout__where,)),
     Alternative(name="masked_fill", code=(dropout__masked_fill,)),
 )
 DROPOUT_MISCONCEPTIONS = (
-    Misconception(
-        name="no_scaling",
-        code=(dropout__no_scaling,),
-        hint="Kept units pass unscaled. With a share p missing, the sum that the next layer sees shrinks: divide the "
-        "kept ones by 1 - p so that the expected value stays.",
-        source_of="student mistake: dropout as a mask only",
+    slip(
+        "no_scaling",
+        {" / (1 - p)": ""},
+        "Kept units pass unscaled. With a share p missing, the sum that the next layer sees shrinks: "
+        "divide the kept ones by 1 - p so that the expected value stays.",
+        "student mistake: dropout as a mask only",
     ),
-    Misconception(
-        name="scales_at_test",
-        code=(dropout__scales_at_test,),
-        hint="You scale when not training, as the paper does. Here the scaling belongs into training (divide by "
+    slip(
+        "scales_at_test",
+        {"if not training:\n    return x": "if not training:\n    return x * (1 - p)", " / (1 - p)": ""},
+        "You scale when not training, as the paper does. Here the scaling belongs into training (divide by "
         "1 - p), and at test time x comes back unchanged.",
-        source_of="paper: Srivastava et al. 2014 multiply the weights by the keep probability at test time",
+        "paper: Srivastava et al. 2014 multiply the weights by the keep probability at test time",
     ),
-    Misconception(
-        name="inverted_mask",
-        code=(dropout__inverted_mask,),
-        hint="You zero the units whose mask is True. True means keep.",
-        source_of="library difference: masked_fill writes where the mask is True",
+    slip(
+        "inverted_mask",
+        {"x * keep": "x * ~keep"},
+        "You zero the units whose mask is True. True means keep.",
+        "library difference: masked_fill writes where the mask is True",
     ),
-    Misconception(
-        name="p_keeps",
-        code=(dropout__p_keeps,),
-        hint="You divide by p. Here p is the probability of dropping; kept units are divided by the probability of "
-        "keeping, 1 - p.",
-        source_of="card trap: in the paper p is the probability of keeping",
+    slip(
+        "p_keeps",
+        {"if p == 1:": "if p == 0:", "/ (1 - p)": "/ p"},
+        "You divide by p. Here p is the probability of dropping; kept units are divided by the probability "
+        "of keeping, 1 - p.",
+        "card trap: in the paper p is the probability of keeping",
     ),
-    Misconception(
-        name="always_on",
-        code=(dropout__always_on,),
-        hint="You drop units when training is False too. At test time every unit is on and unscaled.",
-        source_of="student mistake: F.dropout(x) whose `training` defaults to True",
+    slip(
+        "always_on",
+        {"if not training:": "if False:"},
+        "You drop units when training is False too. At test time every unit is on and unscaled.",
+        "student mistake: F.dropout(x) whose `training` defaults to True",
     ),
-    Misconception(
-        name="cuts_graph",
-        code=(dropout__cuts_graph,),
-        hint="With p = 1 your zeros are right but new: they do not hang on x, and backward() fails. Make them from x, "
-        "as x.masked_fill(..., 0) does; the gradient is then zero.",
-        source_of="student mistake: torch.zeros_like(x); F.dropout keeps the graph",
+    slip(
+        "cuts_graph",
+        {"x.masked_fill(torch.ones_like(keep), 0)": "torch.zeros_like(x)"},
+        "With p = 1 your zeros are right but new: they do not hang on x, and backward() fails. Make them "
+        "from x, as x.masked_fill(..., 0) does; the gradient is then zero.",
+        "student mistake: torch.zeros_like(x); F.dropout keeps the graph",
     ),
-    Misconception(
-        name="nan_at_one",
-        code=(dropout__nan_at_one,),
-        hint="With p = 1 your formula computes 0 / 0 = NaN. Treat that case on its own: everything is dropped, so "
-        "return zeros.",
-        source_of="card: hidden case p = 1",
+    slip(
+        "nan_at_one",
+        {"if p == 1:": "if False:", "(1 - p)": "(1 - torch.tensor(p, dtype=x.dtype))"},
+        "With p = 1 your formula computes 0 / 0 = NaN. Treat that case on its own: everything is dropped, "
+        "so return zeros.",
+        "card: hidden case p = 1",
     ),
 )
 
@@ -209,95 +176,66 @@ def augment_boxes_hflip__indexes(boxes, width):
     return out
 
 
-def hflip__upside_down(x, flip):
-    return torch.where(flip[:, None, None, None], x.flip(-2), x)
-
-
-def hflip__whole_batch(x, flip):
-    return x.flip(-1) if flip.any() else x
-
-
-def pad_crop__column_first(x, offsets, *, pad):
-    h, w = x.shape[-2:]
-    padded = F.pad(x, (pad,) * 4)
-    return torch.stack([padded[n, :, i : i + h, j : j + w] for n, (j, i) in enumerate(offsets.tolist())])
-
-
-def pad_crop__rolls(x, offsets, *, pad):
-    moves = [(pad - i, pad - j) for i, j in offsets.tolist()]
-    return torch.stack([torch.roll(picture, move, (1, 2)) for picture, move in zip(x, moves)])
-
-
-def color_cast__no_clamp(x, shift):
-    return x + shift[:, :, None, None]
-
-
-def color_cast__wraps(x, shift):
-    return (x + shift[:, :, None, None]) % 1
-
-
-def augment_boxes_hflip__not_swapped(boxes, width):
-    x1, y1, x2, y2 = boxes.unbind(1)
-    return torch.stack([width - x1, y1, width - x2, y2], dim=1)
-
-
-def augment_boxes_hflip__counts_pixels(boxes, width):
-    x1, y1, x2, y2 = boxes.unbind(1)
-    return torch.stack([width - 1 - x2, y1, width - 1 - x1, y2], dim=1)
-
-
 AUGMENT_ALTERNATIVES = (
     Alternative(name="by_index", code=(hflip__copies, pad_crop__gathers)),
     Alternative(name="by_columns", code=(color_cast__min_max, augment_boxes_hflip__indexes)),
 )
 AUGMENT_MISCONCEPTIONS = (
-    Misconception(
-        name="upside_down",
-        code=(hflip__upside_down,),
-        hint="hflip turns your pictures upside down: mirroring left to right reverses the last axis (columns).",
-        source_of="library difference: numpy.flipud / fliplr, axes counted the other way round",
+    slip(
+        "upside_down",
+        {"x.flip(-1)": "x.flip(-2)"},
+        "hflip turns your pictures upside down: mirroring left to right reverses the last axis (columns).",
+        "library difference: numpy.flipud / fliplr, axes counted the other way round",
     ),
-    Misconception(
-        name="whole_batch",
-        code=(hflip__whole_batch,),
-        hint="hflip decides for the whole batch at once. Every picture has its own entry in `flip`.",
-        source_of="library difference: torchvision.transforms flips a whole batch or none of it",
+    slip(
+        "whole_batch",
+        {"torch.where(flip[:, None, None, None], x.flip(-1), x)": "x.flip(-1) if flip.any() else x"},
+        "hflip decides for the whole batch at once. Every picture has its own entry in `flip`.",
+        "library difference: torchvision.transforms flips a whole batch or none of it",
     ),
-    Misconception(
-        name="column_first",
-        code=(pad_crop__column_first,),
-        hint="pad_crop reads its offsets as (column, row). They are (row, column).",
-        source_of="library difference: PIL's crop box starts with x, torch's axes with the row",
+    slip(
+        "column_first",
+        {"(i, j) in": "(j, i) in"},
+        "pad_crop reads its offsets as (column, row). They are (row, column).",
+        "library difference: PIL's crop box starts with x, torch's axes with the row",
     ),
-    Misconception(
-        name="rolls",
-        code=(pad_crop__rolls,),
-        hint="In pad_crop, what leaves the picture on one side comes back on the other. Zeros should come instead.",
-        source_of="student mistake: torch.roll as a shift",
+    slip(
+        "rolls",
+        {"out[n] = padded[n, :, i : i + h, j : j + w]": ("out[n] = torch.roll(x[n], (pad - i, pad - j), (1, 2))")},
+        "In pad_crop, what leaves the picture on one side comes back on the other. Zeros should come instead.",
+        "student mistake: torch.roll as a shift",
     ),
-    Misconception(
-        name="no_clamp",
-        code=(color_cast__no_clamp,),
-        hint="color_cast returns values below 0 or above 1. Clamp the sum to [0, 1].",
-        source_of="card: hidden case clamp",
+    slip(
+        "no_clamp",
+        {".clamp(0, 1)": ""},
+        "color_cast returns values below 0 or above 1. Clamp the sum to [0, 1].",
+        "card: hidden case clamp",
     ),
-    Misconception(
-        name="wraps",
-        code=(color_cast__wraps,),
-        hint="color_cast makes too bright pixels dark: the sum wraps around. It should stop at 0 and at 1.",
-        source_of="library difference: uint8 arithmetic wraps around at 256",
+    slip(
+        "wraps",
+        {".clamp(0, 1)": " % 1"},
+        "color_cast makes too bright pixels dark: the sum wraps around. It should stop at 0 and at 1.",
+        "library difference: uint8 arithmetic wraps around at 256",
     ),
-    Misconception(
-        name="not_swapped",
-        code=(augment_boxes_hflip__not_swapped,),
-        hint="Your boxes have x1 > x2: after mirroring, the old right edge is the new left one.",
-        source_of="card: hidden case boxes stay x1 < x2 after a flip",
+    slip(
+        "not_swapped",
+        {
+            "return torch.stack([width - x2, y1, width - x1, y2], dim=1)": (
+                "return torch.stack([width - x1, y1, width - x2, y2], dim=1)"
+            )
+        },
+        "Your boxes have x1 > x2: after mirroring, the old right edge is the new left one.",
+        "card: hidden case boxes stay x1 < x2 after a flip",
     ),
-    Misconception(
-        name="counts_pixels",
-        code=(augment_boxes_hflip__counts_pixels,),
-        hint="Your boxes are one unit too far left: width - 1 - x is right for pixel numbers, width - x for continuous "
-        "edges.",
-        source_of="library difference: pixel numbers 0..W-1 against edges 0..W (VOC and COCO boxes)",
+    slip(
+        "counts_pixels",
+        {
+            "return torch.stack([width - x2, y1, width - x1, y2], dim=1)": (
+                "return torch.stack([width - 1 - x2, y1, width - 1 - x1, y2], dim=1)"
+            )
+        },
+        "Your boxes are one unit too far left: width - 1 - x is right for pixel numbers, width - x for "
+        "continuous edges.",
+        "library difference: pixel numbers 0..W-1 against edges 0..W (VOC and COCO boxes)",
     ),
 )
