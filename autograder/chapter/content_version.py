@@ -10,6 +10,7 @@ import ast
 import contextlib
 import inspect
 import json
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from autograder.base import cache
 from autograder.base.code_text import code_only
 from autograder.chapter import source
 from autograder.chapter.rows import Row
+from autograder.declare.draws import Draws
 from autograder.declare.exercise import Exercise
 from dlcv_lab.checking import compare
 from dlcv_lab.checking.model import ExerciseInfo
@@ -47,7 +49,8 @@ def version_of(row: Row, exercise: Exercise, probe: str) -> str:
         ],
         sort_keys=True,
     )
-    texts = [row.reference(exercise), *used, cases_of(exercise.cases), probe]
+    cases = cases_of(exercise.cases)
+    texts = [row.reference(exercise), *used, cases, *_draws_of(cases), probe]
     texts += [variant.source() for variant in variants]
     return cache.digest(*map(code_only, texts), *(variant.name for variant in variants), facts)[:16]
 
@@ -64,7 +67,10 @@ def verified_as(row: Row, info: ExerciseInfo) -> str:
 
 
 def cases_of(cases: Callable[..., object]) -> str:
-    """Return the text of a case generator and of everything in the chapter's exercise modules that it calls."""
+    """Return the text of a case generator and of everything in the chapter's exercise modules that it calls.
+
+    Imports are left out: what they bring for other parts of a module is no matter of the cases.
+    """
     plain = inspect.unwrap(cases)
     module = inspect.getmodule(plain)
     if module is None or not hasattr(plain, "__name__") or plain.__name__ == "<lambda>":
@@ -78,13 +84,27 @@ def _reached(module: ModuleType, name: str, seen: set[tuple[str, str]]) -> list[
         return []
     seen.add((module.__name__, name))
     text = source.reachable(source.module_file(module).read_text(encoding="utf-8"), [name])
-    found = [text]
-    for other in sorted({node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}):
+    tree = ast.parse(text)
+    own = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    found = ["\n".join(ast.get_source_segment(text, node) or "" for node in own)]
+    for other in sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}):
         helper = getattr(module, other, None)
         home = inspect.getmodule(helper) if inspect.isfunction(helper) or inspect.isclass(helper) else None
         if helper is not None and home is not None and home is not module and home.__name__.startswith(_EXERCISES):
             found += _reached(home, helper.__name__, seen)
     return found
+
+
+def _draws_of(text: str) -> list[str]:
+    """Return the texts of the draws (`d.normal(...)`) that a text uses, and of those that these use."""
+    found: dict[str, str] = {}
+    queue = [text]
+    while queue:
+        for name in {node.attr for node in ast.walk(ast.parse(queue.pop())) if isinstance(node, ast.Attribute)}:
+            if name in vars(Draws) and name not in found:
+                found[name] = textwrap.dedent(inspect.getsource(getattr(Draws, name)))
+                queue.append(found[name])
+    return [found[name] for name in sorted(found)]
 
 
 def note_release(journal: Path, row: Row, versions: Mapping[str, str]) -> None:

@@ -23,7 +23,17 @@ def code_of(result):
 
 
 def test_every_verb_explains_itself(dlcv):
-    for words in ("new-chapter", "assemble", "verify", "release", "methods", "syllabus", "course init", "claims run"):
+    for words in (
+        "new-chapter",
+        "assemble",
+        "verify",
+        "slips",
+        "release",
+        "methods",
+        "syllabus",
+        "course init",
+        "claims run",
+    ):
         result = dlcv(*words.split(), "--help")
         assert result.exit_code == 0
         assert "Usage:" in result.output

@@ -8,6 +8,7 @@ import pytest
 
 from autograder.chapter import content_version, row_checks, rows
 from autograder.declare import slips
+from autograder.declare.draws import Draws
 from autograder.declare.slips import combined, slip
 from autograder.declare.text import bound_names
 from autograder.release import packing
@@ -154,6 +155,20 @@ def test_a_row_names_the_file_of_a_slip_that_no_longer_applies(demo, edit):
     assert len(found) == 1
     assert found[0].startswith(file.split("/")[0])
     assert "unsharp: the slip 'drifted'" in found[0]
+
+
+def test_another_import_or_mistake_in_the_file_leaves_the_version_and_another_draw_does_not(demo, edit, monkeypatch):
+    def version():
+        row = rows.load_row("ch99")
+        return packing.info_of(row, row.exercise_by_name["box_blur"]).version
+
+    file, before = "autograder/exercises/ch99_demo.py", version()
+    edit(file, "import Exercise, Question,", "import Exercise, Question, mistaken,")
+    assert version() == before
+    edit(file, '{"y / k**2": "y / k"}', '{"y / k**2": "y / k / 2"}')
+    assert version() == before
+    monkeypatch.setattr(Draws, "normal", Draws.uniform)
+    assert version() != before
 
 
 def test_a_changed_mistake_expires_no_verdict_but_is_verified_and_packed_again(demo, with_slips):
