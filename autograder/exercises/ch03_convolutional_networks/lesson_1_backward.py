@@ -106,48 +106,28 @@ CONV2D_BACKWARD = Exercise(
         'taps = rearrange(cols, "n (c u v) (i j) -> u v n c i j", u=k, v=k, i=Ho); xp[same slice as in im2col] += '
         'taps[u, v]. dw = torch.einsum("nol,nkl->ok", dy, cols).reshape(w.shape).',
     ),
-    alternatives=(
-        alternative(col2im__index_add, conv2d_backward__taps),
-        alternative(col2im__window_by_window),
-    ),
+    alternatives=(alternative(col2im__index_add, conv2d_backward__taps), alternative(col2im__window_by_window)),
     misconceptions=(
-        slip(
-            "overwrites",
-            {"+= taps[u, v]": "= taps[u, v]"},
-            "Where windows overlap, your col2im keeps only the last number. A pixel that was used in several "
-            "windows gets the SUM of their gradients: +=, not =.",
-            "card trap: overlaps are added, not overwritten",
-        ),
-        slip(
-            "keeps_padding",
-            {"return xp[:, :, pad : pad + H, pad : pad + W]": "return xp"},
-            "With padding your dx is too large. The padding was no input, so its gradient is cut off: "
-            "xp[:, :, pad : pad + H, pad : pad + W].",
-            "student mistake: gradient of the padded picture returned",
-        ),
-        slip(
-            "batch_mean",
-            {"reshape(w.shape)": "reshape(w.shape) / len(x)", "dy.sum(dim=(0, 2))": "dy.sum(dim=(0, 2)) / len(x)"},
-            "dw and db are too small by the number of pictures. The mean over the batch belongs to the loss, "
-            "and is already inside dy; here you sum.",
-            "student mistake: averaging twice",
-        ),
-        slip(
-            "bias_mean",
-            {"dy.sum(": "dy.mean("},
-            "db is a mean in your code. The bias is added at every place of every picture, so its gradient is "
-            "the SUM of dy over n and over all places.",
-            "student mistake: the shared bias treated as one neuron's",
-        ),
-        slip(
-            "flips_again",
-            {"w.flatten(1).T": "w.flip(2, 3).flatten(1).T"},
-            "dx uses a turned kernel AND col2im. The half turn appears only if you write dx as a correlation of "
-            "the padded dy; the transposed matrix W^T with col2im already does it.",
-            "student mistake: textbook formula 'full convolution with the flipped kernel' mixed with im2col",
-        ),
+        slip("overwrites", {"+= taps[u, v]": "= taps[u, v]"},
+             "Where windows overlap, your col2im keeps only the last number. A pixel that was used in several "
+             "windows gets the SUM of their gradients: +=, not =.", "card trap: overlaps are added, not overwritten"),
+        slip("keeps_padding", {"return xp[:, :, pad : pad + H, pad : pad + W]": "return xp"},
+             "With padding your dx is too large. The padding was no input, so its gradient is cut off: xp[:, "
+             ":, pad : pad + H, pad : pad + W].", "student mistake: gradient of the padded picture returned"),
+        slip("batch_mean",
+             {"reshape(w.shape)": "reshape(w.shape) / len(x)",
+              "dy.sum(dim=(0, 2))": "dy.sum(dim=(0, 2)) / len(x)"},
+             "dw and db are too small by the number of pictures. The mean over the batch belongs to the loss, "
+             "and is already inside dy; here you sum.", "student mistake: averaging twice"),
+        slip("bias_mean", {"dy.sum(": "dy.mean("},
+             "db is a mean in your code. The bias is added at every place of every picture, so its gradient is "
+             "the SUM of dy over n and over all places.", "student mistake: the shared bias treated as one neuron's"),
+        slip("flips_again", {"w.flatten(1).T": "w.flip(2, 3).flatten(1).T"},
+             "dx uses a turned kernel AND col2im. The half turn appears only if you write dx as a correlation "
+             "of the padded dy; the transposed matrix W^T with col2im already does it.",
+             "student mistake: textbook formula 'full convolution with the flipped kernel' mixed with im2col"),
     ),
-)
+)  # fmt: skip
 
 
 def max_pool2d_backward_cases(d):
@@ -196,42 +176,23 @@ MAX_POOL2D_BACKWARD = Exercise(
         "several windows: its gradients add up.",
         "dx.scatter_add_(2, indices.flatten(2), dy.flatten(2)), then reshape to (N, C, H, W).",
     ),
-    alternatives=(
-        alternative(max_pool2d_backward__index_add),
-        alternative(max_pool2d_backward__one_hot),
-    ),
+    alternatives=(alternative(max_pool2d_backward__index_add), alternative(max_pool2d_backward__one_hot)),
     misconceptions=(
-        slip(
-            "overwrites",
-            {"dx.scatter_add_(": "dx.scatter_("},
-            "With overlapping windows one pixel can win several times; you keep only the last gradient. Add them.",
-            "library difference: F.max_unpool2d overwrites",
-        ),
-        slip(
-            "averages",
-            {
-                "dx.scatter_add_(2, indices.flatten(2), dy.flatten(2))": (
-                    "dx.scatter_reduce_(2, indices.flatten(2), dy.flatten(2), 'mean', include_self=False)"
-                )
-            },
-            "A pixel that wins several windows gets the SUM of their gradients, not the mean.",
-            "student mistake: mean instead of sum over the paths of the chain rule",
-        ),
-        slip(
-            "columns_first",
-            {"dx.reshape(N, C, H, W)": "dx.reshape(N, C, W, H).transpose(2, 3)"},
-            "Right only for square maps: an index counts row by row, index = row*W + column.",
-            "library difference: MATLAB's linear indices run down the columns",
-        ),
-        slip(
-            "one_plane",
-            {
-                "dx.scatter_add_(2, indices.flatten(2), dy.flatten(2))": (
-                    "dx.view(-1).index_add_(0, indices.flatten(), dy.flatten())"
-                )
-            },
-            "All gradients land in the first map of the first picture. Indices count within their own map.",
-            "student mistake: flat index applied to the whole batch",
-        ),
+        slip("overwrites", {"dx.scatter_add_(": "dx.scatter_("},
+             "With overlapping windows one pixel can win several times; you keep only the last gradient. Add them.",
+             "library difference: F.max_unpool2d overwrites"),
+        slip("averages",
+             {"dx.scatter_add_(2, indices.flatten(2), dy.flatten(2))":
+                "dx.scatter_reduce_(2, indices.flatten(2), dy.flatten(2), 'mean', include_self=False)"},
+             "A pixel that wins several windows gets the SUM of their gradients, not the mean.",
+             "student mistake: mean instead of sum over the paths of the chain rule"),
+        slip("columns_first", {"dx.reshape(N, C, H, W)": "dx.reshape(N, C, W, H).transpose(2, 3)"},
+             "Right only for square maps: an index counts row by row, index = row*W + column.",
+             "library difference: MATLAB's linear indices run down the columns"),
+        slip("one_plane",
+             {"dx.scatter_add_(2, indices.flatten(2), dy.flatten(2))":
+                "dx.view(-1).index_add_(0, indices.flatten(), dy.flatten())"},
+             "All gradients land in the first map of the first picture. Indices count within their own map.",
+             "student mistake: flat index applied to the whole batch"),
     ),
-)
+)  # fmt: skip

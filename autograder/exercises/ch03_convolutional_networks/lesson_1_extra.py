@@ -79,41 +79,24 @@ COUNT_LAYER_PARAMS = Exercise(
         "neurons = O*(H-k+1)*(W-k+1); fc: neurons*(C*H*W + bias); local: neurons*(C*k*k + bias); conv: "
         "O*(C*k*k + bias). A bool counts as 0 or 1.",
     ),
-    alternatives=(
-        alternative(count_layer_params__one_neuron),
-        alternative(count_layer_params__window_by_window),
-    ),
+    alternatives=(alternative(count_layer_params__one_neuron), alternative(count_layer_params__window_by_window)),
     misconceptions=(
-        slip(
-            "bias_per_map",
-            {
-                "neurons * (C * H * W + bias)": "neurons * C * H * W + out_maps * bias",
-                "neurons * (C * k * k + bias)": "neurons * C * k * k + out_maps * bias",
-            },
-            "The weights are right, the biases are not: only a convolution shares its bias within a map. In "
-            "'fc' and 'local' every neuron has one.",
-            "card trap: biases of locally connected layers",
-        ),
-        slip(
-            "flat_filters",
-            {"neurons * (C * k * k": "neurons * (k * k", "out_maps * (C * k * k": "out_maps * (k * k"},
-            "Your windows are flat: k*k inputs. A neuron looks through all channels: C*k*k inputs.",
-            "student mistake: a colour picture drawn as one sheet",
-        ),
-        slip(
-            "same_size",
-            {"(H - k + 1) * (W - k + 1)": "H * W"},
-            "You have a neuron for every pixel. The window stays inside: only (H-k+1)*(W-k+1) places.",
-            "library difference: padding='same' in Keras keeps H x W outputs",
-        ),
-        slip(
-            "not_shared",
-            {"out_maps * (C * k * k + bias)": "neurons * (C * k * k + bias)"},
-            "Your 'conv' counts as many as 'local'. Sharing means that one set of weights serves all places of a map.",
-            "student mistake: neurons counted instead of weights",
-        ),
+        slip("bias_per_map",
+             {"neurons * (C * H * W + bias)": "neurons * C * H * W + out_maps * bias",
+              "neurons * (C * k * k + bias)": "neurons * C * k * k + out_maps * bias"},
+             "The weights are right, the biases are not: only a convolution shares its bias within a map. In "
+             "'fc' and 'local' every neuron has one.", "card trap: biases of locally connected layers"),
+        slip("flat_filters", {"neurons * (C * k * k": "neurons * (k * k", "out_maps * (C * k * k": "out_maps * (k * k"},
+             "Your windows are flat: k*k inputs. A neuron looks through all channels: C*k*k inputs.",
+             "student mistake: a colour picture drawn as one sheet"),
+        slip("same_size", {"(H - k + 1) * (W - k + 1)": "H * W"},
+             "You have a neuron for every pixel. The window stays inside: only (H-k+1)*(W-k+1) places.",
+             "library difference: padding='same' in Keras keeps H x W outputs"),
+        slip("not_shared", {"out_maps * (C * k * k + bias)": "neurons * (C * k * k + bias)"},
+             "Your 'conv' counts as many as 'local'. Sharing means that one set of weights serves all places "
+             "of a map.", "student mistake: neurons counted instead of weights"),
     ),
-)
+)  # fmt: skip
 
 
 def relu_cases(d):
@@ -184,50 +167,28 @@ RELU = Exercise(
         alternative(relu__zeroes_a_copy, relu_backward__copy, name="copy"),
     ),
     misconceptions=(
-        slip(
-            "one_at_zero",
-            {"x > 0": "x >= 0"},
-            "At x = 0 exactly you let the gradient through. Agree with torch: the derivative there is 0, so x > 0.",
-            "library difference: clamp(min=0) of torch has gradient 1 at 0, relu has 0",
-        ),
-        slip(
-            "sign_of_dy",
-            {"torch.where(x > 0, dy, 0)": "dy.clamp(min=0)"},
-            "You gate by the sign of dy. The gate is set in the forward pass: it opens where x was positive.",
-            "library difference: the 'deconvnet' rule for visualising networks rectifies dy instead",
-        ),
-        slip(
-            "both_signs",
-            {"dy, 0": "dy.clamp(min=0), 0"},
-            "You drop negative gradients as well. Only x decides: a negative dy passes where x > 0.",
-            "library difference: 'guided backpropagation' rectifies twice",
-        ),
-        slip(
-            "multiplies",
-            {"torch.where(x > 0, dy, 0)": "dy * (x > 0)"},
-            "Where dy is infinite, infinity times 0 is NaN. Choose instead of multiplying: torch.where(x > 0, dy, 0).",
-            "library difference: torch's backward pass chooses, so that one overflow does not spread",
-        ),
-        slip(
-            "loses_nan",
-            {"x.clamp(min=0)": "torch.where(x > 0, x, torch.zeros_like(x))"},
-            "NaN > 0 is False, so your NaN becomes 0 and hides a bug upstream. Let NaN through: clamp does.",
-            "card trap: where(x > 0, x, 0) loses NaN",
-        ),
-        slip(
-            "in_place",
-            {"x.clamp(": "x.clamp_("},
-            "Your relu overwrites x, which relu_backward still needs. Return a new tensor: clamp, not clamp_.",
-            "library difference: nn.ReLU(inplace=True)",
-        ),
-        slip(
-            "absolute",
-            {"x.clamp(min=0)": "x.abs()"},
-            "You mirror the negative numbers (absolute value). They become 0.",
-            "student mistake: 'make it positive'",
-        ),
+        slip("one_at_zero", {"x > 0": "x >= 0"},
+             "At x = 0 exactly you let the gradient through. Agree with torch: the derivative there is 0, so x > 0.",
+             "library difference: clamp(min=0) of torch has gradient 1 at 0, relu has 0"),
+        slip("sign_of_dy", {"torch.where(x > 0, dy, 0)": "dy.clamp(min=0)"},
+             "You gate by the sign of dy. The gate is set in the forward pass: it opens where x was positive.",
+             "library difference: the 'deconvnet' rule for visualising networks rectifies dy instead"),
+        slip("both_signs", {"dy, 0": "dy.clamp(min=0), 0"},
+             "You drop negative gradients as well. Only x decides: a negative dy passes where x > 0.",
+             "library difference: 'guided backpropagation' rectifies twice"),
+        slip("multiplies", {"torch.where(x > 0, dy, 0)": "dy * (x > 0)"},
+             "Where dy is infinite, infinity times 0 is NaN. Choose instead of multiplying: torch.where(x > 0, "
+             "dy, 0).", "library difference: torch's backward pass chooses, so that one overflow does not spread"),
+        slip("loses_nan", {"x.clamp(min=0)": "torch.where(x > 0, x, torch.zeros_like(x))"},
+             "NaN > 0 is False, so your NaN becomes 0 and hides a bug upstream. Let NaN through: clamp does.",
+             "card trap: where(x > 0, x, 0) loses NaN"),
+        slip("in_place", {"x.clamp(": "x.clamp_("},
+             "Your relu overwrites x, which relu_backward still needs. Return a new tensor: clamp, not clamp_.",
+             "library difference: nn.ReLU(inplace=True)"),
+        slip("absolute", {"x.clamp(min=0)": "x.abs()"},
+             "You mirror the negative numbers (absolute value). They become 0.", "student mistake: 'make it positive'"),
     ),
-)
+)  # fmt: skip
 
 
 def fc_as_conv_cases(d):
@@ -265,34 +226,19 @@ FC_AS_CONV = Exercise(
         "Row o of W holds the C*H*W weights of output o in that order: give them back their shape. The bias stays.",
         "W.reshape(-1, C, H, W) and b.",
     ),
-    alternatives=(
-        alternative(fc_as_conv__rearranged),
-        alternative(fc_as_conv__row_by_row),
-    ),
+    alternatives=(alternative(fc_as_conv__rearranged), alternative(fc_as_conv__row_by_row)),
     misconceptions=(
-        slip(
-            "channels_last",
-            {"W.reshape(-1, *chw)": "W.reshape(-1, *chw[1:], chw[0]).permute(0, 3, 1, 2)"},
-            "You read the weights with the channel last. flatten(1) reads map after map: the order is (C, H, W).",
-            "library difference: Keras flattens (H, W, C)",
-        ),
-        slip(
-            "width_first",
-            {"W.reshape(-1, *chw)": "W.reshape(-1, chw[0], chw[2], chw[1]).transpose(2, 3)"},
-            "Height and width are exchanged: right only for square maps.",
-            "library difference: PIL gives sizes as (width, height)",
-        ),
-        slip(
-            "flipped",
-            {"W.reshape(-1, *chw)": "W.reshape(-1, *chw).flip(2, 3)"},
-            "You turn the kernels by 180 degrees. A convolution layer does not flip, so the weights stay as they are.",
-            "card trap: convolution of mathematics",
-        ),
-        slip(
-            "drops_bias",
-            {"*chw), b": "*chw), torch.zeros_like(b)"},
-            "The bias is lost. It moves over unchanged: one number per output.",
-            "student mistake: only the matrix is converted",
-        ),
+        slip("channels_last", {"W.reshape(-1, *chw)": "W.reshape(-1, *chw[1:], chw[0]).permute(0, 3, 1, 2)"},
+             "You read the weights with the channel last. flatten(1) reads map after map: the order is (C, H, W).",
+             "library difference: Keras flattens (H, W, C)"),
+        slip("width_first", {"W.reshape(-1, *chw)": "W.reshape(-1, chw[0], chw[2], chw[1]).transpose(2, 3)"},
+             "Height and width are exchanged: right only for square maps.",
+             "library difference: PIL gives sizes as (width, height)"),
+        slip("flipped", {"W.reshape(-1, *chw)": "W.reshape(-1, *chw).flip(2, 3)"},
+             "You turn the kernels by 180 degrees. A convolution layer does not flip, so the weights stay as "
+             "they are.", "card trap: convolution of mathematics"),
+        slip("drops_bias", {"*chw), b": "*chw), torch.zeros_like(b)"},
+             "The bias is lost. It moves over unchanged: one number per output.",
+             "student mistake: only the matrix is converted"),
     ),
-)
+)  # fmt: skip

@@ -82,60 +82,39 @@ IM2COL = Exercise(
         "xp[:, :, u : u + stride*Ho : stride, v : v + stride*Wo : stride] for u, then v, in range(k); then "
         'rearrange(torch.stack(taps), "tap n c i j -> n (c tap) (i j)").',
     ),
-    alternatives=(
-        alternative(im2col__windows),
-        alternative(im2col__places),
-        alternative(im2col__gathers),
-    ),
+    alternatives=(alternative(im2col__windows), alternative(im2col__places), alternative(im2col__gathers)),
     misconceptions=(
-        slip(
-            "channels_last",
-            {"n (c tap) (i j)": "n (tap c) (i j)"},
-            "The right numbers in another order: within a column, your channel varies fastest. It must vary "
-            "slowest: first all k*k numbers of channel 0, then those of channel 1.",
-            "library difference: tf.image.extract_patches orders a patch row, column, channel",
-        ),
-        slip(
-            "windows_as_rows",
-            {"n (c tap) (i j)": "n (i j) (c tap)"},
-            "Your windows are rows: (N, L, C*k*k). Here every window is a column: swap the last two axes.",
-            "library difference: tf.image.extract_patches and sklearn's extract_patches_2d put the patch last",
-        ),
-        slip(
-            "down_first",
-            {"n (c tap) (i j)": "n (c tap) (j i)"},
-            "The columns are right, their order is not: you walk down the picture first. Walk along a row "
-            "first, so that window (i, j) is column i*Wo + j.",
-            "library difference: MATLAB's im2col walks down the columns",
-        ),
-        slip(
-            "window_turned",
-            {"for u in range(k)\nfor v in range(k)": "for v in range(k)\nfor u in range(k)"},
-            "Inside each window you read down first. Read it like a line of text: entry (c*k + u)*k + v is row u, "
-            "column v of the window.",
-            "library difference: MATLAB stores a window column by column",
-        ),
-        slip(
-            "partial_windows",
-            {
-                "conv_out(size, k": "conv_out(size + stride - 1, k",
-                "(pad, pad, pad, pad)": "(pad, pad + stride, pad, pad + stride)",
-            },
-            "You keep windows that hang over the right or lower edge. With a stride that does not divide evenly "
-            "the left-over pixels are not used: L = Ho*Wo with Ho, Wo from conv_out.",
-            "library difference: TensorFlow's padding='SAME' fills up to a whole number of strides",
-        ),
-        slip(
-            "ignores_stride",
-            {
-                "conv_out(size, k, stride=stride, pad=pad)": "conv_out(size, k, pad=pad)",
-                "u : u + stride * Ho : stride, v : v + stride * Wo : stride": "u : u + Ho, v : v + Wo",
-            },
-            "With stride 2 you return the windows of stride 1. The step belongs into the slices: start:stop:stride.",
-            "student mistake: the stride used for the size only, or not at all",
-        ),
+        slip("channels_last", {"n (c tap) (i j)": "n (tap c) (i j)"},
+             "The right numbers in another order: within a column, your channel varies fastest. It must vary "
+             "slowest: first all k*k numbers of channel 0, then those of channel 1.",
+             "library difference: tf.image.extract_patches orders a patch row, column, channel"),
+        slip("windows_as_rows", {"n (c tap) (i j)": "n (i j) (c tap)"},
+             "Your windows are rows: (N, L, C*k*k). Here every window is a column: swap the last two axes.",
+             "library difference: tf.image.extract_patches and sklearn's extract_patches_2d put the patch last"),
+        slip("down_first", {"n (c tap) (i j)": "n (c tap) (j i)"},
+             "The columns are right, their order is not: you walk down the picture first. Walk along a row "
+             "first, so that window (i, j) is column i*Wo + j.",
+             "library difference: MATLAB's im2col walks down the columns"),
+        slip("window_turned",
+             {("for u in range(k)\n"
+               "for v in range(k)"):
+                "for v in range(k)\n"
+                "for u in range(k)"},
+             "Inside each window you read down first. Read it like a line of text: entry (c*k + u)*k + v is "
+             "row u, column v of the window.", "library difference: MATLAB stores a window column by column"),
+        slip("partial_windows",
+             {"conv_out(size, k": "conv_out(size + stride - 1, k",
+              "(pad, pad, pad, pad)": "(pad, pad + stride, pad, pad + stride)"},
+             "You keep windows that hang over the right or lower edge. With a stride that does not divide "
+             "evenly the left-over pixels are not used: L = Ho*Wo with Ho, Wo from conv_out.",
+             "library difference: TensorFlow's padding='SAME' fills up to a whole number of strides"),
+        slip("ignores_stride",
+             {"conv_out(size, k, stride=stride, pad=pad)": "conv_out(size, k, pad=pad)",
+              "u : u + stride * Ho : stride, v : v + stride * Wo : stride": "u : u + Ho, v : v + Wo"},
+             "With stride 2 you return the windows of stride 1. The step belongs into the slices: start:stop:stride.",
+             "student mistake: the stride used for the size only, or not at all"),
     ),
-)
+)  # fmt: skip
 
 
 def conv2d_cases(d):
@@ -234,55 +213,32 @@ CONV2D = Exercise(
         "y = w.reshape(O, -1) @ im2col(x, k, stride=stride, pad=pad), of shape (N, O, L); if b is not None add "
         "b[:, None]; return y.reshape(N, O, Ho, Wo).",
     ),
-    alternatives=(
-        alternative(conv2d__einsum),
-        alternative(conv2d__taps),
-    ),
+    alternatives=(alternative(conv2d__einsum), alternative(conv2d__taps)),
     misconceptions=(
-        slip(
-            "flipped",
-            {"w.reshape": "w.flip(2, 3).reshape"},
-            "Your filters are turned by 180 degrees. A convolution layer correlates: it does not flip.",
-            "card trap: convolution of mathematics; scipy.signal.convolve",
-        ),
-        slip(
-            "ignores_stride",
-            {
-                "conv_out(size, k, stride=stride, ": "conv_out(size, k, ",
-                "im2col(x, k, stride=stride, ": "im2col(x, k, ",
-            },
-            "With a stride above 1 your output equals the one of stride 1. Hand the stride on, to im2col and "
-            "to conv_out.",
-            "student mistake: argument accepted and not used",
-        ),
-        slip(
-            "width_first",
-            {"y.reshape(N, O, Ho, Wo)": "y.reshape(N, O, Wo, Ho)"},
-            "Right only where Ho = Wo: you fold L into Wo rows of Ho. Rows come first: (N, O, Ho, Wo).",
-            "library difference: PIL and OpenCV give a size as (width, height)",
-        ),
-        slip(
-            "channels_last",
-            {"w.reshape": "w.permute(0, 2, 3, 1).reshape"},
-            "You flatten the filters with the channel last, but the columns of im2col have it first. Right only "
-            "for k = 1 or one channel: w.reshape(O, -1) already has the order (C, k, k).",
-            "library difference: Keras and JAX keep kernels as (k, k, C, O)",
-        ),
-        slip(
-            "forgets_bias",
-            {"if b is not None:": "if False:"},
-            "Without a bias you are right. With one, b[o] is added to every place of map o: b[:, None] beside (O, L).",
-            "student mistake: optional argument never used",
-        ),
-        slip(
-            "no_depth_check",
-            {"if depth != C:": "if False:"},
-            "All numbers are right. Filters of another depth than the input must raise ValueError before the "
-            "matrix product fails with an error about its own shapes.",
-            "card trap: '5x5x3 filters' applied again to 6 maps; library difference: torch raises RuntimeError",
-        ),
+        slip("flipped", {"w.reshape": "w.flip(2, 3).reshape"},
+             "Your filters are turned by 180 degrees. A convolution layer correlates: it does not flip.",
+             "card trap: convolution of mathematics; scipy.signal.convolve"),
+        slip("ignores_stride",
+             {"conv_out(size, k, stride=stride, ": "conv_out(size, k, ",
+              "im2col(x, k, stride=stride, ": "im2col(x, k, "},
+             "With a stride above 1 your output equals the one of stride 1. Hand the stride on, to im2col and "
+             "to conv_out.", "student mistake: argument accepted and not used"),
+        slip("width_first", {"y.reshape(N, O, Ho, Wo)": "y.reshape(N, O, Wo, Ho)"},
+             "Right only where Ho = Wo: you fold L into Wo rows of Ho. Rows come first: (N, O, Ho, Wo).",
+             "library difference: PIL and OpenCV give a size as (width, height)"),
+        slip("channels_last", {"w.reshape": "w.permute(0, 2, 3, 1).reshape"},
+             "You flatten the filters with the channel last, but the columns of im2col have it first. Right "
+             "only for k = 1 or one channel: w.reshape(O, -1) already has the order (C, k, k).",
+             "library difference: Keras and JAX keep kernels as (k, k, C, O)"),
+        slip("forgets_bias", {"if b is not None:": "if False:"},
+             "Without a bias you are right. With one, b[o] is added to every place of map o: b[:, None] beside "
+             "(O, L).", "student mistake: optional argument never used"),
+        slip("no_depth_check", {"if depth != C:": "if False:"},
+             "All numbers are right. Filters of another depth than the input must raise ValueError before the "
+             "matrix product fails with an error about its own shapes.",
+             "card trap: '5x5x3 filters' applied again to 6 maps; library difference: torch raises RuntimeError"),
     ),
-)
+)  # fmt: skip
 
 
 def max_pool2d_cases(d):
@@ -382,60 +338,41 @@ MAX_POOL2D = Exercise(
         "y, tap = windows.max(dim=1); place = torch.arange(Ho*Wo); row = place // Wo * stride + tap // k; "
         "column = place % Wo * stride + tap % k; the index is row*W + column. Reshape both to (N, C, Ho, Wo).",
     ),
-    alternatives=(
-        alternative(max_pool2d__windows),
-        alternative(max_pool2d__running),
-    ),
+    alternatives=(alternative(max_pool2d__windows), alternative(max_pool2d__running)),
     misconceptions=(
-        slip(
-            "starts_at_zero",
-            {"y, tap = windows.max(dim=1)": "y, tap = windows.max(dim=1)\ny = y.clamp(min=0)"},
-            "Where a whole window is negative you return 0. The maximum of (-3, -1) is -1: a running maximum "
-            "starts at minus infinity or at the first number, not at 0.",
-            "card trap: the neutral element of max is minus infinity, not 0",
-        ),
-        slip(
-            "ceil",
-            {
-                "conv_out(size, k": "conv_out(size + (k - size) % stride, k",
-                "windows = im2col(x.reshape(N * C, 1, H, W)": """
-                    hanging = (0, (k - W) % stride, 0, (k - H) % stride)
-                    windows = im2col(F.pad(x.reshape(N * C, 1, H, W), hanging, value=-torch.inf)""",
-            },
-            "For odd sizes you keep a last, incomplete window. Rows and columns that fill no window are dropped.",
-            "library difference: Caffe's pooling rounds up, and skimage.measure.block_reduce pads",
-        ),
-        slip(
-            "moves_by_one",
-            {"stride = k if": "stride = 1 if"},
-            "Without a stride your windows move by one pixel. stride=None means stride = k: windows side by side.",
-            "library difference: scipy.ndimage.maximum_filter moves by one",
-        ),
-        slip(
-            "side_by_side",
-            {"stride = k if stride is None else stride": "stride = k"},
-            "Your windows always lie side by side. With k = 3 and stride 2 they overlap: the next one begins "
-            "`stride` pixels further, not k.",
-            "student mistake: pooling by reshaping into k x k blocks",
-        ),
-        slip(
-            "index_in_window",
-            {"row * W + column": "tap"},
-            "The values are right; your indices count within the window (0 to k*k-1). They have to name the "
-            "pixel in the whole map: row*W + column.",
-            "student mistake: the argmax over the window handed out as it is",
-        ),
-        slip(
-            "index_with_channel",
-            {"(y, indices) if": "(y, indices * C + torch.arange(C)[:, None, None]) if"},
-            "The values are right; your indices also count channels. Each map is counted for itself: row*W + column.",
-            "library difference: tf.nn.max_pool_with_argmax counts (row*W + column)*C + channel",
-        ),
-        slip(
-            "last_of_equals",
-            {"y, tap = windows.max(dim=1)": "y, tap = windows.flip(1).max(dim=1)\ntap = k * k - 1 - tap"},
-            "Where several numbers of a window are equal you name the last one; the first in reading order wins.",
-            "student mistake: >= in the comparison with the running maximum",
-        ),
+        slip("starts_at_zero",
+             {"y, tap = windows.max(dim=1)":
+                "y, tap = windows.max(dim=1)\n"
+                "y = y.clamp(min=0)"},
+             "Where a whole window is negative you return 0. The maximum of (-3, -1) is -1: a running maximum "
+             "starts at minus infinity or at the first number, not at 0.",
+             "card trap: the neutral element of max is minus infinity, not 0"),
+        slip("ceil",
+             {"conv_out(size, k": "conv_out(size + (k - size) % stride, k",
+              "windows = im2col(x.reshape(N * C, 1, H, W)":
+                "\n"
+                "                    hanging = (0, (k - W) % stride, 0, (k - H) % stride)\n"
+                "                    windows = im2col(F.pad(x.reshape(N * C, 1, H, W), hanging, value=-torch.inf)"},
+             "For odd sizes you keep a last, incomplete window. Rows and columns that fill no window are dropped.",
+             "library difference: Caffe's pooling rounds up, and skimage.measure.block_reduce pads"),
+        slip("moves_by_one", {"stride = k if": "stride = 1 if"},
+             "Without a stride your windows move by one pixel. stride=None means stride = k: windows side by side.",
+             "library difference: scipy.ndimage.maximum_filter moves by one"),
+        slip("side_by_side", {"stride = k if stride is None else stride": "stride = k"},
+             "Your windows always lie side by side. With k = 3 and stride 2 they overlap: the next one begins "
+             "`stride` pixels further, not k.", "student mistake: pooling by reshaping into k x k blocks"),
+        slip("index_in_window", {"row * W + column": "tap"},
+             "The values are right; your indices count within the window (0 to k*k-1). They have to name the "
+             "pixel in the whole map: row*W + column.",
+             "student mistake: the argmax over the window handed out as it is"),
+        slip("index_with_channel", {"(y, indices) if": "(y, indices * C + torch.arange(C)[:, None, None]) if"},
+             "The values are right; your indices also count channels. Each map is counted for itself: row*W + column.",
+             "library difference: tf.nn.max_pool_with_argmax counts (row*W + column)*C + channel"),
+        slip("last_of_equals",
+             {"y, tap = windows.max(dim=1)":
+                "y, tap = windows.flip(1).max(dim=1)\n"
+                "tap = k * k - 1 - tap"},
+             "Where several numbers of a window are equal you name the last one; the first in reading order wins.",
+             "student mistake: >= in the comparison with the running maximum"),
     ),
-)
+)  # fmt: skip

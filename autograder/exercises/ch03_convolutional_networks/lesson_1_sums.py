@@ -92,57 +92,39 @@ CORRELATE2D = Exercise(
         alternative(correlate2d__places, convolve2d__after_flipped),
     ),
     misconceptions=(
-        slip(
-            "flipped",
-            {"w[u, v]": "w[kh - 1 - u, kw - 1 - v]"},
-            "Your correlate2d turns the kernel by 180 degrees. Here w[u, v] meets x[i + u, j + v], with two "
-            "plus signs; the turned version is convolve2d. Try the kernel [[0, 1], [0, 0]]: it must read the pixel "
-            "on the right.",
-            "card trap: deep learning says convolution and means correlation; scipy.signal.convolve2d flips",
-        ),
-        slip(
-            "never_flips",
-            {"w.flip(0, 1)": "w"},
-            "Your convolve2d gives what correlate2d gives. It has to turn the kernel upside down AND left to "
-            "right before it slides: w.flip(0, 1).",
-            "card trap: the two agree for kernels that are their own half turn",
-        ),
-        slip(
-            "transposes",
-            {"w.flip(0, 1)": "w.T"},
-            "Your convolve2d mirrors the kernel at its diagonal (a transpose). A half turn reverses both axes and "
-            "keeps the shape: w[kh - 1 - u, kw - 1 - v].",
-            "student mistake: turning a matrix read as transposing it",
-        ),
-        slip(
-            "one_short",
-            {"return y": "return y[:-1, :-1]"},
-            "One row and one column are missing at the end. A kernel of height kh fits at H - kh + 1 places, "
-            "not at H - kh: count them for a 3-pixel kernel on 3 pixels.",
-            "student mistake: fence posts counted as gaps",
-        ),
-        slip(
-            "repeats_border",
-            {
-                "xp = F.pad(x, (pad, pad, pad, pad))": """
-                    rows = torch.arange(-pad, H + pad).clamp(0, H - 1)
-                    columns = torch.arange(-pad, W + pad).clamp(0, W - 1)
-                    xp = x[rows][:, columns]
-                """
-            },
-            "Inside the picture you are right, on the padding not: the padding has to be zeros, and yours repeats "
-            "the pixels at the border.",
-            "library difference: scipy.ndimage.correlate and OpenCV continue the picture at its border",
-        ),
-        slip(
-            "averages",
-            {"return y": "return y / w.numel()"},
-            "Your numbers are too small by the number of kernel entries: the products are summed, not averaged. A "
-            "kernel that wants a mean carries the division in its entries.",
-            "student mistake: 'weighted moving sum' taken for a moving average",
-        ),
+        slip("flipped", {"w[u, v]": "w[kh - 1 - u, kw - 1 - v]"},
+             "Your correlate2d turns the kernel by 180 degrees. Here w[u, v] meets x[i + u, j + v], with two "
+             "plus signs; the turned version is convolve2d. Try the kernel [[0, 1], [0, 0]]: it must read the "
+             "pixel on the right.",
+             "card trap: deep learning says convolution and means correlation; scipy.signal.convolve2d flips"),
+        slip("never_flips", {"w.flip(0, 1)": "w"},
+             "Your convolve2d gives what correlate2d gives. It has to turn the kernel upside down AND left to "
+             "right before it slides: w.flip(0, 1).",
+             "card trap: the two agree for kernels that are their own half turn"),
+        slip("transposes", {"w.flip(0, 1)": "w.T"},
+             "Your convolve2d mirrors the kernel at its diagonal (a transpose). A half turn reverses both axes "
+             "and keeps the shape: w[kh - 1 - u, kw - 1 - v].",
+             "student mistake: turning a matrix read as transposing it"),
+        slip("one_short", {"return y": "return y[:-1, :-1]"},
+             "One row and one column are missing at the end. A kernel of height kh fits at H - kh + 1 places, "
+             "not at H - kh: count them for a 3-pixel kernel on 3 pixels.",
+             "student mistake: fence posts counted as gaps"),
+        slip("repeats_border",
+             {"xp = F.pad(x, (pad, pad, pad, pad))":
+                "\n"
+                "                    rows = torch.arange(-pad, H + pad).clamp(0, H - 1)\n"
+                "                    columns = torch.arange(-pad, W + pad).clamp(0, W - 1)\n"
+                "                    xp = x[rows][:, columns]\n"
+                "                "},
+             "Inside the picture you are right, on the padding not: the padding has to be zeros, and yours "
+             "repeats the pixels at the border.",
+             "library difference: scipy.ndimage.correlate and OpenCV continue the picture at its border"),
+        slip("averages", {"return y": "return y / w.numel()"},
+             "Your numbers are too small by the number of kernel entries: the products are summed, not "
+             "averaged. A kernel that wants a mean carries the division in its entries.",
+             "student mistake: 'weighted moving sum' taken for a moving average"),
     ),
-)
+)  # fmt: skip
 
 
 def output_size_cases(d):
@@ -234,51 +216,32 @@ OUTPUT_SIZE = Exercise(
         alternative(conv_out__walks, receptive_field__adds_up),
     ),
     misconceptions=(
-        slip(
-            "ceil",
-            {"room // stride + 1": "-(-room // stride) + 1"},
-            "You count a last window that hangs over the end (rounded up). It has to lie inside: round down.",
-            "library difference: Caffe's pooling and TensorFlow's padding='SAME' round up",
-        ),
-        slip(
-            "pads_once",
-            {"size + 2 * pad - dilation": "size + pad - dilation"},
-            "Without padding you are right. The padding is added on BOTH ends, so the axis grows by 2*pad.",
-            "student mistake: padding counted on one side",
-        ),
-        slip(
-            "dilates_k",
-            {"dilation * (k - 1) - 1": "dilation * k"},
-            "Without dilation you are right. Between k taps there are k - 1 steps, so the window spans "
-            "dilation*(k-1) + 1 pixels, not dilation*k.",
-            "student mistake: taps and gaps confused",
-        ),
-        slip(
-            "never_refuses",
-            {"if room < 0:": "if False:"},
-            "A window that does not fit gives a size of 0 or less with your formula; raise ValueError there.",
-            "library difference: a bare formula returns 0 or a negative size where torch raises",
-        ),
-        slip(
-            "jumps_first",
-            {"r += dilation * (k - 1) * jump\njump *= stride": "jump *= stride\nr += dilation * (k - 1) * jump"},
-            "In receptive_field you multiply the jump before you use it. The taps of a layer lie on ITS INPUT, so "
-            "they are spaced by the jump of the layers before it; its own stride only matters for the next layer.",
-            "student mistake: order of the two updates (r_l uses j_(l-1))",
-        ),
-        slip(
-            "no_jump",
-            {"(k - 1) * jump": "(k - 1)"},
-            "Without strides your receptive field is right. After a stride, neighbouring taps are `jump` input "
-            "pixels apart, so every further layer adds jump times more.",
-            "student mistake: the stride forgotten, as in a stack of 3x3 layers",
-        ),
-        slip(
-            "adds_k",
-            {"(k - 1) * jump": "k * jump"},
-            "Every layer adds one step too many: the first tap is already inside the field, only k - 1 are new. "
-            "Two 3x3 layers see 5 pixels, not 7.",
-            "student mistake: kernel sizes added up",
-        ),
+        slip("ceil", {"room // stride + 1": "-(-room // stride) + 1"},
+             "You count a last window that hangs over the end (rounded up). It has to lie inside: round down.",
+             "library difference: Caffe's pooling and TensorFlow's padding='SAME' round up"),
+        slip("pads_once", {"size + 2 * pad - dilation": "size + pad - dilation"},
+             "Without padding you are right. The padding is added on BOTH ends, so the axis grows by 2*pad.",
+             "student mistake: padding counted on one side"),
+        slip("dilates_k", {"dilation * (k - 1) - 1": "dilation * k"},
+             "Without dilation you are right. Between k taps there are k - 1 steps, so the window spans "
+             "dilation*(k-1) + 1 pixels, not dilation*k.", "student mistake: taps and gaps confused"),
+        slip("never_refuses", {"if room < 0:": "if False:"},
+             "A window that does not fit gives a size of 0 or less with your formula; raise ValueError there.",
+             "library difference: a bare formula returns 0 or a negative size where torch raises"),
+        slip("jumps_first",
+             {("r += dilation * (k - 1) * jump\n"
+               "jump *= stride"):
+                "jump *= stride\n"
+                "r += dilation * (k - 1) * jump"},
+             "In receptive_field you multiply the jump before you use it. The taps of a layer lie on ITS "
+             "INPUT, so they are spaced by the jump of the layers before it; its own stride only matters for "
+             "the next layer.", "student mistake: order of the two updates (r_l uses j_(l-1))"),
+        slip("no_jump", {"(k - 1) * jump": "(k - 1)"},
+             "Without strides your receptive field is right. After a stride, neighbouring taps are `jump` "
+             "input pixels apart, so every further layer adds jump times more.",
+             "student mistake: the stride forgotten, as in a stack of 3x3 layers"),
+        slip("adds_k", {"(k - 1) * jump": "k * jump"},
+             "Every layer adds one step too many: the first tap is already inside the field, only k - 1 are "
+             "new. Two 3x3 layers see 5 pixels, not 7.", "student mistake: kernel sizes added up"),
     ),
-)
+)  # fmt: skip

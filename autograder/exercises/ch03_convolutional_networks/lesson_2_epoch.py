@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.declare.exercise import Alternative
+from autograder.declare.exercise import alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -77,56 +77,30 @@ def train_epoch__by_formula(model, x, y, perm, *, batch_size, opt):
     return [step(rows) for rows in torch.split(perm, batch_size)]
 
 
-EPOCH_ALTERNATIVES = (
-    Alternative(name="by_index", code=(train_epoch__by_index,)),
-    Alternative(name="by_formula", code=(train_epoch__by_formula,)),
-)
+EPOCH_ALTERNATIVES = (alternative(train_epoch__by_index), alternative(train_epoch__by_formula))
 EPOCH_MISCONCEPTIONS = (
-    slip(
-        "gradients_add_up",
-        {"opt.zero_grad()": ""},
-        "Your gradients of earlier batches are still in the sum: backward() ADDS to .grad, so empty it in "
-        "every batch with opt.zero_grad().",
-        "library difference: PyTorch accumulates gradients; the zero_grad question of its forum",
-    ),
-    slip(
-        "ignores_perm",
-        {"perm.split": "torch.arange(len(x)).split"},
-        "You visit the samples in their stored order. The order of the visit is perm.",
-        "student mistake: slicing x instead of perm",
-    ),
-    slip(
-        "labels_not_permuted",
-        {
-            "for batch in perm.split(batch_size):": "for k, batch in enumerate(perm.split(batch_size)):",
-            "y[batch])": "y[k * batch_size :][: len(batch)])",
-        },
-        "Pictures come in the order perm, but your labels in the stored order: pictures and labels no "
-        "longer belong together.",
-        "student mistake: shuffling x but not y",
-    ),
-    slip(
-        "drops_last",
-        {
-            "for batch in perm.split(batch_size):": (
-                "for batch in perm[: len(perm) // batch_size * batch_size].split(batch_size):"
-            )
-        },
-        "The last, smaller batch is missing: len(perm) // batch_size counts only the full ones.",
-        "library difference: DataLoader(drop_last=True)",
-    ),
-    slip(
-        "mode_as_found",
-        {"model.train()": ""},
-        "The model came in eval mode and stayed in it. Call model.train() first, or batch norm and dropout "
-        "do their test-time work during training.",
-        "student mistake: model.eval() in the test loop and no model.train() after it",
-    ),
-    slip(
-        "sum",
-        {"y[batch])": 'y[batch], reduction="sum")'},
-        "Your losses are sums over the batch. The mean is asked for, so that the step does not grow with "
-        "the batch size.",
-        "card trap of chapter 2: sum or mean over the batch",
-    ),
-)
+    slip("gradients_add_up", {"opt.zero_grad()": ""},
+         "Your gradients of earlier batches are still in the sum: backward() ADDS to .grad, so empty it in "
+         "every batch with opt.zero_grad().",
+         "library difference: PyTorch accumulates gradients; the zero_grad question of its forum"),
+    slip("ignores_perm", {"perm.split": "torch.arange(len(x)).split"},
+         "You visit the samples in their stored order. The order of the visit is perm.",
+         "student mistake: slicing x instead of perm"),
+    slip("labels_not_permuted",
+         {"for batch in perm.split(batch_size):": "for k, batch in enumerate(perm.split(batch_size)):",
+          "y[batch])": "y[k * batch_size :][: len(batch)])"},
+         "Pictures come in the order perm, but your labels in the stored order: pictures and labels no longer "
+         "belong together.", "student mistake: shuffling x but not y"),
+    slip("drops_last",
+         {"for batch in perm.split(batch_size):":
+            "for batch in perm[: len(perm) // batch_size * batch_size].split(batch_size):"},
+         "The last, smaller batch is missing: len(perm) // batch_size counts only the full ones.",
+         "library difference: DataLoader(drop_last=True)"),
+    slip("mode_as_found", {"model.train()": ""},
+         "The model came in eval mode and stayed in it. Call model.train() first, or batch norm and dropout do "
+         "their test-time work during training.",
+         "student mistake: model.eval() in the test loop and no model.train() after it"),
+    slip("sum", {"y[batch])": 'y[batch], reduction="sum")'},
+         "Your losses are sums over the batch. The mean is asked for, so that the step does not grow with the "
+         "batch size.", "card trap of chapter 2: sum or mean over the batch"),
+)  # fmt: skip

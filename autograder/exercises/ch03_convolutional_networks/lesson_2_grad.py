@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative
+from autograder.declare.exercise import alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -68,62 +68,34 @@ def batch_norm_backward__step_by_step(dy, x, gamma, *, eps=1e-5):
     return dx, (dy * centred * inverse).sum(axes), dy.sum(axes)
 
 
-BACKWARD_ALTERNATIVES = (
-    Alternative(name="flattens", code=(batch_norm_backward__flattens,)),
-    Alternative(name="step_by_step", code=(batch_norm_backward__step_by_step,)),
-)
+BACKWARD_ALTERNATIVES = (alternative(batch_norm_backward__flattens), alternative(batch_norm_backward__step_by_step))
 BACKWARD_MISCONCEPTIONS = (
-    slip(
-        "statistics_fixed",
-        {" - dbeta.view(shape) - normal * dgamma.view(shape)": ""},
-        "Your dx treats mean and variance as constants: that is the gradient of the eval mode. In training "
-        "both depend on every sample of the batch, which gives two more terms.",
-        "card: eval mode has dx = dy gamma / sqrt(var + eps), without coupling",
-    ),
-    slip(
-        "forgets_mean",
-        {" - dbeta.view(shape)": ""},
-        "The path through the mean is missing: over a channel your dx does not sum to 0. Subtract dbeta "
-        "inside the bracket.",
-        "card: hidden case forgetting the path through the mean",
-    ),
-    slip(
-        "forgets_variance",
-        {" - normal * dgamma.view(shape)": ""},
-        "The path through the variance is missing: subtract the normalized x times dgamma inside the bracket.",
-        "student mistake: one of the two statistics left out of the chain rule",
-    ),
-    slip(
-        "unbiased",
-        {"correction=0": "correction=1"},
-        "You normalize with the unbiased variance. The forward pass divides by m, so pass correction=0 to var.",
-        "library difference: Tensor.var() divides by m - 1 unless told otherwise",
-    ),
-    slip(
-        "counts_pictures",
-        {"m = x.numel() // x.shape[1]": "m = len(x)"},
-        "Right for vectors, wrong for feature maps: m counts the values of a channel, N H W, not N.",
-        "card: hidden case 4-D, m = N H W",
-    ),
-    slip(
-        "no_gamma",
-        {"gamma.view(shape) * scale": "scale"},
-        "dgamma and dbeta are right, but dx lacks the factor gamma of its channel.",
-        "student mistake: stopping at the gradient of the normalized x",
-    ),
-    slip(
-        "raw_input",
-        {"(dy * normal)": "(dy * x)"},
-        "Your dgamma multiplies dy by x. gamma scales the NORMALIZED x, so that is what stands in its gradient.",
-        "student mistake: dgamma as in a linear layer",
-    ),
-    slip(
-        "no_eps",
-        {"var + eps": "var"},
-        "eps is missing under the root, as the case with a large eps shows.",
-        "card trap: the slide's formula has no eps",
-    ),
-)
+    slip("statistics_fixed", {" - dbeta.view(shape) - normal * dgamma.view(shape)": ""},
+         "Your dx treats mean and variance as constants: that is the gradient of the eval mode. In training "
+         "both depend on every sample of the batch, which gives two more terms.",
+         "card: eval mode has dx = dy gamma / sqrt(var + eps), without coupling"),
+    slip("forgets_mean", {" - dbeta.view(shape)": ""},
+         "The path through the mean is missing: over a channel your dx does not sum to 0. Subtract dbeta "
+         "inside the bracket.", "card: hidden case forgetting the path through the mean"),
+    slip("forgets_variance", {" - normal * dgamma.view(shape)": ""},
+         "The path through the variance is missing: subtract the normalized x times dgamma inside the bracket.",
+         "student mistake: one of the two statistics left out of the chain rule"),
+    slip("unbiased", {"correction=0": "correction=1"},
+         "You normalize with the unbiased variance. The forward pass divides by m, so pass correction=0 to var.",
+         "library difference: Tensor.var() divides by m - 1 unless told otherwise"),
+    slip("counts_pictures", {"m = x.numel() // x.shape[1]": "m = len(x)"},
+         "Right for vectors, wrong for feature maps: m counts the values of a channel, N H W, not N.",
+         "card: hidden case 4-D, m = N H W"),
+    slip("no_gamma", {"gamma.view(shape) * scale": "scale"},
+         "dgamma and dbeta are right, but dx lacks the factor gamma of its channel.",
+         "student mistake: stopping at the gradient of the normalized x"),
+    slip("raw_input", {"(dy * normal)": "(dy * x)"},
+         "Your dgamma multiplies dy by x. gamma scales the NORMALIZED x, so that is what stands in its gradient.",
+         "student mistake: dgamma as in a linear layer"),
+    slip("no_eps", {"var + eps": "var"},
+         "eps is missing under the root, as the case with a large eps shows.",
+         "card trap: the slide's formula has no eps"),
+)  # fmt: skip
 
 # ---------------------------------------------------------------- fold_bn
 
@@ -172,39 +144,21 @@ def fold_bn__measures(w, b, gamma, beta, mean, var, *, eps=1e-5):
     return (w.flatten(1) * slope[:, None]).view_as(w), start
 
 
-FOLD_ALTERNATIVES = (
-    Alternative(name="einsum", code=(fold_bn__einsum,)),
-    Alternative(name="measures", code=(fold_bn__measures,)),
-)
+FOLD_ALTERNATIVES = (alternative(fold_bn__einsum), alternative(fold_bn__measures))
 FOLD_MISCONCEPTIONS = (
-    slip(
-        "ignores_bias",
-        {"torch.zeros_like(mean) if b is None else b": "torch.zeros_like(mean)"},
-        "The bias of the convolution is lost. Batch norm sees w x + b, so b - mean gets scaled.",
-        "student mistake: 'a bias before batch norm is useless' holds in training, not for given buffers",
-    ),
-    slip(
-        "bias_unscaled",
-        {"(bias - mean) * scale + beta": "bias - mean * scale + beta"},
-        "Your b is added after the scaling. It stands before it: (b - mean) * scale + beta.",
-        "student mistake: the order of two affine maps",
-    ),
-    slip(
-        "input_axis",
-        {"scale[:, None, None, None]": "scale[:, None, None]"},
-        "You scale along the input channels. Batch norm belongs to the output channels, axis 0 of w.",
-        "library difference: scale[:, None, None] broadcasts against axis 1 of w",
-    ),
-    slip(
-        "no_root",
-        {"torch.sqrt(var + eps)": "(var + eps)"},
-        "You divide by the variance. Divide by its root, sqrt(var + eps).",
-        "student mistake: variance for standard deviation",
-    ),
-    slip(
-        "no_eps",
-        {"var + eps": "var"},
-        "eps is missing under the root: the folded layer must equal the layer as it computes at test time.",
-        "card trap: the slide's formula has no eps",
-    ),
-)
+    slip("ignores_bias", {"torch.zeros_like(mean) if b is None else b": "torch.zeros_like(mean)"},
+         "The bias of the convolution is lost. Batch norm sees w x + b, so b - mean gets scaled.",
+         "student mistake: 'a bias before batch norm is useless' holds in training, not for given buffers"),
+    slip("bias_unscaled", {"(bias - mean) * scale + beta": "bias - mean * scale + beta"},
+         "Your b is added after the scaling. It stands before it: (b - mean) * scale + beta.",
+         "student mistake: the order of two affine maps"),
+    slip("input_axis", {"scale[:, None, None, None]": "scale[:, None, None]"},
+         "You scale along the input channels. Batch norm belongs to the output channels, axis 0 of w.",
+         "library difference: scale[:, None, None] broadcasts against axis 1 of w"),
+    slip("no_root", {"torch.sqrt(var + eps)": "(var + eps)"},
+         "You divide by the variance. Divide by its root, sqrt(var + eps).",
+         "student mistake: variance for standard deviation"),
+    slip("no_eps", {"var + eps": "var"},
+         "eps is missing under the root: the folded layer must equal the layer as it computes at test time.",
+         "card trap: the slide's formula has no eps"),
+)  # fmt: skip

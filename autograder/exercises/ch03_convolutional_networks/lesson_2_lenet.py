@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from autograder.declare.exercise import Alternative
+from autograder.declare.exercise import Alternative, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -85,59 +85,34 @@ class LeNet__sequential(nn.Module):
 
 LENET_ALTERNATIVES = (
     Alternative(name="pools_first", code=(Layers, LeNet__pools_first)),
-    Alternative(name="sequential", code=(LeNet__sequential,)),
+    alternative(LeNet__sequential),
 )
 LENET_MISCONCEPTIONS = (
-    slip(
-        "no_relu_fc1",
-        {"x = F.relu(self.fc1(x))": "x = self.fc1(x)"},
-        "Your scores equal those of a network without the ReLU between fc1 and fc2: two linear layers in a "
-        "row collapse into one.",
-        "card trap: missing ReLU after fc1",
-    ),
-    slip(
-        "channels_last",
-        {"x.flatten(1)": "x.permute(0, 2, 3, 1).flatten(1)"},
-        "Your flattening runs over row, column, channel. fc1 expects channel, row, column, the order in "
-        "which the tensor lies in memory.",
-        "library difference: Keras flattens (H, W, C), PyTorch (C, H, W)",
-    ),
-    slip(
-        "softmax",
-        {"return self.fc3(x)": "return self.fc3(x).softmax(1)"},
-        "Your rows are probabilities. Return the scores of fc3: F.cross_entropy applies the softmax itself.",
-        "student mistake: softmax before F.cross_entropy, a frequent question on the PyTorch forum",
-    ),
-    slip(
-        "relu_on_scores",
-        {"return self.fc3(x)": "return F.relu(self.fc3(x))"},
-        "Your scores are never negative: the last layer, fc3, has no ReLU behind it.",
-        "student mistake: one loop over all layers with the ReLU inside",
-    ),
-    slip(
-        "average_pooling",
-        {
-            "x = F.max_pool2d(F.relu(self.conv1(x)), 2)": "x = F.avg_pool2d(F.relu(self.conv1(x)), 2)",
-            "x = F.max_pool2d(F.relu(self.conv2(x)), 2)": "x = F.avg_pool2d(F.relu(self.conv2(x)), 2)",
-        },
-        "You pool by the average. The modern form takes the largest of each 2x2 block.",
-        "paper: the subsampling layers S2 and S4 of LeCun et al. 1998 average",
-    ),
-    slip(
-        "tanh",
-        {
-            "x = F.max_pool2d(F.relu(self.conv1(x)), 2)": "x = F.max_pool2d(torch.tanh(self.conv1(x)), 2)",
-            "x = F.max_pool2d(F.relu(self.conv2(x)), 2)": "x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)",
-            "x = F.relu(self.fc1(x))": "x = torch.tanh(self.fc1(x))",
-            "x = F.relu(self.fc2(x))": "x = torch.tanh(self.fc2(x))",
-        },
-        "You squash with tanh as the paper did. The modern form uses ReLU after every layer but the last.",
-        "paper: the squashing function of LeCun et al. 1998 is a scaled tanh",
-    ),
-    slip(
-        "guessed_axis",
-        {"x.flatten(1)": "x.view(x.shape[0], -1)"},
-        "With an empty batch, view(N, -1) cannot guess the second size (0 x anything = 0). x.flatten(1) can.",
-        "library difference: view(0, -1) is ambiguous, flatten(1) is not",
-    ),
-)
+    slip("no_relu_fc1", {"x = F.relu(self.fc1(x))": "x = self.fc1(x)"},
+         "Your scores equal those of a network without the ReLU between fc1 and fc2: two linear layers in a "
+         "row collapse into one.", "card trap: missing ReLU after fc1"),
+    slip("channels_last", {"x.flatten(1)": "x.permute(0, 2, 3, 1).flatten(1)"},
+         "Your flattening runs over row, column, channel. fc1 expects channel, row, column, the order in which "
+         "the tensor lies in memory.", "library difference: Keras flattens (H, W, C), PyTorch (C, H, W)"),
+    slip("softmax", {"return self.fc3(x)": "return self.fc3(x).softmax(1)"},
+         "Your rows are probabilities. Return the scores of fc3: F.cross_entropy applies the softmax itself.",
+         "student mistake: softmax before F.cross_entropy, a frequent question on the PyTorch forum"),
+    slip("relu_on_scores", {"return self.fc3(x)": "return F.relu(self.fc3(x))"},
+         "Your scores are never negative: the last layer, fc3, has no ReLU behind it.",
+         "student mistake: one loop over all layers with the ReLU inside"),
+    slip("average_pooling",
+         {"x = F.max_pool2d(F.relu(self.conv1(x)), 2)": "x = F.avg_pool2d(F.relu(self.conv1(x)), 2)",
+          "x = F.max_pool2d(F.relu(self.conv2(x)), 2)": "x = F.avg_pool2d(F.relu(self.conv2(x)), 2)"},
+         "You pool by the average. The modern form takes the largest of each 2x2 block.",
+         "paper: the subsampling layers S2 and S4 of LeCun et al. 1998 average"),
+    slip("tanh",
+         {"x = F.max_pool2d(F.relu(self.conv1(x)), 2)": "x = F.max_pool2d(torch.tanh(self.conv1(x)), 2)",
+          "x = F.max_pool2d(F.relu(self.conv2(x)), 2)": "x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)",
+          "x = F.relu(self.fc1(x))": "x = torch.tanh(self.fc1(x))",
+          "x = F.relu(self.fc2(x))": "x = torch.tanh(self.fc2(x))"},
+         "You squash with tanh as the paper did. The modern form uses ReLU after every layer but the last.",
+         "paper: the squashing function of LeCun et al. 1998 is a scaled tanh"),
+    slip("guessed_axis", {"x.flatten(1)": "x.view(x.shape[0], -1)"},
+         "With an empty batch, view(N, -1) cannot guess the second size (0 x anything = 0). x.flatten(1) can.",
+         "library difference: view(0, -1) is ambiguous, flatten(1) is not"),
+)  # fmt: skip

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from autograder.declare.exercise import Alternative
+from autograder.declare.exercise import alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -115,118 +115,64 @@ def batch_norm__in_steps(x, gamma, beta, running_mean, running_var, *, training,
     return y.to(dtype), new_mean, new_var
 
 
-BATCH_NORM_ALTERNATIVES = (
-    Alternative(name="flattens", code=(batch_norm__flattens,)),
-    Alternative(name="in_steps", code=(batch_norm__in_steps,)),
-)
+BATCH_NORM_ALTERNATIVES = (alternative(batch_norm__flattens), alternative(batch_norm__in_steps))
 BATCH_NORM_MISCONCEPTIONS = (
-    slip(
-        "overflows",
-        {"x = x.to(torch.promote_types(dtype, torch.float32))": ""},
-        "In float16 the squares of large numbers are infinite, so your variance is, and everything becomes beta. "
-        "Compute in float32 where x has a shorter type, and round y at the end.",
-        "library difference: F.batch_norm computes the statistics of float16 in float32",
-    ),
-    slip(
-        "unbiased",
-        {"var.view(shape) + eps": "(var * m / (m - 1) if training else var).view(shape) + eps"},
-        "Your output is too small by a factor sqrt((m - 1) / m): the normalization divides by m "
-        "(biased variance, correction=0); only the buffer divides by m - 1.",
-        "library difference: Tensor.var() divides by m - 1 unless told otherwise",
-    ),
-    slip(
-        "biased_buffer",
-        {"var.detach() * m / (m - 1)": "var.detach()"},
-        "Your variance buffer takes the biased variance. Output and buffer differ here: the buffer "
-        "takes the unbiased one, times m / (m - 1).",
-        "card trap: biased in the normalization, unbiased in the buffer (Keras and flax keep the biased one)",
-    ),
-    slip(
-        "momentum_reversed",
-        {
-            "(1 - momentum) * running_mean + momentum * mean": "momentum * running_mean + (1 - momentum) * mean",
-            "(1 - momentum) * running_var + momentum * var": "momentum * running_var + (1 - momentum) * var",
-        },
-        "Your buffers jump almost all the way to the batch. The new statistic has the weight "
-        "momentum, the old buffer 1 - momentum.",
-        "library difference: the momentum of Keras is 1 - that of PyTorch",
-    ),
-    slip(
-        "batch_at_test",
-        {"mean, var = running_mean, running_var": "mean, var = x.mean(axes), x.var(axes, correction=0)"},
-        "At test time you still normalize by the batch. The running buffers take its place, so that a "
-        "single sample works and no answer depends on its neighbours.",
-        "student mistake: forgetting the two modes",
-    ),
-    slip(
-        "in_place",
-        {
-            "running_mean = (1 - momentum) * running_mean + momentum * mean.detach()": (
-                "running_mean.mul_(1 - momentum).add_(momentum * mean.detach())"
-            ),
-            "running_var = (1 - momentum) * running_var + momentum * var.detach() * m / (m - 1)": (
-                "running_var.mul_(1 - momentum).add_(momentum * var.detach() * m / (m - 1))"
-            ),
-        },
-        "You changed running_mean or running_var in place. Compute new tensors and return them.",
-        "library difference: F.batch_norm updates its buffers in place",
-    ),
-    slip(
-        "eps_outside",
-        {"torch.sqrt(var.view(shape) + eps)": "(torch.sqrt(var.view(shape)) + eps)"},
-        "You add eps to the standard deviation. It belongs under the root: sqrt(var + eps).",
-        "library difference: eps added outside the root, as Adam does",
-    ),
-    slip(
-        "no_eps",
-        {"var.view(shape) + eps": "var.view(shape)"},
-        "eps is missing: a feature that is constant over the batch divides 0 by 0. Use sqrt(var + eps).",
-        "card trap: the slide's formula has no eps",
-    ),
-    slip(
-        "pixels_alone",
-        {
-            "normal = (x - mean.view(shape)) / torch.sqrt(var.view(shape) + eps)": """
-                if training:
-                    mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
-                else:
-                    mean, var = mean.view(shape), var.view(shape)
-                normal = (x - mean) / torch.sqrt(var + eps)
-            """
-        },
-        "For (N, C, H, W) you normalize every pixel over N alone. A channel shares one mean and one "
-        "variance over N, H and W.",
-        "student mistake: axis 0 for feature maps too",
-    ),
-    slip(
-        "counts_pictures",
-        {"x.numel() // x.shape[1]": "len(x)"},
-        "For (N, C, H, W), m counts values per channel, N H W, not pictures: correct your m / (m - 1) "
-        "and your test for m = 1.",
-        "student mistake: m = len(x)",
-    ),
-    slip(
-        "one_is_fine",
-        {
-            "if m < 2:": "if False:",
-            "m / (m - 1)": "m / max(m - 1, 1)",
-        },
-        "With a single value per channel the variance is 0 and every output becomes beta: raise a "
-        "ValueError in training.",
-        "card: hidden case m = 1",
-    ),
-    slip(
-        "statistics_fixed",
-        {"x.mean(axes), x.var(": "x.detach().mean(axes), x.detach().var("},
-        "Your output is right, but its gradient treats mean and variance as constants. They depend on "
-        "x: keep them in the graph.",
-        "student mistake: torch.no_grad() around the statistics",
-    ),
-    slip(
-        "buffers_keep_graph",
-        {"mean.detach()": "mean", "var.detach()": "var"},
-        "Your new buffers hang on the graph of this batch. The next step would back-propagate through "
-        "it again: detach what goes into them.",
-        "student mistake: 'trying to backward through the graph a second time' in hand-written batch norm",
-    ),
-)
+    slip("overflows", {"x = x.to(torch.promote_types(dtype, torch.float32))": ""},
+         "In float16 the squares of large numbers are infinite, so your variance is, and everything becomes "
+         "beta. Compute in float32 where x has a shorter type, and round y at the end.",
+         "library difference: F.batch_norm computes the statistics of float16 in float32"),
+    slip("unbiased", {"var.view(shape) + eps": "(var * m / (m - 1) if training else var).view(shape) + eps"},
+         "Your output is too small by a factor sqrt((m - 1) / m): the normalization divides by m (biased "
+         "variance, correction=0); only the buffer divides by m - 1.",
+         "library difference: Tensor.var() divides by m - 1 unless told otherwise"),
+    slip("biased_buffer", {"var.detach() * m / (m - 1)": "var.detach()"},
+         "Your variance buffer takes the biased variance. Output and buffer differ here: the buffer takes the "
+         "unbiased one, times m / (m - 1).",
+         "card trap: biased in the normalization, unbiased in the buffer (Keras and flax keep the biased one)"),
+    slip("momentum_reversed",
+         {"(1 - momentum) * running_mean + momentum * mean": "momentum * running_mean + (1 - momentum) * mean",
+          "(1 - momentum) * running_var + momentum * var": "momentum * running_var + (1 - momentum) * var"},
+         "Your buffers jump almost all the way to the batch. The new statistic has the weight momentum, the "
+         "old buffer 1 - momentum.", "library difference: the momentum of Keras is 1 - that of PyTorch"),
+    slip("batch_at_test",
+         {"mean, var = running_mean, running_var": "mean, var = x.mean(axes), x.var(axes, correction=0)"},
+         "At test time you still normalize by the batch. The running buffers take its place, so that a single "
+         "sample works and no answer depends on its neighbours.", "student mistake: forgetting the two modes"),
+    slip("in_place",
+         {"running_mean = (1 - momentum) * running_mean + momentum * mean.detach()":
+            "running_mean.mul_(1 - momentum).add_(momentum * mean.detach())",
+          "running_var = (1 - momentum) * running_var + momentum * var.detach() * m / (m - 1)":
+            "running_var.mul_(1 - momentum).add_(momentum * var.detach() * m / (m - 1))"},
+         "You changed running_mean or running_var in place. Compute new tensors and return them.",
+         "library difference: F.batch_norm updates its buffers in place"),
+    slip("eps_outside", {"torch.sqrt(var.view(shape) + eps)": "(torch.sqrt(var.view(shape)) + eps)"},
+         "You add eps to the standard deviation. It belongs under the root: sqrt(var + eps).",
+         "library difference: eps added outside the root, as Adam does"),
+    slip("no_eps", {"var.view(shape) + eps": "var.view(shape)"},
+         "eps is missing: a feature that is constant over the batch divides 0 by 0. Use sqrt(var + eps).",
+         "card trap: the slide's formula has no eps"),
+    slip("pixels_alone",
+         {"normal = (x - mean.view(shape)) / torch.sqrt(var.view(shape) + eps)":
+            "\n"
+            "                if training:\n"
+            "                    mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)\n"
+            "                else:\n"
+            "                    mean, var = mean.view(shape), var.view(shape)\n"
+            "                normal = (x - mean) / torch.sqrt(var + eps)\n"
+            "            "},
+         "For (N, C, H, W) you normalize every pixel over N alone. A channel shares one mean and one variance "
+         "over N, H and W.", "student mistake: axis 0 for feature maps too"),
+    slip("counts_pictures", {"x.numel() // x.shape[1]": "len(x)"},
+         "For (N, C, H, W), m counts values per channel, N H W, not pictures: correct your m / (m - 1) and "
+         "your test for m = 1.", "student mistake: m = len(x)"),
+    slip("one_is_fine", {"if m < 2:": "if False:", "m / (m - 1)": "m / max(m - 1, 1)"},
+         "With a single value per channel the variance is 0 and every output becomes beta: raise a ValueError "
+         "in training.", "card: hidden case m = 1"),
+    slip("statistics_fixed", {"x.mean(axes), x.var(": "x.detach().mean(axes), x.detach().var("},
+         "Your output is right, but its gradient treats mean and variance as constants. They depend on x: keep "
+         "them in the graph.", "student mistake: torch.no_grad() around the statistics"),
+    slip("buffers_keep_graph", {"mean.detach()": "mean", "var.detach()": "var"},
+         "Your new buffers hang on the graph of this batch. The next step would back-propagate through it "
+         "again: detach what goes into them.",
+         "student mistake: 'trying to backward through the graph a second time' in hand-written batch norm"),
+)  # fmt: skip

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autograder.declare.exercise import Alternative
+from autograder.declare.exercise import Alternative, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -62,59 +62,37 @@ def dropout__masked_fill(x, keep, *, p, training):
     return x.clone()
 
 
-DROPOUT_ALTERNATIVES = (
-    Alternative(name="where", code=(dropout__where,)),
-    Alternative(name="masked_fill", code=(dropout__masked_fill,)),
-)
+DROPOUT_ALTERNATIVES = (alternative(dropout__where), alternative(dropout__masked_fill))
 DROPOUT_MISCONCEPTIONS = (
-    slip(
-        "no_scaling",
-        {" / (1 - p)": ""},
-        "Kept units pass unscaled. With a share p missing, the sum that the next layer sees shrinks: "
-        "divide the kept ones by 1 - p so that the expected value stays.",
-        "student mistake: dropout as a mask only",
-    ),
-    slip(
-        "scales_at_test",
-        {"if not training:\n    return x": "if not training:\n    return x * (1 - p)", " / (1 - p)": ""},
-        "You scale when not training, as the paper does. Here the scaling belongs into training (divide by "
-        "1 - p), and at test time x comes back unchanged.",
-        "paper: Srivastava et al. 2014 multiply the weights by the keep probability at test time",
-    ),
-    slip(
-        "inverted_mask",
-        {"x * keep": "x * ~keep"},
-        "You zero the units whose mask is True. True means keep.",
-        "library difference: masked_fill writes where the mask is True",
-    ),
-    slip(
-        "p_keeps",
-        {"if p == 1:": "if p == 0:", "/ (1 - p)": "/ p"},
-        "You divide by p. Here p is the probability of dropping; kept units are divided by the probability "
-        "of keeping, 1 - p.",
-        "card trap: in the paper p is the probability of keeping",
-    ),
-    slip(
-        "always_on",
-        {"if not training:": "if False:"},
-        "You drop units when training is False too. At test time every unit is on and unscaled.",
-        "student mistake: F.dropout(x) whose `training` defaults to True",
-    ),
-    slip(
-        "cuts_graph",
-        {"x.masked_fill(torch.ones_like(keep), 0)": "torch.zeros_like(x)"},
-        "With p = 1 your zeros are right but new: they do not hang on x, and backward() fails. Make them "
-        "from x, as x.masked_fill(..., 0) does; the gradient is then zero.",
-        "student mistake: torch.zeros_like(x); F.dropout keeps the graph",
-    ),
-    slip(
-        "nan_at_one",
-        {"if p == 1:": "if False:", "(1 - p)": "(1 - torch.tensor(p, dtype=x.dtype))"},
-        "With p = 1 your formula computes 0 / 0 = NaN. Treat that case on its own: everything is dropped, "
-        "so return zeros.",
-        "card: hidden case p = 1",
-    ),
-)
+    slip("no_scaling", {" / (1 - p)": ""},
+         "Kept units pass unscaled. With a share p missing, the sum that the next layer sees shrinks: divide "
+         "the kept ones by 1 - p so that the expected value stays.", "student mistake: dropout as a mask only"),
+    slip("scales_at_test",
+         {("if not training:\n"
+           "    return x"):
+            "if not training:\n"
+            "    return x * (1 - p)",
+          " / (1 - p)": ""},
+         "You scale when not training, as the paper does. Here the scaling belongs into training (divide by 1 "
+         "- p), and at test time x comes back unchanged.",
+         "paper: Srivastava et al. 2014 multiply the weights by the keep probability at test time"),
+    slip("inverted_mask", {"x * keep": "x * ~keep"},
+         "You zero the units whose mask is True. True means keep.",
+         "library difference: masked_fill writes where the mask is True"),
+    slip("p_keeps", {"if p == 1:": "if p == 0:", "/ (1 - p)": "/ p"},
+         "You divide by p. Here p is the probability of dropping; kept units are divided by the probability of "
+         "keeping, 1 - p.", "card trap: in the paper p is the probability of keeping"),
+    slip("always_on", {"if not training:": "if False:"},
+         "You drop units when training is False too. At test time every unit is on and unscaled.",
+         "student mistake: F.dropout(x) whose `training` defaults to True"),
+    slip("cuts_graph", {"x.masked_fill(torch.ones_like(keep), 0)": "torch.zeros_like(x)"},
+         "With p = 1 your zeros are right but new: they do not hang on x, and backward() fails. Make them from "
+         "x, as x.masked_fill(..., 0) does; the gradient is then zero.",
+         "student mistake: torch.zeros_like(x); F.dropout keeps the graph"),
+    slip("nan_at_one", {"if p == 1:": "if False:", "(1 - p)": "(1 - torch.tensor(p, dtype=x.dtype))"},
+         "With p = 1 your formula computes 0 / 0 = NaN. Treat that case on its own: everything is dropped, so "
+         "return zeros.", "card: hidden case p = 1"),
+)  # fmt: skip
 
 # ---------------------------------------------------------------- augmentations
 
@@ -181,61 +159,32 @@ AUGMENT_ALTERNATIVES = (
     Alternative(name="by_columns", code=(color_cast__min_max, augment_boxes_hflip__indexes)),
 )
 AUGMENT_MISCONCEPTIONS = (
-    slip(
-        "upside_down",
-        {"x.flip(-1)": "x.flip(-2)"},
-        "hflip turns your pictures upside down: mirroring left to right reverses the last axis (columns).",
-        "library difference: numpy.flipud / fliplr, axes counted the other way round",
-    ),
-    slip(
-        "whole_batch",
-        {"torch.where(flip[:, None, None, None], x.flip(-1), x)": "x.flip(-1) if flip.any() else x"},
-        "hflip decides for the whole batch at once. Every picture has its own entry in `flip`.",
-        "library difference: torchvision.transforms flips a whole batch or none of it",
-    ),
-    slip(
-        "column_first",
-        {"(i, j) in": "(j, i) in"},
-        "pad_crop reads its offsets as (column, row). They are (row, column).",
-        "library difference: PIL's crop box starts with x, torch's axes with the row",
-    ),
-    slip(
-        "rolls",
-        {"out[n] = padded[n, :, i : i + h, j : j + w]": ("out[n] = torch.roll(x[n], (pad - i, pad - j), (1, 2))")},
-        "In pad_crop, what leaves the picture on one side comes back on the other. Zeros should come instead.",
-        "student mistake: torch.roll as a shift",
-    ),
-    slip(
-        "no_clamp",
-        {".clamp(0, 1)": ""},
-        "color_cast returns values below 0 or above 1. Clamp the sum to [0, 1].",
-        "card: hidden case clamp",
-    ),
-    slip(
-        "wraps",
-        {".clamp(0, 1)": " % 1"},
-        "color_cast makes too bright pixels dark: the sum wraps around. It should stop at 0 and at 1.",
-        "library difference: uint8 arithmetic wraps around at 256",
-    ),
-    slip(
-        "not_swapped",
-        {
-            "return torch.stack([width - x2, y1, width - x1, y2], dim=1)": (
-                "return torch.stack([width - x1, y1, width - x2, y2], dim=1)"
-            )
-        },
-        "Your boxes have x1 > x2: after mirroring, the old right edge is the new left one.",
-        "card: hidden case boxes stay x1 < x2 after a flip",
-    ),
-    slip(
-        "counts_pixels",
-        {
-            "return torch.stack([width - x2, y1, width - x1, y2], dim=1)": (
-                "return torch.stack([width - 1 - x2, y1, width - 1 - x1, y2], dim=1)"
-            )
-        },
-        "Your boxes are one unit too far left: width - 1 - x is right for pixel numbers, width - x for "
-        "continuous edges.",
-        "library difference: pixel numbers 0..W-1 against edges 0..W (VOC and COCO boxes)",
-    ),
-)
+    slip("upside_down", {"x.flip(-1)": "x.flip(-2)"},
+         "hflip turns your pictures upside down: mirroring left to right reverses the last axis (columns).",
+         "library difference: numpy.flipud / fliplr, axes counted the other way round"),
+    slip("whole_batch", {"torch.where(flip[:, None, None, None], x.flip(-1), x)": "x.flip(-1) if flip.any() else x"},
+         "hflip decides for the whole batch at once. Every picture has its own entry in `flip`.",
+         "library difference: torchvision.transforms flips a whole batch or none of it"),
+    slip("column_first", {"(i, j) in": "(j, i) in"},
+         "pad_crop reads its offsets as (column, row). They are (row, column).",
+         "library difference: PIL's crop box starts with x, torch's axes with the row"),
+    slip("rolls",
+         {"out[n] = padded[n, :, i : i + h, j : j + w]": "out[n] = torch.roll(x[n], (pad - i, pad - j), (1, 2))"},
+         "In pad_crop, what leaves the picture on one side comes back on the other. Zeros should come instead.",
+         "student mistake: torch.roll as a shift"),
+    slip("no_clamp", {".clamp(0, 1)": ""},
+         "color_cast returns values below 0 or above 1. Clamp the sum to [0, 1].", "card: hidden case clamp"),
+    slip("wraps", {".clamp(0, 1)": " % 1"},
+         "color_cast makes too bright pixels dark: the sum wraps around. It should stop at 0 and at 1.",
+         "library difference: uint8 arithmetic wraps around at 256"),
+    slip("not_swapped",
+         {"return torch.stack([width - x2, y1, width - x1, y2], dim=1)":
+            "return torch.stack([width - x1, y1, width - x2, y2], dim=1)"},
+         "Your boxes have x1 > x2: after mirroring, the old right edge is the new left one.",
+         "card: hidden case boxes stay x1 < x2 after a flip"),
+    slip("counts_pixels",
+         {"return torch.stack([width - x2, y1, width - x1, y2], dim=1)":
+            "return torch.stack([width - 1 - x2, y1, width - 1 - x1, y2], dim=1)"},
+         "Your boxes are one unit too far left: width - 1 - x is right for pixel numbers, width - x for "
+         "continuous edges.", "library difference: pixel numbers 0..W-1 against edges 0..W (VOC and COCO boxes)"),
+)  # fmt: skip

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -72,105 +72,59 @@ LOSS = Exercise(
     groups={"loss": 2, "edge": 1},
     cases=loss_cases,
     probe=loss_probe,
-    alternatives=(
-        Alternative(name="logsumexp", code=(clip_loss__logsumexp,)),
-        Alternative(name="soft_targets", code=(clip_loss__soft_targets,)),
-    ),
+    alternatives=(alternative(clip_loss__logsumexp), alternative(clip_loss__soft_targets)),
     misconceptions=(
-        slip(
-            "no_exp",
-            {"log_scale.exp()": "log_scale"},
-            "You multiply by `log_scale` itself. It is a logarithm: the factor is log_scale.exp().",
-            "card trap: scale passed as log, not exp; open_clip's ClipLoss wants the factor, CLIP's model the "
-            "logarithm",
-        ),
-        slip(
-            "divides",
-            {"log_scale.exp()": "(-log_scale).exp()"},
-            "You divide by exp(log_scale). CLIP multiplies; ALIGN's temperature is the one that divides.",
-            "paper: ALIGN divides by a learned temperature, CLIP multiplies by exp(t)",
-        ),
-        slip(
-            "no_norm",
-            {"F.normalize(img, dim=1)": "img", "F.normalize(txt, dim=1)": "txt"},
-            "The features have lengths of their own. Bring every row of both to length one first.",
-            "library difference: open_clip's ClipLoss expects normalised features, this function does not get them",
-        ),
-        slip(
-            "raw_images",
-            {"F.normalize(img, dim=1)": "img"},
-            "The texts have length one now, the images do not: normalise the rows of `img`, too.",
-            "student mistake: one side forgotten",
-        ),
-        slip(
-            "raw_texts",
-            {"F.normalize(txt, dim=1)": "txt"},
-            "The images have length one now, the texts do not: normalise the rows of `txt`, too.",
-            "student mistake: one side forgotten",
-        ),
-        slip(
-            "no_floor",
-            {
-                "F.normalize(img, dim=1)": "(img / img.norm(dim=1, keepdim=True))",
-                "F.normalize(txt, dim=1)": "(txt / txt.norm(dim=1, keepdim=True))",
-            },
-            "A feature of zeros becomes 0 / 0, which is NaN. Divide by the length or by 1e-12, whichever is larger.",
-            "library difference: F.normalize has eps, x / x.norm() has not",
-        ),
-        slip(
-            "wrong_axis",
-            {
-                "F.normalize(img, dim=1)": "F.normalize(img, dim=0)",
-                "F.normalize(txt, dim=1)": "F.normalize(txt, dim=0)",
-            },
-            "You normalise columns. A feature is a row: normalise along axis 1.",
-            "student mistake: F.normalize(x, dim=0)",
-        ),
-        slip(
-            "one_direction",
-            {"return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": ("return F.cross_entropy(Z, own)")},
-            "Images pick their texts, but texts do not pick their images: add the cross-entropy of the transposed Z.",
-            "student mistake: one cross-entropy, as in a classifier",
-        ),
-        slip(
-            "other_direction",
-            {"return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": ("return F.cross_entropy(Z.T, own)")},
-            "Texts pick their images, but images do not pick their texts: add the cross-entropy of Z itself.",
-            "student mistake: one cross-entropy, along the columns",
-        ),
-        slip(
-            "underflows",
-            {
-                "return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": (
-                    "return -(Z.softmax(1).diagonal().log().mean() + Z.softmax(0).diagonal().log().mean()) / 2"
-                )
-            },
-            "The logarithm of a softmax is minus infinity where the probability rounds to 0. Use "
-            "F.cross_entropy or F.log_softmax, which never form it.",
-            "card: hidden case, logits stable at a large factor",
-        ),
-        slip(
-            "cut_off",
-            {"log_scale.exp()": "math.exp(log_scale.item())"},
-            "`log_scale` gets no gradient: math.exp and .item() leave the graph. It is learned; use log_scale.exp().",
-            "student mistake: math.exp(log_scale)",
-        ),
-        slip(
-            "no_half",
-            {" / 2": ""},
-            "You add the two directions. The loss is their mean: divide by 2.",
-            "paper: figure 3 of CLIP has (loss_i + loss_t) / 2; ALIGN adds",
-        ),
-        slip(
-            "sums",
-            {
-                "return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": (
-                    'return (F.cross_entropy(Z, own, reduction="sum") + F.cross_entropy(Z.T, own, reduction="sum")) / 2'
-                )
-            },
-            "You sum over the pairs. Both cross-entropies are means over the N rows.",
-            "student mistake: reduction='sum'",
-        ),
+        slip("no_exp", {"log_scale.exp()": "log_scale"},
+             "You multiply by `log_scale` itself. It is a logarithm: the factor is log_scale.exp().",
+             "card trap: scale passed as log, not exp; open_clip's ClipLoss wants the factor, CLIP's model the "
+             "logarithm"),
+        slip("divides", {"log_scale.exp()": "(-log_scale).exp()"},
+             "You divide by exp(log_scale). CLIP multiplies; ALIGN's temperature is the one that divides.",
+             "paper: ALIGN divides by a learned temperature, CLIP multiplies by exp(t)"),
+        slip("no_norm", {"F.normalize(img, dim=1)": "img", "F.normalize(txt, dim=1)": "txt"},
+             "The features have lengths of their own. Bring every row of both to length one first.",
+             "library difference: open_clip's ClipLoss expects normalised features, this function does not get them"),
+        slip("raw_images", {"F.normalize(img, dim=1)": "img"},
+             "The texts have length one now, the images do not: normalise the rows of `img`, too.",
+             "student mistake: one side forgotten"),
+        slip("raw_texts", {"F.normalize(txt, dim=1)": "txt"},
+             "The images have length one now, the texts do not: normalise the rows of `txt`, too.",
+             "student mistake: one side forgotten"),
+        slip("no_floor",
+             {"F.normalize(img, dim=1)": "(img / img.norm(dim=1, keepdim=True))",
+              "F.normalize(txt, dim=1)": "(txt / txt.norm(dim=1, keepdim=True))"},
+             "A feature of zeros becomes 0 / 0, which is NaN. Divide by the length or by 1e-12, whichever is larger.",
+             "library difference: F.normalize has eps, x / x.norm() has not"),
+        slip("wrong_axis",
+             {"F.normalize(img, dim=1)": "F.normalize(img, dim=0)",
+              "F.normalize(txt, dim=1)": "F.normalize(txt, dim=0)"},
+             "You normalise columns. A feature is a row: normalise along axis 1.",
+             "student mistake: F.normalize(x, dim=0)"),
+        slip("one_direction",
+             {"return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": "return F.cross_entropy(Z, own)"},
+             "Images pick their texts, but texts do not pick their images: add the cross-entropy of the transposed Z.",
+             "student mistake: one cross-entropy, as in a classifier"),
+        slip("other_direction",
+             {"return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": "return F.cross_entropy(Z.T, own)"},
+             "Texts pick their images, but images do not pick their texts: add the cross-entropy of Z itself.",
+             "student mistake: one cross-entropy, along the columns"),
+        slip("underflows",
+             {"return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2":
+                "return -(Z.softmax(1).diagonal().log().mean() + Z.softmax(0).diagonal().log().mean()) / 2"},
+             "The logarithm of a softmax is minus infinity where the probability rounds to 0. Use "
+             "F.cross_entropy or F.log_softmax, which never form it.",
+             "card: hidden case, logits stable at a large factor"),
+        slip("cut_off", {"log_scale.exp()": "math.exp(log_scale.item())"},
+             "`log_scale` gets no gradient: math.exp and .item() leave the graph. It is learned; use log_scale.exp().",
+             "student mistake: math.exp(log_scale)"),
+        slip("no_half", {" / 2": ""},
+             "You add the two directions. The loss is their mean: divide by 2.",
+             "paper: figure 3 of CLIP has (loss_i + loss_t) / 2; ALIGN adds"),
+        slip("sums",
+             {"return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2":
+                'return (F.cross_entropy(Z, own, reduction="sum") + F.cross_entropy(Z.T, own, reduction="sum")) / 2'},
+             "You sum over the pairs. Both cross-entropies are means over the N rows.",
+             "student mistake: reduction='sum'"),
     ),
     hints=(
         "If Z[i, j] is how well image i fits text j, which entry of row i should be the largest? And of column j?",
@@ -181,4 +135,4 @@ LOSS = Exercise(
     good_for="every model of this book that knows both pictures and words",
     minutes=15,
     core=True,
-)
+)  # fmt: skip

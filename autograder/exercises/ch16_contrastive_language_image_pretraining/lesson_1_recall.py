@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -98,135 +98,73 @@ RECALL = Exercise(
     groups={"plain": 2, "edge": 2},
     cases=recall_cases,
     probe=recall_probe,
-    alternatives=(
-        Alternative(name="loops", code=(recall_at_k__loops,)),
-        Alternative(name="ranks", code=(recall_at_k__ranks,)),
-    ),
+    alternatives=(alternative(recall_at_k__loops), alternative(recall_at_k__ranks)),
     misconceptions=(
-        slip(
-            "nan_loses",
-            {"~(sim < score)": "(sim >= score)", "~(sim < best)": "(sim >= best)"},
-            "NaN >= x is False, so a model whose similarities are all NaN has no rivals ahead and a recall of "
-            "1. Count the rivals that are NOT below: ~(sim < own).",
-            "student mistake: comparisons with NaN; found in this course's own reference",
-        ),
-        slip(
-            "ties_help",
-            {"~(sim < score)": "(sim > score)", "~(sim < best)": "(sim > best)"},
-            "Your count of rivals uses >. Ties count against you: use >=.",
-            "card: hidden case ties -> pessimistic rank; a model that gives one score to all would else be perfect",
-        ),
-        slip(
-            "ties_help_images",
-            {"~(sim < best)": "(sim > best)"},
-            "From image to text your count of rivals uses >. Ties count against you: use >=.",
-            "student mistake: one of two comparisons",
-        ),
-        slip(
-            "ties_help_texts",
-            {"~(sim < score)": "(sim > score)"},
-            "From text to image your count of rivals uses >. Ties count against you: use >=.",
-            "student mistake: one of two comparisons",
-        ),
-        slip(
-            "first_k",
-            {
-                (
-                    'found = {f"i2t_R@{k}": float((texts_ahead < k).float().mean()) for k in ks}\n'
-                    'return found | {f"t2i_R@{k}": float((images_ahead < k).float().mean()) for k in ks}'
-                ): (
-                    "i2t = own.gather(1, sim.argsort(1, descending=True))[own.any(1)]\n"
-                    "t2i = own.gather(0, sim.argsort(0, descending=True))\n"
-                    'found = {f"i2t_R@{k}": float(i2t[:, :k].any(1).float().mean()) for k in ks}\n'
-                    'return found | {f"t2i_R@{k}": float(t2i[:k].any(0).float().mean()) for k in ks}'
-                )
-            },
-            "topk and argsort break ties in some order of their own. Ties count against you: count the rivals "
-            "that are as similar or more.",
-            "student mistake: the first k of a sorted list",
-        ),
-        slip(
-            "zeros_elsewhere",
-            {"sim.masked_fill(~own, -math.inf)": "(sim * own)"},
-            "You put 0 where a text is not the image's own, and 0 wins where all similarities are negative. "
-            "Put minus infinity there.",
-            "student mistake: (sim * own).amax(1)",
-        ),
-        slip(
-            "own_texts_are_rivals",
-            {"(~(sim < best) & ~own).sum(1)": "((sim >= best).sum(1) - 1)"},
-            "An image's other texts are no rivals, not even in a tie. Count texts of OTHER images only.",
-            "student mistake: (sim >= best).sum() - 1",
-        ),
-        slip(
-            "one_too_many",
-            {"texts_ahead < k": "texts_ahead <= k", "images_ahead < k": "images_ahead <= k"},
-            "You allow k rivals ahead. A hit among the first k has fewer than k.",
-            "student mistake: <= for <",
-        ),
-        slip(
-            "one_text_each",
-            {
-                "own = torch.arange(len(sim), device=sim.device)[:, None] == txt2img[None]": (
-                    "own = torch.eye(*sim.shape, dtype=torch.bool)\ntxt2img = own.int().argmax(0)"
-                )
-            },
-            "You take text t to belong to image t. Which image it belongs to stands in txt2img[t].",
-            "library difference: open_clip_train's get_clip_metrics assumes one text per image",
-        ),
-        slip(
-            "all_must_be_there",
-            {
-                "sim.masked_fill(~own, -math.inf).amax(1, keepdim=True)": (
-                    "sim.masked_fill(~own, math.inf).amin(1, keepdim=True)"
-                )
-            },
-            "One of the image's own texts among the first k is enough; you ask for all of them.",
-            "student mistake: recall as in information retrieval, the share of relevant items found",
-        ),
-        slip(
-            "counts_the_textless",
-            {
-                "(~(sim < best) & ~own).sum(1)[own.any(1)]": (
-                    "torch.where(own.any(1), (~(sim < best) & ~own).sum(1), sim.shape[1] + 99)"
-                )
-            },
-            "Images without a text cannot be hit. Leave them out of the mean, do not count them as misses.",
-            "card: hidden case image without captions",
-        ),
-        slip(
-            "off_by_one",
-            {"texts_ahead < k": "texts_ahead + 1 < k", "images_ahead < k": "images_ahead + 1 < k"},
-            "With k = 1 a hit has no rival ahead: fewer than k, that is 0. You ask for one less.",
-            "student mistake: ranks counted from 1",
-        ),
-        slip(
-            "precision",
-            {
-                'found = {f"i2t_R@{k}": float((texts_ahead < k).float().mean()) for k in ks}': (
-                    "order = own.gather(1, sim.argsort(1, descending=True))\n"
-                    'found = {f"i2t_R@{k}": float((order[:, :k].sum(1) / k)[own.any(1)].mean()) for k in ks}'
-                )
-            },
-            "You measure the share of own texts among the first k. A hit is at least one of them.",
-            "slide 'Text-image retrieval tasks/datasets': 'count number of correct captions given a number of "
-            "retrieved instances'",
-        ),
-        slip(
-            "exchanged",
-            {'found = {f"i2t_R@{k}"': 'found = {f"t2i_R@{k}"', 'found | {f"t2i_R@{k}"': 'found | {f"i2t_R@{k}"'},
-            "The two directions are exchanged: i2t asks for texts with an image as the query, along a row of `sim`.",
-            "student mistake: axes",
-        ),
-        slip(
-            "per_cent",
-            {
-                "float((texts_ahead < k).float().mean())": "100 * float((texts_ahead < k).float().mean())",
-                "float((images_ahead < k).float().mean())": "100 * float((images_ahead < k).float().mean())",
-            },
-            "Return shares from 0 to 1, not per cent.",
-            "student mistake: the papers' tables print per cent",
-        ),
+        slip("nan_loses", {"~(sim < score)": "(sim >= score)", "~(sim < best)": "(sim >= best)"},
+             "NaN >= x is False, so a model whose similarities are all NaN has no rivals ahead and a recall of "
+             "1. Count the rivals that are NOT below: ~(sim < own).",
+             "student mistake: comparisons with NaN; found in this course's own reference"),
+        slip("ties_help", {"~(sim < score)": "(sim > score)", "~(sim < best)": "(sim > best)"},
+             "Your count of rivals uses >. Ties count against you: use >=.",
+             "card: hidden case ties -> pessimistic rank; a model that gives one score to all would else be perfect"),
+        slip("ties_help_images", {"~(sim < best)": "(sim > best)"},
+             "From image to text your count of rivals uses >. Ties count against you: use >=.",
+             "student mistake: one of two comparisons"),
+        slip("ties_help_texts", {"~(sim < score)": "(sim > score)"},
+             "From text to image your count of rivals uses >. Ties count against you: use >=.",
+             "student mistake: one of two comparisons"),
+        slip("first_k",
+             {('found = {f"i2t_R@{k}": float((texts_ahead < k).float().mean()) for k in ks}\n'
+               'return found | {f"t2i_R@{k}": float((images_ahead < k).float().mean()) for k in ks}'):
+                "i2t = own.gather(1, sim.argsort(1, descending=True))[own.any(1)]\n"
+                "t2i = own.gather(0, sim.argsort(0, descending=True))\n"
+                'found = {f"i2t_R@{k}": float(i2t[:, :k].any(1).float().mean()) for k in ks}\n'
+                'return found | {f"t2i_R@{k}": float(t2i[:k].any(0).float().mean()) for k in ks}'},
+             "topk and argsort break ties in some order of their own. Ties count against you: count the rivals "
+             "that are as similar or more.", "student mistake: the first k of a sorted list"),
+        slip("zeros_elsewhere", {"sim.masked_fill(~own, -math.inf)": "(sim * own)"},
+             "You put 0 where a text is not the image's own, and 0 wins where all similarities are negative. "
+             "Put minus infinity there.", "student mistake: (sim * own).amax(1)"),
+        slip("own_texts_are_rivals", {"(~(sim < best) & ~own).sum(1)": "((sim >= best).sum(1) - 1)"},
+             "An image's other texts are no rivals, not even in a tie. Count texts of OTHER images only.",
+             "student mistake: (sim >= best).sum() - 1"),
+        slip("one_too_many", {"texts_ahead < k": "texts_ahead <= k", "images_ahead < k": "images_ahead <= k"},
+             "You allow k rivals ahead. A hit among the first k has fewer than k.", "student mistake: <= for <"),
+        slip("one_text_each",
+             {"own = torch.arange(len(sim), device=sim.device)[:, None] == txt2img[None]":
+                "own = torch.eye(*sim.shape, dtype=torch.bool)\n"
+                "txt2img = own.int().argmax(0)"},
+             "You take text t to belong to image t. Which image it belongs to stands in txt2img[t].",
+             "library difference: open_clip_train's get_clip_metrics assumes one text per image"),
+        slip("all_must_be_there",
+             {"sim.masked_fill(~own, -math.inf).amax(1, keepdim=True)":
+                "sim.masked_fill(~own, math.inf).amin(1, keepdim=True)"},
+             "One of the image's own texts among the first k is enough; you ask for all of them.",
+             "student mistake: recall as in information retrieval, the share of relevant items found"),
+        slip("counts_the_textless",
+             {"(~(sim < best) & ~own).sum(1)[own.any(1)]":
+                "torch.where(own.any(1), (~(sim < best) & ~own).sum(1), sim.shape[1] + 99)"},
+             "Images without a text cannot be hit. Leave them out of the mean, do not count them as misses.",
+             "card: hidden case image without captions"),
+        slip("off_by_one", {"texts_ahead < k": "texts_ahead + 1 < k", "images_ahead < k": "images_ahead + 1 < k"},
+             "With k = 1 a hit has no rival ahead: fewer than k, that is 0. You ask for one less.",
+             "student mistake: ranks counted from 1"),
+        slip("precision",
+             {'found = {f"i2t_R@{k}": float((texts_ahead < k).float().mean()) for k in ks}':
+                "order = own.gather(1, sim.argsort(1, descending=True))\n"
+                'found = {f"i2t_R@{k}": float((order[:, :k].sum(1) / k)[own.any(1)].mean()) for k in ks}'},
+             "You measure the share of own texts among the first k. A hit is at least one of them.",
+             "slide 'Text-image retrieval tasks/datasets': 'count number of correct captions given a number of "
+             "retrieved instances'"),
+        slip("exchanged",
+             {'found = {f"i2t_R@{k}"': 'found = {f"t2i_R@{k}"',
+              'found | {f"t2i_R@{k}"': 'found | {f"i2t_R@{k}"'},
+             "The two directions are exchanged: i2t asks for texts with an image as the query, along a row of `sim`.",
+             "student mistake: axes"),
+        slip("per_cent",
+             {"float((texts_ahead < k).float().mean())": "100 * float((texts_ahead < k).float().mean())",
+              "float((images_ahead < k).float().mean())": "100 * float((images_ahead < k).float().mean())"},
+             "Return shares from 0 to 1, not per cent.", "student mistake: the papers' tables print per cent"),
     ),
     hints=(
         "For a query, which candidates could push the right answer out of the first k? Is another right answer one?",
@@ -239,4 +177,4 @@ RECALL = Exercise(
     minutes=20,
     difficulty="hard",
     core=True,
-)
+)  # fmt: skip

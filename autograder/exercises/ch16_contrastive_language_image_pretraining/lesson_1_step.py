@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Alternative, Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -104,118 +104,78 @@ STEP = Exercise(
     probe=step_probe,
     uses=("clip_loss",),
     standins=(Alternative(name="clip_loss", code=(clip_loss__given,)),),
-    alternatives=(
-        Alternative(name="data", code=(clip_train_step__data,)),
-        Alternative(name="copied", code=(clip_train_step__copied,)),
-    ),
+    alternatives=(alternative(clip_train_step__data), alternative(clip_train_step__copied)),
     misconceptions=(
-        slip(
-            "no_clamp",
-            {"with torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))": ""},
-            "After the step `logit_scale` may lie outside [0, ln max_scale]. Clamp it, in place, under no_grad.",
-            "paper: CLIP clips the factor at 100, 'which we found necessary to prevent training instability'",
-        ),
-        slip(
-            "too_early",
-            {
-                "loss = clip_loss(": (
-                    "with torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))\nloss = clip_loss("
-                ),
-                "with torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))": "",
-            },
-            "You clamp `logit_scale` before the step, so the step may push it out again. Clamp after it.",
-            "card trap: clamped after the step [open_clip_train]",
-        ),
-        slip(
-            "between",
-            {
-                "optimizer.step()\nwith torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))": (
-                    "with torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))\noptimizer.step()"
-                )
-            },
-            "You clamp `logit_scale` before the step, so the step may push it out again. Clamp after it.",
-            "student mistake: the clamp stands between backward and step",
-        ),
-        slip(
-            "always_100",
-            {"math.log(max_scale)": "math.log(100)"},
-            "Your upper end is ln 100 whatever the caller says. It is ln(max_scale).",
-            "student mistake: the paper's number in place of the argument",
-        ),
-        slip(
-            "new_parameter",
-            {
-                "with torch.no_grad():\n    model.logit_scale.clamp_(0, math.log(max_scale))": (
-                    "model.logit_scale = nn.Parameter(model.logit_scale.detach().clamp(0, math.log(max_scale)))"
-                )
-            },
-            "You put a new parameter in the place of `logit_scale`; the optimizer still holds the old one, and "
-            "the new one never learns. Change the old one in place, under no_grad.",
-            "student mistake: model.logit_scale = nn.Parameter(...)",
-        ),
-        slip(
-            "nothing_moves",
-            {"optimizer.zero_grad()\nloss.backward()": "loss.backward()\noptimizer.zero_grad()"},
-            "The weights do not move: there are no gradients when the optimizer steps (cleared after "
-            "`backward`?), or it does not step.",
-            "student mistake: zero_grad between backward and step",
-        ),
-        slip(
-            "no_log",
-            {"math.log(max_scale)": "max_scale"},
-            "The upper end is ln(max_scale), since `logit_scale` is a logarithm; e to the power 100 is no "
-            "limit at all.",
-            "student mistake: clamp(0, 100) on a logarithm",
-        ),
-        slip(
-            "no_lower_end",
-            {"clamp_(0, ": "clamp_(None, "},
-            "There is a lower end, too: `logit_scale` stays at 0 or above, the factor at 1 or above.",
-            "library difference: open_clip_train clamps to [0, ln 100]",
-        ),
-        slip(
-            "gradients_pile_up",
-            {"optimizer.zero_grad()": ""},
-            "Gradients of earlier steps are still in `.grad` and are added to yours. Clear them before `backward`.",
-            "student mistake: zero_grad forgotten",
-        ),
-        slip(
-            "twice_exp",
-            {"model.logit_scale)": "model.logit_scale.exp())"},
-            "You hand `clip_loss` the factor. It wants the logarithm, `model.logit_scale`, and takes exp itself.",
-            "library difference: open_clip's ClipLoss wants logit_scale.exp()",
-        ),
-        slip(
-            "after_the_step",
-            {
-                "optimizer.step()": (
-                    "optimizer.step()\n"
-                    "with torch.no_grad():\n"
-                    "    loss = clip_loss(model.encode_image(images), model.encode_text(ids), "
-                    "model.logit_scale)"
-                )
-            },
-            "You return the loss of the changed model. Return the one that you called backward on.",
-            "student mistake: a second forward pass for the report",
-        ),
-        slip(
-            "after_everything",
-            {
-                "    model.logit_scale.clamp_(0, math.log(max_scale))": (
-                    "    model.logit_scale.clamp_(0, math.log(max_scale))\n"
-                    "    loss = clip_loss(model.encode_image(images), model.encode_text(ids), "
-                    "model.logit_scale)"
-                )
-            },
-            "You return the loss of the changed model. Return the one that you called backward on.",
-            "student mistake: a second forward pass for the report",
-        ),
-        slip(
-            "tensor",
-            {"loss.item()": "loss"},
-            "You return a tensor, which keeps the whole graph alive. Return a Python number: loss.item().",
-            "student mistake: a list of losses that fills the memory",
-        ),
+        slip("no_clamp",
+             {("with torch.no_grad():\n"
+               "    model.logit_scale.clamp_(0, math.log(max_scale))"):
+                ""},
+             "After the step `logit_scale` may lie outside [0, ln max_scale]. Clamp it, in place, under no_grad.",
+             "paper: CLIP clips the factor at 100, 'which we found necessary to prevent training instability'"),
+        slip("too_early",
+             {"loss = clip_loss(":
+                "with torch.no_grad():\n"
+                "    model.logit_scale.clamp_(0, math.log(max_scale))\n"
+                "loss = clip_loss(",
+              ("with torch.no_grad():\n"
+               "    model.logit_scale.clamp_(0, math.log(max_scale))"):
+                ""},
+             "You clamp `logit_scale` before the step, so the step may push it out again. Clamp after it.",
+             "card trap: clamped after the step [open_clip_train]"),
+        slip("between",
+             {("optimizer.step()\n"
+               "with torch.no_grad():\n"
+               "    model.logit_scale.clamp_(0, math.log(max_scale))"):
+                "with torch.no_grad():\n"
+                "    model.logit_scale.clamp_(0, math.log(max_scale))\n"
+                "optimizer.step()"},
+             "You clamp `logit_scale` before the step, so the step may push it out again. Clamp after it.",
+             "student mistake: the clamp stands between backward and step"),
+        slip("always_100", {"math.log(max_scale)": "math.log(100)"},
+             "Your upper end is ln 100 whatever the caller says. It is ln(max_scale).",
+             "student mistake: the paper's number in place of the argument"),
+        slip("new_parameter",
+             {("with torch.no_grad():\n"
+               "    model.logit_scale.clamp_(0, math.log(max_scale))"):
+                "model.logit_scale = nn.Parameter(model.logit_scale.detach().clamp(0, math.log(max_scale)))"},
+             "You put a new parameter in the place of `logit_scale`; the optimizer still holds the old one, "
+             "and the new one never learns. Change the old one in place, under no_grad.",
+             "student mistake: model.logit_scale = nn.Parameter(...)"),
+        slip("nothing_moves",
+             {("optimizer.zero_grad()\n"
+               "loss.backward()"):
+                "loss.backward()\n"
+                "optimizer.zero_grad()"},
+             "The weights do not move: there are no gradients when the optimizer steps (cleared after "
+             "`backward`?), or it does not step.", "student mistake: zero_grad between backward and step"),
+        slip("no_log", {"math.log(max_scale)": "max_scale"},
+             "The upper end is ln(max_scale), since `logit_scale` is a logarithm; e to the power 100 is no "
+             "limit at all.", "student mistake: clamp(0, 100) on a logarithm"),
+        slip("no_lower_end", {"clamp_(0, ": "clamp_(None, "},
+             "There is a lower end, too: `logit_scale` stays at 0 or above, the factor at 1 or above.",
+             "library difference: open_clip_train clamps to [0, ln 100]"),
+        slip("gradients_pile_up", {"optimizer.zero_grad()": ""},
+             "Gradients of earlier steps are still in `.grad` and are added to yours. Clear them before `backward`.",
+             "student mistake: zero_grad forgotten"),
+        slip("twice_exp", {"model.logit_scale)": "model.logit_scale.exp())"},
+             "You hand `clip_loss` the factor. It wants the logarithm, `model.logit_scale`, and takes exp itself.",
+             "library difference: open_clip's ClipLoss wants logit_scale.exp()"),
+        slip("after_the_step",
+             {"optimizer.step()":
+                "optimizer.step()\n"
+                "with torch.no_grad():\n"
+                "    loss = clip_loss(model.encode_image(images), model.encode_text(ids), model.logit_scale)"},
+             "You return the loss of the changed model. Return the one that you called backward on.",
+             "student mistake: a second forward pass for the report"),
+        slip("after_everything",
+             {"    model.logit_scale.clamp_(0, math.log(max_scale))":
+                "    model.logit_scale.clamp_(0, math.log(max_scale))\n"
+                "    loss = clip_loss(model.encode_image(images), model.encode_text(ids), model.logit_scale)"},
+             "You return the loss of the changed model. Return the one that you called backward on.",
+             "student mistake: a second forward pass for the report"),
+        slip("tensor", {"loss.item()": "loss"},
+             "You return a tensor, which keeps the whole graph alive. Return a Python number: loss.item().",
+             "student mistake: a list of losses that fills the memory"),
     ),
     hints=(
         "Which five things does every training step do, and which one is CLIP's own?",
@@ -226,4 +186,4 @@ STEP = Exercise(
     good_for="the whole training program of CLIP, but for the data",
     minutes=15,
     core=True,
-)
+)  # fmt: skip

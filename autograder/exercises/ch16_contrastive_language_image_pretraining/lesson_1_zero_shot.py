@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -105,76 +105,40 @@ LOGITS = Exercise(
     groups={"logits": 1, "edge": 1},
     cases=logits_cases,
     probe=logits_probe,
-    alternatives=(
-        Alternative(name="cosine", code=(zero_shot_logits__cosine,)),
-        Alternative(name="divided", code=(zero_shot_logits__divided,)),
-    ),
+    alternatives=(alternative(zero_shot_logits__cosine), alternative(zero_shot_logits__divided)),
     misconceptions=(
-        slip(
-            "no_exp",
-            {"log_scale.exp()": "log_scale"},
-            "The factor is exp(log_scale); you multiply by the logarithm.",
-            "card trap: scale passed as log",
-        ),
-        slip(
-            "no_factor",
-            {"log_scale.exp() * ": ""},
-            "These are the cosines. Multiply them by exp(log_scale), or the probabilities come out nearly equal.",
-            "student mistake: the arg-max does not need the factor, the softmax does",
-        ),
-        slip(
-            "softmax",
-            {
-                "return log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T": (
-                    "return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).softmax(1)"
-                )
-            },
-            "You return probabilities. Return the logits; whoever wants probabilities takes their softmax.",
-            "student mistake: softmax inside",
-        ),
-        slip(
-            "raw_classes",
-            {"F.normalize(classes, dim=1)": "classes"},
-            "The class vectors have lengths of their own here: bring their rows to length one, too.",
-            "card: hidden case unnormalised features",
-        ),
-        slip(
-            "raw_images",
-            {"F.normalize(img, dim=1)": "img"},
-            "The image features have lengths of their own: bring their rows to length one, too.",
-            "library difference: open_clip's encode_image does not normalise unless asked",
-        ),
-        slip(
-            "raw_both",
-            {"F.normalize(img, dim=1)": "img", "F.normalize(classes, dim=1)": "classes"},
-            "These are dot products. For cosines bring the rows of `img` and of `classes` to length one.",
-            "library difference: open_clip's features come with lengths of their own",
-        ),
-        slip(
-            "divides",
-            {"log_scale.exp()": "(-log_scale).exp()"},
-            "You divide by exp(log_scale). CLIP multiplies by it.",
-            "paper: ALIGN divides by a temperature, CLIP multiplies by exp(t)",
-        ),
-        slip(
-            "wrong_axis",
-            {
-                "F.normalize(img, dim=1)": "F.normalize(img, dim=0)",
-                "F.normalize(classes, dim=1)": "F.normalize(classes, dim=0)",
-            },
-            "You normalise columns. A feature is a row: normalise along axis 1.",
-            "student mistake: F.normalize(x, dim=0)",
-        ),
-        slip(
-            "transposed",
-            {
-                "return log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T": (
-                    "return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).T"
-                )
-            },
-            "Rows and columns are exchanged: one row per image, one column per class.",
-            "library difference: open_clip.build_zero_shot_classifier returns [D, K]",
-        ),
+        slip("no_exp", {"log_scale.exp()": "log_scale"},
+             "The factor is exp(log_scale); you multiply by the logarithm.", "card trap: scale passed as log"),
+        slip("no_factor", {"log_scale.exp() * ": ""},
+             "These are the cosines. Multiply them by exp(log_scale), or the probabilities come out nearly equal.",
+             "student mistake: the arg-max does not need the factor, the softmax does"),
+        slip("softmax",
+             {"return log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T":
+                "return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).softmax(1)"},
+             "You return probabilities. Return the logits; whoever wants probabilities takes their softmax.",
+             "student mistake: softmax inside"),
+        slip("raw_classes", {"F.normalize(classes, dim=1)": "classes"},
+             "The class vectors have lengths of their own here: bring their rows to length one, too.",
+             "card: hidden case unnormalised features"),
+        slip("raw_images", {"F.normalize(img, dim=1)": "img"},
+             "The image features have lengths of their own: bring their rows to length one, too.",
+             "library difference: open_clip's encode_image does not normalise unless asked"),
+        slip("raw_both", {"F.normalize(img, dim=1)": "img", "F.normalize(classes, dim=1)": "classes"},
+             "These are dot products. For cosines bring the rows of `img` and of `classes` to length one.",
+             "library difference: open_clip's features come with lengths of their own"),
+        slip("divides", {"log_scale.exp()": "(-log_scale).exp()"},
+             "You divide by exp(log_scale). CLIP multiplies by it.",
+             "paper: ALIGN divides by a temperature, CLIP multiplies by exp(t)"),
+        slip("wrong_axis",
+             {"F.normalize(img, dim=1)": "F.normalize(img, dim=0)",
+              "F.normalize(classes, dim=1)": "F.normalize(classes, dim=0)"},
+             "You normalise columns. A feature is a row: normalise along axis 1.",
+             "student mistake: F.normalize(x, dim=0)"),
+        slip("transposed",
+             {"return log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T":
+                "return (log_scale.exp() * F.normalize(img, dim=1) @ F.normalize(classes, dim=1).T).T"},
+             "Rows and columns are exchanged: one row per image, one column per class.",
+             "library difference: open_clip.build_zero_shot_classifier returns [D, K]"),
     ),
     hints=(
         "A linear classifier is features @ weights.T. Where do the weights come from here?",
@@ -185,7 +149,7 @@ LOGITS = Exercise(
     minutes=8,
     difficulty="easy",
     core=True,
-)
+)  # fmt: skip
 
 ENSEMBLE = Exercise(
     name="ensemble_classifier",
@@ -193,69 +157,41 @@ ENSEMBLE = Exercise(
     groups={"ensemble": 2, "edge": 1},
     cases=ensemble_cases,
     probe=ensemble_probe,
-    alternatives=(
-        Alternative(name="all_at_once", code=(ensemble_classifier__all_at_once,)),
-        Alternative(name="by_template", code=(ensemble_classifier__by_template,)),
-    ),
+    alternatives=(alternative(ensemble_classifier__all_at_once), alternative(ensemble_classifier__by_template)),
     misconceptions=(
-        slip(
-            "first_only",
-            {"for template in templates": "for template in templates[:1]"},
-            "Only the first template is used. Average over all of them.",
-            "student mistake: a class gets one prompt",
-        ),
-        slip(
-            "lengths_count",
-            {"F.normalize(features, dim=1)": "features"},
-            "You average features of different lengths, so long ones count more. Bring each to length one first.",
-            "card: normalise, average, normalise",
-        ),
-        slip(
-            "axes_exchanged",
-            {
-                (
-                    "rows = []\n"
-                    "for name in names:\n"
-                    "    features = encode([template.format(name) for template in templates])\n"
-                    "    rows.append(F.normalize(features, dim=1).mean(0))\n"
-                    "return F.normalize(torch.stack(rows), dim=1)"
-                ): (
-                    "features = encode([template.format(name) for template in templates for name in names])\n"
-                    "unit = F.normalize(features, dim=1).view(len(names), len(templates), -1)\n"
-                    "return F.normalize(unit.mean(1), dim=1)"
-                )
-            },
-            "You average over the wrong texts: names and templates are exchanged when you reshape.",
-            "student mistake: view(K, P, D) of texts that were listed template by template",
-        ),
-        slip(
-            "not_at_the_end",
-            {"F.normalize(torch.stack(rows), dim=1)": "torch.stack(rows)"},
-            "The mean of unit vectors is shorter than one. Bring it to length one again.",
-            "card: normalise, average, normalise",
-        ),
-        slip(
-            "plain_mean",
-            {"F.normalize(features, dim=1)": "features", "F.normalize(torch.stack(rows), dim=1)": "torch.stack(rows)"},
-            "You average the features as they come. Bring each to length one first, and their mean at the end.",
-            "card: normalise, average, normalise",
-        ),
-        slip(
-            "no_floor",
-            {
-                "return F.normalize(torch.stack(rows), dim=1)": (
-                    "W = torch.stack(rows)\nreturn W / W.norm(dim=1, keepdim=True)"
-                )
-            },
-            "Where prompts point in opposite directions their mean is 0, and 0 / 0 is NaN. F.normalize leaves it at 0.",
-            "card: hidden case, opposite embeddings",
-        ),
-        slip(
-            "columns",
-            {"F.normalize(torch.stack(rows), dim=1)": "F.normalize(torch.stack(rows), dim=1).T"},
-            "Your classes are columns. Here a class is a row, (K, D).",
-            "library difference: open_clip.build_zero_shot_classifier returns [D, K]",
-        ),
+        slip("first_only", {"for template in templates": "for template in templates[:1]"},
+             "Only the first template is used. Average over all of them.", "student mistake: a class gets one prompt"),
+        slip("lengths_count", {"F.normalize(features, dim=1)": "features"},
+             "You average features of different lengths, so long ones count more. Bring each to length one first.",
+             "card: normalise, average, normalise"),
+        slip("axes_exchanged",
+             {("rows = []\n"
+               "for name in names:\n"
+               "    features = encode([template.format(name) for template in templates])\n"
+               "    rows.append(F.normalize(features, dim=1).mean(0))\n"
+               "return F.normalize(torch.stack(rows), dim=1)"):
+                "features = encode([template.format(name) for template in templates for name in names])\n"
+                "unit = F.normalize(features, dim=1).view(len(names), len(templates), -1)\n"
+                "return F.normalize(unit.mean(1), dim=1)"},
+             "You average over the wrong texts: names and templates are exchanged when you reshape.",
+             "student mistake: view(K, P, D) of texts that were listed template by template"),
+        slip("not_at_the_end", {"F.normalize(torch.stack(rows), dim=1)": "torch.stack(rows)"},
+             "The mean of unit vectors is shorter than one. Bring it to length one again.",
+             "card: normalise, average, normalise"),
+        slip("plain_mean",
+             {"F.normalize(features, dim=1)": "features",
+              "F.normalize(torch.stack(rows), dim=1)": "torch.stack(rows)"},
+             "You average the features as they come. Bring each to length one first, and their mean at the end.",
+             "card: normalise, average, normalise"),
+        slip("no_floor",
+             {"return F.normalize(torch.stack(rows), dim=1)":
+                "W = torch.stack(rows)\n"
+                "return W / W.norm(dim=1, keepdim=True)"},
+             "Where prompts point in opposite directions their mean is 0, and 0 / 0 is NaN. F.normalize leaves "
+             "it at 0.", "card: hidden case, opposite embeddings"),
+        slip("columns", {"F.normalize(torch.stack(rows), dim=1)": "F.normalize(torch.stack(rows), dim=1).T"},
+             "Your classes are columns. Here a class is a row, (K, D).",
+             "library difference: open_clip.build_zero_shot_classifier returns [D, K]"),
     ),
     hints=(
         "Should a prompt count more because its feature happens to be longer?",
@@ -265,4 +201,4 @@ ENSEMBLE = Exercise(
     good_for="one cached vector per class, in place of many prompts per picture",
     minutes=12,
     core=True,
-)
+)  # fmt: skip

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -125,152 +125,98 @@ CACHE = Exercise(
     groups={"plain": 2, "edge": 2},
     cases=cache_cases,
     probe=cache_probe,
-    alternatives=(
-        Alternative(name="surrogate", code=(grad_cache_step__surrogate,)),
-        Alternative(name="detached", code=(grad_cache_step__detached,)),
-    ),
+    alternatives=(alternative(grad_cache_step__surrogate), alternative(grad_cache_step__detached)),
     misconceptions=(
-        slip(
-            "accumulates",
-            {
-                (
-                    "with torch.no_grad():\n"
-                    "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
-                    "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
-                    "img.requires_grad_()\n"
-                    "txt.requires_grad_()"
-                ): (
-                    "parts = list(zip(images.split(chunk), ids.split(chunk)))\n"
-                    "value = sum(loss(image_net(x), text_net(y)) for x, y in parts) / len(parts)"
-                ),
-                "value = loss(img, txt)\nvalue.backward()": "value.backward()",
-                (
-                    "for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
-                    "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
-                    "        net(part).backward(share)"
-                ): "",
-            },
-            "You add up the losses of the chunks. Each chunk then sees only its own negatives; that is another loss.",
-            "card trap: naive accumulation is not equal, it only contrasts within chunks",
-        ),
-        slip(
-            "whole_graph",
-            {
-                (
-                    "with torch.no_grad():\n"
-                    "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
-                    "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
-                    "img.requires_grad_()\n"
-                    "txt.requires_grad_()"
-                ): ("img, txt = image_net(images), text_net(ids)"),
-                (
-                    "for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
-                    "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
-                    "        net(part).backward(share)"
-                ): "",
-            },
-            GRAPHS,
-            "student mistake: the exact result without its point",
-        ),
-        slip(
-            "all_graphs",
-            {
-                (
-                    "with torch.no_grad():\n"
-                    "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
-                    "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
-                    "img.requires_grad_()\n"
-                    "txt.requires_grad_()"
-                ): (
-                    "img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
-                    "txt = torch.cat([text_net(part) for part in ids.split(chunk)])"
-                ),
-                (
-                    "for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
-                    "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
-                    "        net(part).backward(share)"
-                ): "",
-            },
-            GRAPHS,
-            "student mistake: chunks that are joined with their graphs",
-        ),
-        slip(
-            "adds_up",
-            {
-                (
-                    "with torch.no_grad():\n"
-                    "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
-                    "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
-                    "img.requires_grad_()\n"
-                    "txt.requires_grad_()"
-                ): (
-                    "parts = list(zip(images.split(chunk), ids.split(chunk)))\n"
-                    "value = sum(loss(image_net(x), text_net(y)) for x, y in parts)"
-                ),
-                "value = loss(img, txt)\nvalue.backward()": "value.backward()",
-                (
-                    "for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
-                    "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
-                    "        net(part).backward(share)"
-                ): "",
-            },
-            "You add up the losses of the chunks. Each chunk then sees only its own negatives; that is another loss.",
-            "card trap: naive accumulation, without a mean",
-        ),
-        slip(
-            "divides_by_chunks",
-            {"backward(share)": "backward(share / len(inputs.split(chunk)))"},
-            "The gradient of the features is that of the whole batch. Do not divide it by the number of chunks.",
-            "library difference: gradient accumulation divides, this does not accumulate losses",
-        ),
-        slip(
-            "scale_left_out",
-            {"value.backward()": "img.grad, txt.grad = torch.autograd.grad(value, (img, txt))"},
-            "The loss has a parameter of its own, which gets no gradient: call backward on the loss, once.",
-            "student mistake: torch.autograd.grad for the features alone",
-        ),
-        slip(
-            "scale_again",
-            {
-                "value.backward()": (
-                    "value.backward()\n"
-                    "for _ in images.split(chunk)[1:]:\n"
-                    "    loss(img.detach(), txt.detach()).backward()"
-                )
-            },
-            "The loss's own parameter gets a gradient from each chunk. The loss is computed once, for the whole batch.",
-            "card: hidden case, grad of log_scale included exactly once",
-        ),
-        slip(
-            "last_left_out",
-            {"zip(inputs.split(chunk), ": "zip(inputs.split(chunk)[: len(inputs) // chunk], "},
-            "The last chunk, smaller than the others, gets no gradient.",
-            "card: hidden case, N not divisible by chunk",
-        ),
-        slip(
-            "tensor",
-            {"value.item()": "value.detach()"},
-            "You return a tensor. Return a Python number: value.item().",
-            "student mistake: return value",
-        ),
-        slip(
-            "clears",
-            {"value.backward()": "value.backward()\nimage_net.zero_grad()\ntext_net.zero_grad()"},
-            "You clear gradients that were there before. Add to them; the caller decides when to clear.",
-            "card: hidden case, existing .grad accumulates",
-        ),
-        slip(
-            "text_stays",
-            {", (text_net, ids, txt.grad))": ",)"},
-            "The text tower gets no gradient: feed its chunks their share, too.",
-            "student mistake: the second tower forgotten",
-        ),
-        slip(
-            "divides",
-            {"backward(share)": "backward(share / len(inputs))"},
-            "The gradient of the features is already that of the mean loss. Do not divide it again.",
-            "student mistake: a mean within a mean",
-        ),
+        slip("accumulates",
+             {("with torch.no_grad():\n"
+               "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
+               "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
+               "img.requires_grad_()\n"
+               "txt.requires_grad_()"):
+                "parts = list(zip(images.split(chunk), ids.split(chunk)))\n"
+                "value = sum(loss(image_net(x), text_net(y)) for x, y in parts) / len(parts)",
+              ("value = loss(img, txt)\n"
+               "value.backward()"):
+                "value.backward()",
+              ("for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
+               "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
+               "        net(part).backward(share)"):
+                ""},
+             "You add up the losses of the chunks. Each chunk then sees only its own negatives; that is another loss.",
+             "card trap: naive accumulation is not equal, it only contrasts within chunks"),
+        slip("whole_graph",
+             {("with torch.no_grad():\n"
+               "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
+               "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
+               "img.requires_grad_()\n"
+               "txt.requires_grad_()"):
+                "img, txt = image_net(images), text_net(ids)",
+              ("for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
+               "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
+               "        net(part).backward(share)"):
+                ""},
+             GRAPHS, "student mistake: the exact result without its point"),
+        slip("all_graphs",
+             {("with torch.no_grad():\n"
+               "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
+               "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
+               "img.requires_grad_()\n"
+               "txt.requires_grad_()"):
+                "img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
+                "txt = torch.cat([text_net(part) for part in ids.split(chunk)])",
+              ("for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
+               "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
+               "        net(part).backward(share)"):
+                ""},
+             GRAPHS, "student mistake: chunks that are joined with their graphs"),
+        slip("adds_up",
+             {("with torch.no_grad():\n"
+               "    img = torch.cat([image_net(part) for part in images.split(chunk)])\n"
+               "    txt = torch.cat([text_net(part) for part in ids.split(chunk)])\n"
+               "img.requires_grad_()\n"
+               "txt.requires_grad_()"):
+                "parts = list(zip(images.split(chunk), ids.split(chunk)))\n"
+                "value = sum(loss(image_net(x), text_net(y)) for x, y in parts)",
+              ("value = loss(img, txt)\n"
+               "value.backward()"):
+                "value.backward()",
+              ("for net, inputs, gradient in ((image_net, images, img.grad), (text_net, ids, txt.grad)):\n"
+               "    for part, share in zip(inputs.split(chunk), gradient.split(chunk)):\n"
+               "        net(part).backward(share)"):
+                ""},
+             "You add up the losses of the chunks. Each chunk then sees only its own negatives; that is another loss.",
+             "card trap: naive accumulation, without a mean"),
+        slip("divides_by_chunks", {"backward(share)": "backward(share / len(inputs.split(chunk)))"},
+             "The gradient of the features is that of the whole batch. Do not divide it by the number of chunks.",
+             "library difference: gradient accumulation divides, this does not accumulate losses"),
+        slip("scale_left_out", {"value.backward()": "img.grad, txt.grad = torch.autograd.grad(value, (img, txt))"},
+             "The loss has a parameter of its own, which gets no gradient: call backward on the loss, once.",
+             "student mistake: torch.autograd.grad for the features alone"),
+        slip("scale_again",
+             {"value.backward()":
+                "value.backward()\n"
+                "for _ in images.split(chunk)[1:]:\n"
+                "    loss(img.detach(), txt.detach()).backward()"},
+             "The loss's own parameter gets a gradient from each chunk. The loss is computed once, for the "
+             "whole batch.", "card: hidden case, grad of log_scale included exactly once"),
+        slip("last_left_out", {"zip(inputs.split(chunk), ": "zip(inputs.split(chunk)[: len(inputs) // chunk], "},
+             "The last chunk, smaller than the others, gets no gradient.",
+             "card: hidden case, N not divisible by chunk"),
+        slip("tensor", {"value.item()": "value.detach()"},
+             "You return a tensor. Return a Python number: value.item().", "student mistake: return value"),
+        slip("clears",
+             {"value.backward()":
+                "value.backward()\n"
+                "image_net.zero_grad()\n"
+                "text_net.zero_grad()"},
+             "You clear gradients that were there before. Add to them; the caller decides when to clear.",
+             "card: hidden case, existing .grad accumulates"),
+        slip("text_stays", {", (text_net, ids, txt.grad))": ",)"},
+             "The text tower gets no gradient: feed its chunks their share, too.",
+             "student mistake: the second tower forgotten"),
+        slip("divides", {"backward(share)": "backward(share / len(inputs))"},
+             "The gradient of the features is already that of the mean loss. Do not divide it again.",
+             "student mistake: a mean within a mean"),
     ),
     hints=(
         "The loss depends on the weights only through 2 N feature vectors. What does the chain rule need of each?",
@@ -282,4 +228,4 @@ CACHE = Exercise(
     good_for="a batch of 65 536 pairs on a machine that holds 500",
     minutes=25,
     difficulty="hard",
-)
+)  # fmt: skip

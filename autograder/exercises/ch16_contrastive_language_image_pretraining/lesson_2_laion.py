@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -101,127 +101,71 @@ LAION = Exercise(
     groups={"plain": 2, "edge": 1},
     cases=laion_cases,
     probe=laion_probe,
-    alternatives=(
-        Alternative(name="stages", code=(laion_filter__stages,)),
-        Alternative(name="counts", code=(laion_filter__counts,)),
-    ),
+    alternatives=(alternative(laion_filter__stages), alternative(laion_filter__counts)),
     misconceptions=(
-        slip(
-            "dot",
-            {"F.cosine_similarity(img, txt, dim=1)": "(img * txt).sum(1)"},
-            "You compare the dot product with the threshold. The features have lengths of their own; take the cosine.",
-            "library difference: encode_image does not normalise unless asked",
-        ),
-        slip(
-            "one_side",
-            {"F.cosine_similarity(img, txt, dim=1)": "(F.normalize(img, dim=1) * txt).sum(1)"},
-            "Only one of the two features has length one in your product. Divide by both lengths.",
-            "student mistake: one side forgotten",
-        ),
-        slip(
-            "zero_by_zero",
-            {
-                "F.cosine_similarity(img, txt, dim=1)": ("(img * txt).sum(1) / img.norm(dim=1) / txt.norm(dim=1)"),
-                '"kept" if likeness >= threshold else "unlike"': ('"unlike" if likeness < threshold else "kept"'),
-            },
-            NOT_A_NUMBER,
-            "library difference: x / x.norm() and F.normalize(x)",
-        ),
-        slip(
-            "zero_by_zero_turned",
-            {"F.cosine_similarity(img, txt, dim=1)": ("(img * txt).sum(1) / img.norm(dim=1) / txt.norm(dim=1)")},
-            NOT_A_NUMBER,
-            "library difference: x / x.norm() and F.normalize(x)",
-        ),
-        slip(
-            "always_three_tenths",
-            {"likeness >= threshold": "likeness >= 0.3"},
-            "You compare with .3 whatever the caller says. Compare with `threshold`.",
-            "student mistake: the paper's number in place of the argument",
-        ),
-        slip(
-            "words",
-            {"len(alt) < 5": "len(alt.split()) < 5"},
-            "You count words. The first test counts characters.",
-            "student mistake: len(alt.split())",
-        ),
-        slip(
-            "either",
-            {"(url, alt) in seen": "url in seen or alt in seen", "seen.add((url, alt))": "seen.update((url, alt))"},
-            "An equal url or an equal text is no double yet: both must be equal, in one earlier pair.",
-            "student mistake: two sets, or",
-        ),
-        slip(
-            "first_goes_too",
-            {"(url, alt) in seen": "list(zip(urls, alts)).count((url, alt)) > 1"},
-            "All copies of a pair are doubles in your list. The first one is none: no EARLIER pair equals it.",
-            "student mistake: counts above one",
-        ),
-        slip(
-            "double_first",
-            {
-                (
-                    "if len(alt) < 5:\n"
-                    '    reasons.append("short")\n'
-                    "elif (url, alt) in seen:\n"
-                    '    reasons.append("double")'
-                ): (
-                    "if (url, alt) in seen:\n"
-                    '    reasons.append("double")\n'
-                    "elif len(alt) < 5:\n"
-                    "    seen.add((url, alt))\n"
-                    '    reasons.append("short")'
-                )
-            },
-            "A short text is short each time that it comes: test the length before you look for doubles.",
-            "student mistake: order of the tests",
-        ),
-        slip(
-            "likeness_first",
-            {
-                "elif (url, alt) in seen:": (
-                    'elif likeness < threshold:\n    reasons.append("unlike")\nelif (url, alt) in seen:'
-                )
-            },
-            "You compare cosines before you look for doubles. The repetition of a pair is a double, not unlike.",
-            "student mistake: order of the tests",
-        ),
-        slip(
-            "url_only",
-            {"(url, alt) in seen": "url in seen", "seen.add((url, alt))": "seen.add(url)"},
-            "The same picture may come with another text. A double has the same url AND the same alt-text.",
-            "card: bloom filter on url + alt",
-        ),
-        slip(
-            "alt_only",
-            {"(url, alt) in seen": "alt in seen", "seen.add((url, alt))": "seen.add(alt)"},
-            "Two pictures may share a text. A double has the same url AND the same alt-text.",
-            "card: bloom filter on url + alt",
-        ),
-        slip(
-            "in_bytes",
-            {"len(alt) < 5": "len(alt.encode()) < 5"},
-            "You count bytes. Characters count: an umlaut is one.",
-            "card: unicode length in characters",
-        ),
-        slip(
-            "strict",
-            {"likeness >= threshold": "likeness > threshold"},
-            "A cosine equal to the threshold is enough: test with >=.",
-            "card: threshold inclusive",
-        ),
-        slip(
-            "five_is_short",
-            {"len(alt) < 5": "len(alt) <= 5"},
-            "Five characters are enough; fewer than five are short.",
-            "student mistake: <= for <",
-        ),
-        slip(
-            "remembers_kept",
-            {"seen.add((url, alt))": "if likeness >= threshold:\n    seen.add((url, alt))"},
-            "A pair that fails the third test is remembered all the same: its repetition is a double, not unlike.",
-            "student mistake: only kept pairs are put into the set",
-        ),
+        slip("dot", {"F.cosine_similarity(img, txt, dim=1)": "(img * txt).sum(1)"},
+             "You compare the dot product with the threshold. The features have lengths of their own; take the "
+             "cosine.", "library difference: encode_image does not normalise unless asked"),
+        slip("one_side", {"F.cosine_similarity(img, txt, dim=1)": "(F.normalize(img, dim=1) * txt).sum(1)"},
+             "Only one of the two features has length one in your product. Divide by both lengths.",
+             "student mistake: one side forgotten"),
+        slip("zero_by_zero",
+             {"F.cosine_similarity(img, txt, dim=1)": "(img * txt).sum(1) / img.norm(dim=1) / txt.norm(dim=1)",
+              '"kept" if likeness >= threshold else "unlike"': '"unlike" if likeness < threshold else "kept"'},
+             NOT_A_NUMBER, "library difference: x / x.norm() and F.normalize(x)"),
+        slip("zero_by_zero_turned",
+             {"F.cosine_similarity(img, txt, dim=1)": "(img * txt).sum(1) / img.norm(dim=1) / txt.norm(dim=1)"},
+             NOT_A_NUMBER, "library difference: x / x.norm() and F.normalize(x)"),
+        slip("always_three_tenths", {"likeness >= threshold": "likeness >= 0.3"},
+             "You compare with .3 whatever the caller says. Compare with `threshold`.",
+             "student mistake: the paper's number in place of the argument"),
+        slip("words", {"len(alt) < 5": "len(alt.split()) < 5"},
+             "You count words. The first test counts characters.", "student mistake: len(alt.split())"),
+        slip("either",
+             {"(url, alt) in seen": "url in seen or alt in seen",
+              "seen.add((url, alt))": "seen.update((url, alt))"},
+             "An equal url or an equal text is no double yet: both must be equal, in one earlier pair.",
+             "student mistake: two sets, or"),
+        slip("first_goes_too", {"(url, alt) in seen": "list(zip(urls, alts)).count((url, alt)) > 1"},
+             "All copies of a pair are doubles in your list. The first one is none: no EARLIER pair equals it.",
+             "student mistake: counts above one"),
+        slip("double_first",
+             {("if len(alt) < 5:\n"
+               '    reasons.append("short")\n'
+               "elif (url, alt) in seen:\n"
+               '    reasons.append("double")'):
+                "if (url, alt) in seen:\n"
+                '    reasons.append("double")\n'
+                "elif len(alt) < 5:\n"
+                "    seen.add((url, alt))\n"
+                '    reasons.append("short")'},
+             "A short text is short each time that it comes: test the length before you look for doubles.",
+             "student mistake: order of the tests"),
+        slip("likeness_first",
+             {"elif (url, alt) in seen:":
+                "elif likeness < threshold:\n"
+                '    reasons.append("unlike")\n'
+                "elif (url, alt) in seen:"},
+             "You compare cosines before you look for doubles. The repetition of a pair is a double, not unlike.",
+             "student mistake: order of the tests"),
+        slip("url_only", {"(url, alt) in seen": "url in seen", "seen.add((url, alt))": "seen.add(url)"},
+             "The same picture may come with another text. A double has the same url AND the same alt-text.",
+             "card: bloom filter on url + alt"),
+        slip("alt_only", {"(url, alt) in seen": "alt in seen", "seen.add((url, alt))": "seen.add(alt)"},
+             "Two pictures may share a text. A double has the same url AND the same alt-text.",
+             "card: bloom filter on url + alt"),
+        slip("in_bytes", {"len(alt) < 5": "len(alt.encode()) < 5"},
+             "You count bytes. Characters count: an umlaut is one.", "card: unicode length in characters"),
+        slip("strict", {"likeness >= threshold": "likeness > threshold"},
+             "A cosine equal to the threshold is enough: test with >=.", "card: threshold inclusive"),
+        slip("five_is_short", {"len(alt) < 5": "len(alt) <= 5"},
+             "Five characters are enough; fewer than five are short.", "student mistake: <= for <"),
+        slip("remembers_kept",
+             {"seen.add((url, alt))":
+                "if likeness >= threshold:\n"
+                "    seen.add((url, alt))"},
+             "A pair that fails the third test is remembered all the same: its repetition is a double, not unlike.",
+             "student mistake: only kept pairs are put into the set"),
     ),
     hints=(
         "Which of the three tests needs to know the earlier records?",
@@ -233,4 +177,4 @@ LAION = Exercise(
     good_for="the data set behind most open models",
     minutes=12,
     core=True,
-)
+)  # fmt: skip

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Exercise, alternative, mistaken
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -95,119 +95,72 @@ POOL = Exercise(
     groups={"last": 1, "others": 1, "edge": 1},
     cases=pool_cases,
     probe=pool_probe,
-    alternatives=(
-        Alternative(name="loop", code=(pool_text__loop,)),
-        Alternative(name="weights", code=(pool_text__weights,)),
-    ),
+    alternatives=(alternative(pool_text__loop), alternative(pool_text__weights)),
     misconceptions=(
-        slip(
-            "multiplies",
-            {"hidden.masked_fill(~mask[..., None], 0)": "hidden * mask[..., None]"},
-            "NaN at a pad times 0 is NaN, and it leaks into the feature. Replace before you sum: "
-            "hidden.masked_fill(~mask[..., None], 0).",
-            "student mistake: masking by multiplication",
-        ),
-        slip(
-            "last_place",
-            {
-                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
-                    'if how == "last":\n    return hidden[:, -1]\nhidden = hidden.masked_fill(~mask[..., None], 0)'
-                )
-            },
-            "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where "
-            "mask is True.",
-            "card: the classic bug; Llama's tokenizer is set to pad at the left for this reason",
-        ),
-        slip(
-            "last_place_zeros",
-            {
-                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
-                    'if how == "last":\n'
-                    "    return hidden[:, -1] * mask.any(1)[:, None]\n"
-                    "hidden = hidden.masked_fill(~mask[..., None], 0)"
-                )
-            },
-            "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where "
-            "mask is True.",
-            "card: the classic bug, with zeros for texts without tokens",
-        ),
-        slip(
-            "sums_pads",
-            {
-                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
-                    'if how == "mean":\n'
-                    "    return hidden.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)\n"
-                    "hidden = hidden.masked_fill(~mask[..., None], 0)"
-                )
-            },
-            "You divide by the number of real tokens, but the sum still holds the states at padding.",
-            "student mistake: the mask in the denominator alone",
-        ),
+        slip("multiplies", {"hidden.masked_fill(~mask[..., None], 0)": "hidden * mask[..., None]"},
+             "NaN at a pad times 0 is NaN, and it leaks into the feature. Replace before you sum: "
+             "hidden.masked_fill(~mask[..., None], 0).", "student mistake: masking by multiplication"),
+        slip("last_place",
+             {"hidden = hidden.masked_fill(~mask[..., None], 0)":
+                'if how == "last":\n'
+                "    return hidden[:, -1]\n"
+                "hidden = hidden.masked_fill(~mask[..., None], 0)"},
+             "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where "
+             "mask is True.", "card: the classic bug; Llama's tokenizer is set to pad at the left for this reason"),
+        slip("last_place_zeros",
+             {"hidden = hidden.masked_fill(~mask[..., None], 0)":
+                'if how == "last":\n'
+                "    return hidden[:, -1] * mask.any(1)[:, None]\n"
+                "hidden = hidden.masked_fill(~mask[..., None], 0)"},
+             "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where "
+             "mask is True.", "card: the classic bug, with zeros for texts without tokens"),
+        slip("sums_pads",
+             {"hidden = hidden.masked_fill(~mask[..., None], 0)":
+                'if how == "mean":\n'
+                "    return hidden.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)\n"
+                "hidden = hidden.masked_fill(~mask[..., None], 0)"},
+             "You divide by the number of real tokens, but the sum still holds the states at padding.",
+             "student mistake: the mask in the denominator alone"),
         mistaken(
             pool_text__mean_unsaid,
             "Where `how` is not given, the last token is wanted.",
             "student mistake: another default",
         ),
-        slip(
-            "counts",
-            {
-                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
-                    'if how == "last":\n'
-                    "    at = (mask.sum(1) - 1).clamp(min=0)\n"
-                    "    return hidden[torch.arange(len(hidden)), at] * mask.any(1)[:, None]\n"
-                    "hidden = hidden.masked_fill(~mask[..., None], 0)"
-                )
-            },
-            "Number of tokens minus one is the last place only if padding stands at the right.",
-            "card: padding at either side",
-        ),
-        slip(
-            "mean_of_pads",
-            {
-                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
-                    'if how == "mean":\n    return hidden.mean(1)\nhidden = hidden.masked_fill(~mask[..., None], 0)'
-                )
-            },
-            "Your mean includes the states at padding. Average over the real tokens only.",
-            "card: mean must ignore pads",
-        ),
-        slip(
-            "divides_by_t",
-            {"mask.sum(1, keepdim=True).clamp(min=1)": "mask.shape[1]"},
-            "You sum the real tokens but divide by the padded length T.",
-            "student mistake: mean(1) of masked states",
-        ),
-        slip(
-            "first_place",
-            {
-                "hidden = hidden.masked_fill(~mask[..., None], 0)": (
-                    'if how == "first":\n'
-                    "    return hidden[:, 0] * mask.any(1)[:, None]\n"
-                    "hidden = hidden.masked_fill(~mask[..., None], 0)"
-                )
-            },
-            "Place 0 is padding where padding stands at the left. The first real token is wanted.",
-            "student mistake: hidden[:, 0], as for BERT",
-        ),
-        slip(
-            "empty",
-            {
-                'hidden = hidden.masked_fill(~mask[..., None], 0)\nif how == "mean":': (
-                    'if how == "mean":\n    hidden = hidden.masked_fill(~mask[..., None], 0)'
-                )
-            },
-            "A text without any token must give zeros, not the state of a pad.",
-            "card: hidden case all-pad row",
-        ),
-        slip(
-            "anything_goes",
-            {
-                'if how not in ("last", "first", "mean"):': "if False:",
-                'if how == "last" else': 'if how != "first" else',
-            },
-            'An unknown `how` is taken silently for "last". Raise ValueError.',
-            "student mistake: an else that swallows typing errors",
-        ),
+        slip("counts",
+             {"hidden = hidden.masked_fill(~mask[..., None], 0)":
+                'if how == "last":\n'
+                "    at = (mask.sum(1) - 1).clamp(min=0)\n"
+                "    return hidden[torch.arange(len(hidden)), at] * mask.any(1)[:, None]\n"
+                "hidden = hidden.masked_fill(~mask[..., None], 0)"},
+             "Number of tokens minus one is the last place only if padding stands at the right.",
+             "card: padding at either side"),
+        slip("mean_of_pads",
+             {"hidden = hidden.masked_fill(~mask[..., None], 0)":
+                'if how == "mean":\n'
+                "    return hidden.mean(1)\n"
+                "hidden = hidden.masked_fill(~mask[..., None], 0)"},
+             "Your mean includes the states at padding. Average over the real tokens only.",
+             "card: mean must ignore pads"),
+        slip("divides_by_t", {"mask.sum(1, keepdim=True).clamp(min=1)": "mask.shape[1]"},
+             "You sum the real tokens but divide by the padded length T.", "student mistake: mean(1) of masked states"),
+        slip("first_place",
+             {"hidden = hidden.masked_fill(~mask[..., None], 0)":
+                'if how == "first":\n'
+                "    return hidden[:, 0] * mask.any(1)[:, None]\n"
+                "hidden = hidden.masked_fill(~mask[..., None], 0)"},
+             "Place 0 is padding where padding stands at the left. The first real token is wanted.",
+             "student mistake: hidden[:, 0], as for BERT"),
+        slip("empty",
+             {("hidden = hidden.masked_fill(~mask[..., None], 0)\n"
+               'if how == "mean":'):
+                'if how == "mean":\n'
+                "    hidden = hidden.masked_fill(~mask[..., None], 0)"},
+             "A text without any token must give zeros, not the state of a pad.", "card: hidden case all-pad row"),
+        slip("anything_goes",
+             {'if how not in ("last", "first", "mean"):': "if False:",
+              'if how == "last" else': 'if how != "first" else'},
+             'An unknown `how` is taken silently for "last". Raise ValueError.',
+             "student mistake: an else that swallows typing errors"),
     ),
     hints=(
         "In which column does the last real token stand if padding is at the left? And at the right?",
@@ -219,4 +172,4 @@ POOL = Exercise(
     good_for="features of any language model, batched",
     minutes=12,
     core=True,
-)
+)  # fmt: skip

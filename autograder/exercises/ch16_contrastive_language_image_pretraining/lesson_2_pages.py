@@ -5,7 +5,7 @@ import math
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -99,91 +99,57 @@ PAGES = Exercise(
     groups={"plain": 1, "edge": 1},
     cases=pages_cases,
     probe=pages_probe,
-    alternatives=(
-        Alternative(name="permutations", code=(assign_images__permutations,)),
-        Alternative(name="costs", code=(assign_images__costs,)),
-    ),
+    alternatives=(alternative(assign_images__permutations), alternative(assign_images__costs)),
     misconceptions=(
-        slip(
-            "as_it_is",
-            {
-                'if S.shape[1] == 0:\n    raise ValueError(f"{len(S)} images, but no sentence")': "",
-                "S.detach().double().numpy()": "S.numpy()",
-            },
-            NUMPY + ". And images without a sentence deserve a ValueError of their own.",
-            "student mistake: S.numpy() and S.argmax(1), right for the plain case only",
-        ),
+        slip("as_it_is",
+             {("if S.shape[1] == 0:\n"
+               '    raise ValueError(f"{len(S)} images, but no sentence")'):
+                "",
+              "S.detach().double().numpy()": "S.numpy()"},
+             NUMPY + ". And images without a sentence deserve a ValueError of their own.",
+             "student mistake: S.numpy() and S.argmax(1), right for the plain case only"),
         slip("gradient", {".detach()": ""}, NUMPY + ".", "library difference: Tensor.numpy() wants no graph"),
         slip("short_type", {".double()": ""}, NUMPY + ".", "library difference: numpy has no bfloat16"),
-        slip(
-            "no_sentence",
-            {'if S.shape[1] == 0:\n    raise ValueError(f"{len(S)} images, but no sentence")': ""},
-            "Images without any sentence to put them beside: raise ValueError, not the IndexError of argmax.",
-            "student mistake: an empty axis",
-        ),
-        slip(
-            "favourites",
-            {"chosen = S.argmax(1).tolist()": "return (chosen := S.argmax(1).tolist())"},
-            "Each image takes its favourite sentence, and several share one. A sentence gets at most one image.",
-            "card: the max-assignment baseline",
-        ),
-        slip(
-            "in_turn",
-            {
-                "rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)": (
-                    "rows, columns, free = torch.arange(0), torch.arange(0), set(range(S.shape[1]))\n"
-                    "for i, row in enumerate(S):\n"
-                    "    if free:\n"
-                    "        chosen[i] = max(free, key=lambda t: float(row[t]))\n"
-                    "        free.discard(chosen[i])"
-                )
-            },
-            "You assign one image after the other. The first may take what the second needs more: maximise the sum.",
-            "card: greedy is worse on a given matrix",
-        ),
-        slip(
-            "largest_first",
-            {
-                "rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)": (
-                    "rows, columns, left = torch.arange(0), torch.arange(0), S.detach().clone()\n"
-                    "for _ in range(min(S.shape)):\n"
-                    "    i, t = divmod(int(left.argmax()), S.shape[1])\n"
-                    "    chosen[i] = t\n"
-                    "    left[i], left[:, t] = -math.inf, -math.inf"
-                )
-            },
-            "You take the largest similarity first. The sum may be larger without it: use linear_sum_assignment.",
-            "card: greedy is worse on a given matrix",
-        ),
-        slip(
-            "nobody",
-            {"chosen = S.argmax(1).tolist()": "chosen = [-1] * len(S)"},
-            SURPLUS,
-            "student mistake: -1 for the rest",
-        ),
-        slip(
-            "first",
-            {"chosen = S.argmax(1).tolist()": "chosen = [0] * len(S)"},
-            SURPLUS,
-            "student mistake: zeros for the rest",
-        ),
-        slip(
-            "smallest",
-            {", maximize=True": ""},
-            "You minimise. linear_sum_assignment does so by default; ask for maximize=True.",
-            "library difference: scipy's function minimises costs",
-        ),
-        slip(
-            "drops",
-            {
-                "rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)": (
-                    "rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)\n"
-                    "return columns[rows.argsort()].tolist()"
-                )
-            },
-            "With more images than sentences some are missing in your list. They go to their most similar sentence.",
-            "card: I > T, surplus -> argmax",
-        ),
+        slip("no_sentence",
+             {("if S.shape[1] == 0:\n"
+               '    raise ValueError(f"{len(S)} images, but no sentence")'):
+                ""},
+             "Images without any sentence to put them beside: raise ValueError, not the IndexError of argmax.",
+             "student mistake: an empty axis"),
+        slip("favourites", {"chosen = S.argmax(1).tolist()": "return (chosen := S.argmax(1).tolist())"},
+             "Each image takes its favourite sentence, and several share one. A sentence gets at most one image.",
+             "card: the max-assignment baseline"),
+        slip("in_turn",
+             {"rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)":
+                "rows, columns, free = torch.arange(0), torch.arange(0), set(range(S.shape[1]))\n"
+                "for i, row in enumerate(S):\n"
+                "    if free:\n"
+                "        chosen[i] = max(free, key=lambda t: float(row[t]))\n"
+                "        free.discard(chosen[i])"},
+             "You assign one image after the other. The first may take what the second needs more: maximise the sum.",
+             "card: greedy is worse on a given matrix"),
+        slip("largest_first",
+             {"rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)":
+                "rows, columns, left = torch.arange(0), torch.arange(0), S.detach().clone()\n"
+                "for _ in range(min(S.shape)):\n"
+                "    i, t = divmod(int(left.argmax()), S.shape[1])\n"
+                "    chosen[i] = t\n"
+                "    left[i], left[:, t] = -math.inf, -math.inf"},
+             "You take the largest similarity first. The sum may be larger without it: use linear_sum_assignment.",
+             "card: greedy is worse on a given matrix"),
+        slip("nobody", {"chosen = S.argmax(1).tolist()": "chosen = [-1] * len(S)"},
+             SURPLUS, "student mistake: -1 for the rest"),
+        slip("first", {"chosen = S.argmax(1).tolist()": "chosen = [0] * len(S)"},
+             SURPLUS, "student mistake: zeros for the rest"),
+        slip("smallest", {", maximize=True": ""},
+             "You minimise. linear_sum_assignment does so by default; ask for maximize=True.",
+             "library difference: scipy's function minimises costs"),
+        slip("drops",
+             {"rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)":
+                "rows, columns = linear_sum_assignment(S.detach().double().numpy(), maximize=True)\n"
+                "return columns[rows.argsort()].tolist()"},
+             "With more images than sentences some are missing in your list. They go to their most similar sentence.",
+             "card: I > T, surplus -> argmax"),
     ),
     hints=(
         "Two images like the same sentence best. Which of them should give way?",
@@ -193,4 +159,4 @@ PAGES = Exercise(
     good_for="documents in which pictures and sentences take turns",
     minutes=10,
     difficulty="easy",
-)
+)  # fmt: skip

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -81,115 +81,66 @@ ROBUST = Exercise(
     groups={"line": 1, "edge": 1},
     cases=robust_cases,
     probe=robust_probe,
-    alternatives=(
-        Alternative(name="lstsq", code=(effective_robustness__lstsq,)),
-        Alternative(name="normal_equations", code=(effective_robustness__normal_equations,)),
-    ),
+    alternatives=(alternative(effective_robustness__lstsq), alternative(effective_robustness__normal_equations)),
     misconceptions=(
-        slip(
-            "no_line",
-            {
-                ('if min(x) == max(x):\n    raise ValueError("baseline models of one accuracy determine no line")'): "",
-                "slope = sum((p - mx) * (q - my) for p, q in zip(x, y)) / sum((p - mx) ** 2 for p in x)": (
-                    "spread = sum((p - mx) ** 2 for p in x)\n"
-                    "slope = sum((p - mx) * (q - my) for p, q in zip(x, y)) / spread if spread else math.nan"
-                ),
-            },
-            "Where all baseline models have one accuracy, your slope is 0 / 0. No line is best then: raise ValueError.",
-            "card: hidden case one base model, in another dress",
-        ),
-        slip(
-            "overflows",
-            {"(1 + math.tanh(at / 2)) / 2": "1 / (1 + math.exp(-at))"},
-            "math.exp(-x) overflows below x = -709. A sigmoid that does not is (1 + math.tanh(x / 2)) / 2.",
-            "library difference: torch.sigmoid never overflows, 1 / (1 + math.exp(-x)) does",
-        ),
-        slip(
-            "divides_and_overflows",
-            {
-                ('if min(x) == max(x):\n    raise ValueError("baseline models of one accuracy determine no line")'): "",
-                "(1 + math.tanh(at / 2)) / 2": "1 / (1 + math.exp(-at))",
-            },
-            "Two ends are open: baseline models of one accuracy divide by zero (raise ValueError), and "
-            "math.exp overflows on a steep line (the sigmoid is (1 + math.tanh(x / 2)) / 2).",
-            "student mistake: found in this course's own reference",
-        ),
-        slip(
-            "no_logit",
-            {"math.log(p / (1 - p))": "p", "(1 + math.tanh(at / 2)) / 2": "at"},
-            "Your line is fitted to the accuracies. Fit it to their logits, and bring the prediction back by a "
-            "sigmoid.",
-            "paper: Taori et al. fit in logit (or probit) space, where the relation is straight",
-        ),
-        slip(
-            "barely_clamped",
-            {"min(max(accuracy, 0.001), 0.999)": "min(max(accuracy, 1e-6), 1 - 1e-6)"},
-            "An accuracy of 0 or 1 has no logit: bring it to 0.001 or 0.999, not nearer to the end.",
-            "card: clip accuracies to [1e-3, 1 - 1e-3]",
-        ),
-        slip(
-            "per_cent",
-            {"min(max(accuracy, 0.001), 0.999)": "min(max(accuracy, 0.01), 1 - 0.01)"},
-            "You bring accuracies into [0.01, 0.99]. The bounds are 0.001 and 0.999.",
-            "student mistake: per cent for per mille",
-        ),
-        slip(
-            "no_sigmoid",
-            {"(1 + math.tanh(at / 2)) / 2": "at"},
-            "Your prediction is still a logit. Take its sigmoid before you subtract it from an accuracy.",
-            "student mistake: sigmoid forgotten",
-        ),
-        slip(
-            "clamps_both",
-            {
-                "return ood_acc - (1 + math.tanh(at / 2)) / 2": (
-                    "return min(max(ood_acc, 0.001), 0.999) - (1 + math.tanh(at / 2)) / 2"
-                )
-            },
-            "The measured accuracy under the shift is subtracted as it is; only what goes into a logit is "
-            "brought into [0.001, 0.999].",
-            "student mistake: all accuracies clamped at the beginning",
-        ),
-        slip(
-            "through_zero",
-            {
-                "at = my + slope * (logit(id_acc) - mx)": (
-                    "at = sum(p * q for p, q in zip(x, y)) / sum(p * p for p in x) * logit(id_acc)"
-                )
-            },
-            "Your line passes through 0. Fit an intercept, too.",
-            "student mistake: least squares without a column of ones",
-        ),
-        slip(
-            "exchanged",
-            {"x, y = [logit(value) for value in base_id]": "y, x = [logit(value) for value in base_id]"},
-            "You predict the ordinary accuracy from the shifted one. It is the other way round.",
-            "student mistake: x and y of the fit",
-        ),
-        slip(
-            "stays_in_logits",
-            {"return ood_acc - (1 + math.tanh(at / 2)) / 2": "return logit(ood_acc) - at"},
-            "Your difference is one of logits. Take the sigmoid of the prediction, then subtract accuracies.",
-            "student mistake: sigmoid forgotten",
-        ),
-        slip(
-            "plain_drop",
-            {"return ood_acc - (1 + math.tanh(at / 2)) / 2": "return ood_acc - id_acc"},
-            "You return the plain drop of accuracy. Better models drop less anyway; compare with the line.",
-            "paper: effective robustness was defined to tell the two apart",
-        ),
-        slip(
-            "sign",
-            {"return ood_acc - (1 + math.tanh(at / 2)) / 2": "return (1 + math.tanh(at / 2)) / 2 - ood_acc"},
-            "The sign is turned: a model above the line is more robust, a positive number.",
-            "student mistake: expected minus measured",
-        ),
-        slip(
-            "one_model",
-            {'raise ValueError("a line needs at least two baseline models")': ("return ood_acc - base_ood[0]")},
-            "Through one point goes no particular line: raise ValueError for fewer than two baseline models.",
-            "card: hidden case one base model",
-        ),
+        slip("no_line",
+             {("if min(x) == max(x):\n"
+               '    raise ValueError("baseline models of one accuracy determine no line")'):
+                "",
+              "slope = sum((p - mx) * (q - my) for p, q in zip(x, y)) / sum((p - mx) ** 2 for p in x)":
+                "spread = sum((p - mx) ** 2 for p in x)\n"
+                "slope = sum((p - mx) * (q - my) for p, q in zip(x, y)) / spread if spread else math.nan"},
+             "Where all baseline models have one accuracy, your slope is 0 / 0. No line is best then: raise "
+             "ValueError.", "card: hidden case one base model, in another dress"),
+        slip("overflows", {"(1 + math.tanh(at / 2)) / 2": "1 / (1 + math.exp(-at))"},
+             "math.exp(-x) overflows below x = -709. A sigmoid that does not is (1 + math.tanh(x / 2)) / 2.",
+             "library difference: torch.sigmoid never overflows, 1 / (1 + math.exp(-x)) does"),
+        slip("divides_and_overflows",
+             {("if min(x) == max(x):\n"
+               '    raise ValueError("baseline models of one accuracy determine no line")'):
+                "",
+              "(1 + math.tanh(at / 2)) / 2": "1 / (1 + math.exp(-at))"},
+             "Two ends are open: baseline models of one accuracy divide by zero (raise ValueError), and "
+             "math.exp overflows on a steep line (the sigmoid is (1 + math.tanh(x / 2)) / 2).",
+             "student mistake: found in this course's own reference"),
+        slip("no_logit", {"math.log(p / (1 - p))": "p", "(1 + math.tanh(at / 2)) / 2": "at"},
+             "Your line is fitted to the accuracies. Fit it to their logits, and bring the prediction back by "
+             "a sigmoid.", "paper: Taori et al. fit in logit (or probit) space, where the relation is straight"),
+        slip("barely_clamped", {"min(max(accuracy, 0.001), 0.999)": "min(max(accuracy, 1e-6), 1 - 1e-6)"},
+             "An accuracy of 0 or 1 has no logit: bring it to 0.001 or 0.999, not nearer to the end.",
+             "card: clip accuracies to [1e-3, 1 - 1e-3]"),
+        slip("per_cent", {"min(max(accuracy, 0.001), 0.999)": "min(max(accuracy, 0.01), 1 - 0.01)"},
+             "You bring accuracies into [0.01, 0.99]. The bounds are 0.001 and 0.999.",
+             "student mistake: per cent for per mille"),
+        slip("no_sigmoid", {"(1 + math.tanh(at / 2)) / 2": "at"},
+             "Your prediction is still a logit. Take its sigmoid before you subtract it from an accuracy.",
+             "student mistake: sigmoid forgotten"),
+        slip("clamps_both",
+             {"return ood_acc - (1 + math.tanh(at / 2)) / 2":
+                "return min(max(ood_acc, 0.001), 0.999) - (1 + math.tanh(at / 2)) / 2"},
+             "The measured accuracy under the shift is subtracted as it is; only what goes into a logit is "
+             "brought into [0.001, 0.999].", "student mistake: all accuracies clamped at the beginning"),
+        slip("through_zero",
+             {"at = my + slope * (logit(id_acc) - mx)":
+                "at = sum(p * q for p, q in zip(x, y)) / sum(p * p for p in x) * logit(id_acc)"},
+             "Your line passes through 0. Fit an intercept, too.",
+             "student mistake: least squares without a column of ones"),
+        slip("exchanged", {"x, y = [logit(value) for value in base_id]": "y, x = [logit(value) for value in base_id]"},
+             "You predict the ordinary accuracy from the shifted one. It is the other way round.",
+             "student mistake: x and y of the fit"),
+        slip("stays_in_logits", {"return ood_acc - (1 + math.tanh(at / 2)) / 2": "return logit(ood_acc) - at"},
+             "Your difference is one of logits. Take the sigmoid of the prediction, then subtract accuracies.",
+             "student mistake: sigmoid forgotten"),
+        slip("plain_drop", {"return ood_acc - (1 + math.tanh(at / 2)) / 2": "return ood_acc - id_acc"},
+             "You return the plain drop of accuracy. Better models drop less anyway; compare with the line.",
+             "paper: effective robustness was defined to tell the two apart"),
+        slip("sign", {"return ood_acc - (1 + math.tanh(at / 2)) / 2": "return (1 + math.tanh(at / 2)) / 2 - ood_acc"},
+             "The sign is turned: a model above the line is more robust, a positive number.",
+             "student mistake: expected minus measured"),
+        slip("one_model",
+             {'raise ValueError("a line needs at least two baseline models")': "return ood_acc - base_ood[0]"},
+             "Through one point goes no particular line: raise ValueError for fewer than two baseline models.",
+             "card: hidden case one base model"),
     ),
     hints=(
         "Why is 'it loses less accuracy' a poor measure for a model that is better to begin with?",
@@ -198,4 +149,4 @@ ROBUST = Exercise(
     ),
     good_for="telling robust from merely good",
     minutes=15,
-)
+)  # fmt: skip

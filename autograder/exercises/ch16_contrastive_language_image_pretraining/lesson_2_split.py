@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -98,135 +98,63 @@ SPLIT = Exercise(
     groups={"plain": 2, "edge": 1},
     cases=split_cases,
     probe=split_probe,
-    alternatives=(
-        Alternative(name="tokens", code=(exclusive_split__tokens,)),
-        Alternative(name="one_pattern", code=(exclusive_split__one_pattern,)),
-    ),
+    alternatives=(alternative(exclusive_split__tokens), alternative(exclusive_split__one_pattern)),
     misconceptions=(
-        slip(
-            "no_synonyms",
-            {"(word, *synonyms.get(word, []))": "(word,)"},
-            "Synonyms of held-out words stay in your training captions: the concept leaks in under another name.",
-            "card: hidden case synonym leak",
-        ),
-        slip(
-            "all_synonyms",
-            {
-                (
-                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name '
-                    "in names]"
-                ): (
-                    "if held_out:\n"
-                    "    names += [name for table in synonyms.values() for name in table]\n"
-                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for '
-                    "name in names]"
-                )
-            },
-            "You look for the synonyms of every word. Only those of held-out words count.",
-            "student mistake: synonyms.values()",
-        ),
-        slip(
-            "both_ways",
-            {
-                (
-                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name '
-                    "in names]"
-                ): (
-                    "names += [word for word, table in synonyms.items() if set(table) & set(held_out)]\n"
-                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for '
-                    "name in names]"
-                )
-            },
-            "You also drop the word whose synonym is held out. Only the held-out word and its own synonyms count.",
-            "student mistake: the table read in both directions",
-        ),
-        slip(
-            "blanks",
-            {
-                (
-                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name '
-                    "in names]"
-                ): ('wanted = {ending for name in names for ending in (name.lower(), name.lower() + "s")}'),
-                ("test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]"): (
-                    "test = [i for i, text in enumerate(captions) if wanted & set(text.lower().split())]"
-                ),
-            },
-            WORDS,
-            "student mistake: text.lower().split()",
-        ),
-        slip(
-            "stripped",
-            {
-                (
-                    'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name '
-                    "in names]"
-                ): ('wanted = {ending for name in names for ending in (name.lower(), name.lower() + "s")}'),
-                ("test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]"): (
-                    'test = [i for i, text in enumerate(captions) if wanted & {w.strip(".,;:!?") for w in '
-                    "text.lower().split()}]"
-                ),
-            },
-            WORDS,
-            "student mistake: words between blanks, signs stripped off",
-        ),
-        slip(
-            "letters",
-            {"(?<![\\w-])": "(?<![A-Za-z-])", "(?![\\w-])": "(?![A-Za-z-])"},
-            "Not only a to z and the hyphen are parts of a word: a digit, an underscore or an umlaut beside a "
-            "name makes it another word.",
-            "student mistake: [A-Za-z-] for [\\w-]",
-        ),
-        slip(
-            "any_plural",
-            {"}s?(": "}(?:s|es)?("},
-            'Only an "s" may follow: "crosses" does not name a cross here.',
-            "student mistake: (s|es)?",
-        ),
-        slip(
-            "patterns",
-            {"{re.escape(name)}": "{name}"},
-            "A full stop in a name is a full stop; in a pattern it stands for any character. Use re.escape.",
-            "library difference: a name is not a pattern of re",
-        ),
-        slip(
-            "hyphens",
-            {"(?<![\\w-])": "\\b", "(?![\\w-])": "\\b"},
-            '\\b ends a word at a hyphen, so "ring-road" counts as a ring. A hyphen belongs to the word.',
-            "library difference: \\b of re; MetaCLIP and CLIP count words by spaces",
-        ),
-        slip(
-            "substring",
-            {"(?<![\\w-])": "", "(?![\\w-])": ""},
-            'You look for substrings: "spring" and "string" name no ring.',
-            "card: 'car' in 'scarf'",
-        ),
+        slip("no_synonyms", {"(word, *synonyms.get(word, []))": "(word,)"},
+             "Synonyms of held-out words stay in your training captions: the concept leaks in under another name.",
+             "card: hidden case synonym leak"),
+        slip("all_synonyms",
+             {'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name in names]':
+                "if held_out:\n"
+                "    names += [name for table in synonyms.values() for name in table]\n"
+                'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name in names]'},
+             "You look for the synonyms of every word. Only those of held-out words count.",
+             "student mistake: synonyms.values()"),
+        slip("both_ways",
+             {'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name in names]':
+                "names += [word for word, table in synonyms.items() if set(table) & set(held_out)]\n"
+                'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name in names]'},
+             "You also drop the word whose synonym is held out. Only the held-out word and its own synonyms count.",
+             "student mistake: the table read in both directions"),
+        slip("blanks",
+             {'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name in names]':
+                'wanted = {ending for name in names for ending in (name.lower(), name.lower() + "s")}',
+              "test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]":
+                "test = [i for i, text in enumerate(captions) if wanted & set(text.lower().split())]"},
+             WORDS, "student mistake: text.lower().split()"),
+        slip("stripped",
+             {'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name in names]':
+                'wanted = {ending for name in names for ending in (name.lower(), name.lower() + "s")}',
+              "test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]":
+                'test = [i for i, text in enumerate(captions) if wanted & {w.strip(".,;:!?") for w in '
+                "text.lower().split()}]"},
+             WORDS, "student mistake: words between blanks, signs stripped off"),
+        slip("letters", {"(?<![\\w-])": "(?<![A-Za-z-])", "(?![\\w-])": "(?![A-Za-z-])"},
+             "Not only a to z and the hyphen are parts of a word: a digit, an underscore or an umlaut beside a "
+             "name makes it another word.", "student mistake: [A-Za-z-] for [\\w-]"),
+        slip("any_plural", {"}s?(": "}(?:s|es)?("},
+             'Only an "s" may follow: "crosses" does not name a cross here.', "student mistake: (s|es)?"),
+        slip("patterns", {"{re.escape(name)}": "{name}"},
+             "A full stop in a name is a full stop; in a pattern it stands for any character. Use re.escape.",
+             "library difference: a name is not a pattern of re"),
+        slip("hyphens", {"(?<![\\w-])": "\\b", "(?![\\w-])": "\\b"},
+             '\\b ends a word at a hyphen, so "ring-road" counts as a ring. A hyphen belongs to the word.',
+             "library difference: \\b of re; MetaCLIP and CLIP count words by spaces"),
+        slip("substring", {"(?<![\\w-])": "", "(?![\\w-])": ""},
+             'You look for substrings: "spring" and "string" name no ring.', "card: 'car' in 'scarf'"),
         slip("plural", {"}s?(": "}("}, 'The plural leaks: "rings" names the concept, too.', "card: hidden case plural"),
-        slip(
-            "case",
-            {", re.IGNORECASE": ""},
-            'Capitals leak: "Ring" names the concept, too.',
-            "card: hidden case of capitals",
-        ),
-        slip(
-            "first",
-            {
-                ("test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]"): (
-                    "test = [i for i, text in enumerate(captions) if found and found[0].search(text)]"
-                )
-            },
-            "Only the first name is looked for. Every held-out word and every synonym counts.",
-            "student mistake: return inside the loop",
-        ),
-        slip(
-            "exchanged",
-            {
-                "return [i for i in range(len(captions)) if i not in hit], test": (
-                    "return test, [i for i in range(len(captions)) if i not in hit]"
-                )
-            },
-            "The two lists are exchanged: training first, and it names nothing that is held out.",
-            "student mistake: order of the result",
-        ),
+        slip("case", {", re.IGNORECASE": ""},
+             'Capitals leak: "Ring" names the concept, too.', "card: hidden case of capitals"),
+        slip("first",
+             {"test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]":
+                "test = [i for i, text in enumerate(captions) if found and found[0].search(text)]"},
+             "Only the first name is looked for. Every held-out word and every synonym counts.",
+             "student mistake: return inside the loop"),
+        slip("exchanged",
+             {"return [i for i in range(len(captions)) if i not in hit], test":
+                "return test, [i for i in range(len(captions)) if i not in hit]"},
+             "The two lists are exchanged: training first, and it names nothing that is held out.",
+             "student mistake: order of the result"),
     ),
     hints=(
         "In how many ways can a caption name a ring without containing the word 'ring' with spaces around?",
@@ -238,4 +166,4 @@ SPLIT = Exercise(
     good_for="any claim about concepts that a model has not seen",
     minutes=15,
     core=True,
-)
+)  # fmt: skip

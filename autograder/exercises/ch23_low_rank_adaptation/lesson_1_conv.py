@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.probes import shipped
 from autograder.declare.slips import slip
 from autograder.exercises.ch23_low_rank_adaptation.common import slopes, trainable
@@ -173,12 +173,10 @@ MISTAKES = (
          "library difference: peft 0.21 hands stride and padding on to its branch, not the dilation"),
     slip("padding_mode", {', "padding_mode"': ""},
          "At the border your branch sees zeros where the base layer sees the picture reflected: A needs the "
-         "padding_mode of base.",
-         "library difference: peft 0.21 ignores padding_mode in its branch"),
+         "padding_mode of base.", "library difference: peft 0.21 ignores padding_mode in its branch"),
     slip("no_path", {", **path": ""},
-         "A does not walk over the picture as base does: give it the stride, padding, dilation and padding_mode of "
-         "base.",
-         "student mistake: the kernel size alone is copied"),
+         "A does not walk over the picture as base does: give it the stride, padding, dilation and "
+         "padding_mode of base.", "student mistake: the kernel size alone is copied"),
     slip("stride_twice", {"base.out_channels, 1, ": "base.out_channels, 1, base.stride, "},
          "With stride 2 your branch has another size than the base layer: A needs the stride of base, B stride 1.",
          "student mistake: both convolutions made by the same line"),
@@ -192,15 +190,13 @@ MISTAKES = (
          "In your delta the two axes of the kernel are exchanged: it is B[o, r] A[r, c, u, v] with u before v.",
          "card trap: reshaping a kernel mixes axes, it is not a permutation"),
     slip("again", {"if not self.merged:": "if True:"},
-         "Merging a second time adds the update once more. Ask `self.merged` first.",
-         "card: hidden case merge twice"),
+         "Merging a second time adds the update once more. Ask `self.merged` first.", "card: hidden case merge twice"),
     slip("groups", {"if base.groups != 1:": "if False:"},
          "A convolution in groups must be refused: a dense B mixes what the groups keep apart. Raise a ValueError.",
          "card: hidden case groups > 1; peft cannot merge it either"),
     slip("square", {"base.kernel_size": "base.kernel_size[0]"},
-         "Your kernel has the height of base's for both sides. Hand the whole base.kernel_size on: kernels need not be "
-         "square.",
-         "student mistake: kernel_size[0]"),
+         "Your kernel has the height of base's for both sides. Hand the whole base.kernel_size on: kernels "
+         "need not be square.", "student mistake: kernel_size[0]"),
     slip("small_rank", {FREEZE: FREEZE + "\nr = min(r, base.in_channels, base.out_channels)"},
          "You cut the rank to the number of channels. A has r channels, whatever the layer has.",
          "student mistake: a rank above the number of channels taken for an error"),
@@ -209,8 +205,7 @@ MISTAKES = (
          "student mistake: LoRALinear's line carried over, or another rule"),
     slip("always_float32", {', "dtype": base.weight.dtype': ""},
          "A and B are float32 whatever `base` is. Give them the dtype of base.weight, or a layer in float64 or "
-         "bfloat16 cannot be adapted.",
-         "student mistake: nn.Conv2d without dtype; models are stored in 16 bits"),
+         "bfloat16 cannot be adapted.", "student mistake: nn.Conv2d without dtype; models are stored in 16 bits"),
     slip("random_start", {ZEROS: ""},
          "B is not zero at the start, so your layer begins with a random disturbance of the pretrained one.",
          "student mistake: PyTorch's default initialization for both"),
@@ -219,8 +214,7 @@ MISTAKES = (
          "student mistake: 'the branch is trained' does not stop the optimizer from training the rest"),
     slip("bias_trains", {FREEZE: "base.weight.requires_grad_(False)"},
          "The bias of `base` is still trainable: you froze its weight alone. Freeze the whole layer: "
-         "base.requires_grad_(False).",
-         "student mistake: base.weight.requires_grad_(False)"),
+         "base.requires_grad_(False).", "student mistake: base.weight.requires_grad_(False)"),
     slip("bias_in_a", {"**path, **kind": "**path, dtype=base.weight.dtype"},
          "A has a bias. It is no part of a kernel, so it cannot be merged: bias=False.",
          "student mistake: nn.Conv2d has a bias unless told otherwise"),
@@ -234,25 +228,23 @@ MISTAKES = (
          "After `merge` the update is counted twice: it is in the weight, and `forward` still adds the branch.",
          "library difference: peft's forward asks `if self.merged` first"),
     slip("flipped", {("delta", "self.A.weight"): "self.A.weight.flip(2, 3)"},
-         "In your delta the kernel is turned by 180 degrees. PyTorch's convolutions do not flip their kernels: take "
-         "A's as it is.",
-         "library difference: scipy.signal.convolve2d flips the kernel"),
+         "In your delta the kernel is turned by 180 degrees. PyTorch's convolutions do not flip their kernels: "
+         "take A's as it is.", "library difference: scipy.signal.convolve2d flips the kernel"),
     slip("no_no_grad", {ADDS: "self.base.weight += self.delta()"},
-         "`merge` changes a parameter while autograd watches. Do it under torch.no_grad(), or change base.weight.data "
-         "by a detached update.",
-         "student mistake: base.weight += delta() without torch.no_grad()"),
+         "`merge` changes a parameter while autograd watches. Do it under torch.no_grad(), or change "
+         "base.weight.data by a detached update.", "student mistake: base.weight += delta() without torch.no_grad()"),
     slip("assigns_a_tensor", {ADDS: "self.base.weight = self.base.weight + self.delta()"},
-         "`merge` assigns a tensor to base.weight, and only a parameter may stand there. Change its values in place: "
-         "base.weight.data += ..., or += under torch.no_grad().",
+         "`merge` assigns a tensor to base.weight, and only a parameter may stand there. Change its values in "
+         "place: base.weight.data += ..., or += under torch.no_grad().",
          "student mistake: base.weight = base.weight + delta()"),
     slip("new_parameter", {ADDS: "self.base.weight = nn.Parameter(self.base.weight + self.delta())"},
-         "`merge` puts a new parameter in place of base.weight, and a new nn.Parameter is trainable. Change the values "
-         "of the old one in place.",
+         "`merge` puts a new parameter in place of base.weight, and a new nn.Parameter is trainable. Change "
+         "the values of the old one in place.",
          "student mistake: nn.Parameter(...) to silence PyTorch's error message"),
     slip("new_frozen_parameter",
          {ADDS: "self.base.weight = nn.Parameter(self.base.weight + self.delta(), requires_grad=False)"},
-         "`merge` puts a new parameter in place of base.weight; who holds the old one (a tied layer, an optimizer) "
-         "does not see the update. Change its values in place.",
+         "`merge` puts a new parameter in place of base.weight; who holds the old one (a tied layer, an "
+         "optimizer) does not see the update. Change its values in place.",
          "student mistake: nn.Parameter(...) to silence PyTorch's error message"),
 )  # fmt: skip
 
@@ -262,10 +254,7 @@ CONV = Exercise(
     groups={"start": 1, "output": 2, "merge": 1},
     cases=conv_cases,
     probe={"start": start_probe, "output": output_probe, "merge": merge_probe},
-    alternatives=(
-        Alternative(name="borrows_the_path", code=(LoRAConv2d__borrows_the_path,)),
-        Alternative(name="one_kernel", code=(LoRAConv2d__one_kernel,)),
-    ),
+    alternatives=(alternative(LoRAConv2d__borrows_the_path), alternative(LoRAConv2d__one_kernel)),
     misconceptions=MISTAKES,
     hints=(
         "Which of the two convolutions moves over the picture, and which one only mixes channels?",

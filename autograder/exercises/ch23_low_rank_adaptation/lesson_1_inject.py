@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Alternative, Exercise, alternative
 from autograder.declare.slips import slip
 from autograder.exercises.ch23_low_rank_adaptation.lesson_1_linear import LoRALinear__functional
 
@@ -115,8 +115,8 @@ def matching(by):
 UNMATCHED = "not any(re.fullmatch(target, name) for name in layers)"
 MISTAKES = (
     slip("derived", {"type(module) is nn.Linear": "isinstance(module, nn.Linear)"},
-         "You wrap the out_proj of nn.MultiheadAttention as well. Attention reads its weight and never calls it, so "
-         "the branch is passed over or the model breaks. Take type(layer) is nn.Linear, not isinstance.",
+         "You wrap the out_proj of nn.MultiheadAttention as well. Attention reads its weight and never calls "
+         "it, so the branch is passed over or the model breaks. Take type(layer) is nn.Linear, not isinstance.",
          "library difference: peft wraps out_proj without a word, and nothing learns"),
     slip("searches", matching("re.search(target, name)"),
          "A part of a name is enough for you. The expression must match the whole name: re.fullmatch.",
@@ -129,7 +129,10 @@ MISTAKES = (
          "Everything outside the target layers is still trainable. Freeze the whole model first.",
          "student mistake: each LoRALinear freezes its own base only"),
     slip("freezes_at_the_end",
-         {"model.requires_grad_(False)": "", "return sum": "model.requires_grad_(False)\nreturn sum"},
+         {"model.requires_grad_(False)": "",
+          "return sum":
+            "model.requires_grad_(False)\n"
+            "return sum"},
          "Nothing is trainable: you freeze the model after the new A's and B's are in it. Freeze before.",
          "student mistake: the order of freezing and injecting"),
     slip("silent", {UNMATCHED: "False"},
@@ -140,7 +143,7 @@ MISTAKES = (
          "student mistake: named_children for named_modules"),
     slip("counts_layers",
          {"sum(p.numel() for p in model.parameters() if p.requires_grad)":
-              "sum(isinstance(module, LoRALinear) for module in model.modules())"},
+            "sum(isinstance(module, LoRALinear) for module in model.modules())"},
          "You return how many layers were replaced. Asked for is how many numbers are trainable.",
          "student mistake: layers for parameters"),
     slip("ends_of_names", matching('re.fullmatch(".*" + target, name)'),
@@ -148,24 +151,25 @@ MISTAKES = (
          "match the whole name.",
          "library difference: peft takes a list of names as ends of names"),
     slip("no_expression", {"called {target!r}; there are {', '.join(layers)}": "called so"},
-         "Your ValueError comes at the right time, but its message does not contain the expression that matches "
-         "nothing.",
+         "Your ValueError comes at the right time, but its message does not contain the expression that "
+         "matches nothing.",
          "student mistake: a constant message; who reads it has to guess which expression was meant"),
     slip("twice",
          {"if any(re.fullmatch(target, name) for target in targets):":
-              "for _ in [target for target in targets if re.fullmatch(target, name)]:"},
-         "A layer that two expressions match is wrapped twice, a LoRALinear around a LoRALinear. Go through the layers "
-         "and ask whether ANY expression matches.",
+            "for _ in [target for target in targets if re.fullmatch(target, name)]:"},
+         "A layer that two expressions match is wrapped twice, a LoRALinear around a LoRALinear. Go through "
+         "the layers and ask whether ANY expression matches.",
          "student mistake: the loop over expressions outside, the one over layers inside"),
     slip("own_alpha", {"r, alpha))": "r, 2 * r))"},
          "You do not hand `alpha` on to LoRALinear.",
          "student mistake: alpha = 2 r, as in the experiments of the notebook"),
     slip("new_layers",
-         {"setattr(holder, child, LoRALinear(getattr(holder, child), r, alpha))": """
-              old = getattr(holder, child)
-              new = nn.Linear(old.in_features, old.out_features, old.bias is not None)
-              setattr(holder, child, LoRALinear(new, r, alpha))
-          """},
+         {"setattr(holder, child, LoRALinear(getattr(holder, child), r, alpha))":
+            "\n"
+            "              old = getattr(holder, child)\n"
+            "              new = nn.Linear(old.in_features, old.out_features, old.bias is not None)\n"
+            "              setattr(holder, child, LoRALinear(new, r, alpha))\n"
+            "          "},
          "You wrap new layers, so the pretrained weights are lost. Hand the old layer to LoRALinear.",
          "student mistake: nn.Linear(in_features, out_features) made again"),
 )  # fmt: skip
@@ -178,10 +182,7 @@ INJECT = Exercise(
     probe=inject_probe,
     uses=("LoRALinear",),
     standins=(Alternative(name="LoRALinear", code=(LoRALinear__functional,)),),
-    alternatives=(
-        Alternative(name="by_parents", code=(inject_lora__by_parents,)),
-        Alternative(name="one_pattern_at_a_time", code=(inject_lora__one_pattern_at_a_time,)),
-    ),
+    alternatives=(alternative(inject_lora__by_parents), alternative(inject_lora__one_pattern_at_a_time)),
     misconceptions=MISTAKES,
     hints=(
         'How do you get from the name "blocks.0.q" to the object that holds the layer, and what must happen first, '

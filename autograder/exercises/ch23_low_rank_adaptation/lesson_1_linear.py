@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.probes import shipped
 from autograder.declare.slips import slip
 from autograder.exercises.ch23_low_rank_adaptation.common import layer_data, linear, slopes, trainable
@@ -170,7 +170,9 @@ ADDS = "self.base.weight.data += (self.scaling * self.B @ self.A).detach()"
 NEW = "self.base.weight = nn.Parameter(self.base.weight + self.scaling * self.B @ self.A"
 MISTAKES = (
     slip("no_scaling",
-         {("forward", "self.scaling * "): "", ("merge", "self.scaling * "): "", ("unmerge", "self.scaling * "): ""},
+         {("forward", "self.scaling * "): "",
+          ("merge", "self.scaling * "): "",
+          ("unmerge", "self.scaling * "): ""},
          "Your branch is right up to the factor alpha / r, `self.scaling`, which is missing.",
          "card trap: the slide writes h = W0 x + B A x, without alpha / r"),
     slip("forward_unscaled", {("forward", "self.scaling * "): ""},
@@ -184,23 +186,21 @@ MISTAKES = (
          "student mistake: 'the branch is trained' does not stop the optimizer from training the rest"),
     slip("bias_trains", {FREEZE: "base.weight.requires_grad_(False)"},
          "The bias of `base` is still trainable: you froze its weight alone. Freeze the whole layer: "
-         "base.requires_grad_(False).",
-         "student mistake: base.weight.requires_grad_(False)"),
+         "base.requires_grad_(False).", "student mistake: base.weight.requires_grad_(False)"),
     slip("plain_tensors", {"nn.Parameter(torch.empty": "(torch.empty", "nn.Parameter(torch.zeros": "(torch.zeros"},
          "A and B are plain tensors, so no optimizer finds them and no gradient reaches them. Wrap each in "
-         "nn.Parameter.",
-         "student mistake: torch.empty for nn.Parameter(torch.empty)"),
+         "nn.Parameter.", "student mistake: torch.empty for nn.Parameter(torch.empty)"),
     slip("always_float32",
-         {"base.in_features, dtype=base.weight.dtype": "base.in_features", "r, dtype=base.weight.dtype": "r"},
+         {"base.in_features, dtype=base.weight.dtype": "base.in_features",
+          "r, dtype=base.weight.dtype": "r"},
          "A and B are float32 whatever `base` is. Give them the dtype of base.weight, or a layer in float64 or "
-         "bfloat16 cannot be adapted.",
-         "student mistake: torch.empty without dtype; models are stored in 16 bits"),
+         "bfloat16 cannot be adapted.", "student mistake: torch.empty without dtype; models are stored in 16 bits"),
     slip("small_rank", {FREEZE: FREEZE + "\nr = min(r, base.in_features, base.out_features)"},
          "You cut the rank to the smaller side of the layer. Any r >= 1 is allowed: A is (r, in), B is (out, r).",
          "student mistake: a rank above min(in, out) taken for an error"),
     slip("drawn_otherwise", {"(self.A, a=math.sqrt(5))": "(self.A)"},
-         "A is not drawn as the text says: nn.init.kaiming_uniform_(A, a=math.sqrt(5)), which is uniform between -1 "
-         "and +1 over the root of `in`.",
+         "A is not drawn as the text says: nn.init.kaiming_uniform_(A, a=math.sqrt(5)), which is uniform "
+         "between -1 and +1 over the root of `in`.",
          "library difference: kaiming_uniform_ without `a` draws from a range that is 2.4 times as wide"),
     slip("both_zero", {"nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))": "nn.init.zeros_(self.A)"},
          "A and B are both zero. Then both gradients are zero, for ever: draw A at random, leave B at zero.",
@@ -221,8 +221,8 @@ MISTAKES = (
          "Dropout is missing: in training, the branch must see self.dropout(x).",
          "student mistake: the attribute is made and not used"),
     slip("dropout_always", {"self.dropout(x)": "F.dropout(x, self.dropout.p)"},
-         "Your dropout acts in evaluation, too. `self.dropout`, an nn.Dropout, is silent after layer.eval(); F.dropout "
-         "is not unless you hand it `self.training`.",
+         "Your dropout acts in evaluation, too. `self.dropout`, an nn.Dropout, is silent after layer.eval(); "
+         "F.dropout is not unless you hand it `self.training`.",
          "library difference: F.dropout has training=True by default"),
     slip("dropout_between", {"self.dropout(x) @ self.A.T": "self.dropout(x @ self.A.T)"},
          "You drop numbers behind A, or behind B. Dropout belongs to the input of the branch, before A.",
@@ -240,20 +240,19 @@ MISTAKES = (
          "What you merge lacks the factor alpha / r: merged and unmerged layer disagree.",
          "student mistake: the scaling stands in `forward` only"),
     slip("no_no_grad", {ADDS: "self.base.weight += self.scaling * self.B @ self.A"},
-         "`merge` changes a parameter while autograd watches. Do it under torch.no_grad(), or change base.weight.data "
-         "by a detached update.",
-         "student mistake: base.weight += B @ A without torch.no_grad()"),
+         "`merge` changes a parameter while autograd watches. Do it under torch.no_grad(), or change "
+         "base.weight.data by a detached update.", "student mistake: base.weight += B @ A without torch.no_grad()"),
     slip("assigns_a_tensor", {ADDS: "self.base.weight = self.base.weight + self.scaling * self.B @ self.A"},
-         "`merge` assigns a tensor to base.weight, and only a parameter may stand there. Change its values in place: "
-         "base.weight.data += ..., or += under torch.no_grad().",
+         "`merge` assigns a tensor to base.weight, and only a parameter may stand there. Change its values in "
+         "place: base.weight.data += ..., or += under torch.no_grad().",
          "student mistake: base.weight = base.weight + B @ A"),
     slip("new_parameter", {ADDS: NEW + ")"},
-         "`merge` puts a new parameter in place of base.weight, and a new nn.Parameter is trainable. Change the values "
-         "of the old one in place.",
+         "`merge` puts a new parameter in place of base.weight, and a new nn.Parameter is trainable. Change "
+         "the values of the old one in place.",
          "student mistake: nn.Parameter(...) to silence PyTorch's error message"),
     slip("new_frozen_parameter", {ADDS: NEW + ", requires_grad=False)"},
-         "`merge` puts a new parameter in place of base.weight; who holds the old one (a tied layer, an optimizer) "
-         "does not see the update. Change its values in place.",
+         "`merge` puts a new parameter in place of base.weight; who holds the old one (a tied layer, an "
+         "optimizer) does not see the update. Change its values in place.",
          "student mistake: nn.Parameter(...) to silence PyTorch's error message"),
     slip("unmerges_again", {("unmerge", "if self.merged:"): "if True:"},
          "Unmerging a second time subtracts the update once more. Without a merge before, do nothing.",
@@ -269,10 +268,7 @@ LINEAR = Exercise(
     groups={"start": 1, "output": 2, "merge": 2},
     cases=linear_cases,
     probe={"start": start_probe, "output": output_probe, "kept": kept_probe, "merge": merge_probe},
-    alternatives=(
-        Alternative(name="functional", code=(LoRALinear__functional,)),
-        Alternative(name="dense_branch", code=(LoRALinear__dense_branch,)),
-    ),
+    alternatives=(alternative(LoRALinear__functional), alternative(LoRALinear__dense_branch)),
     misconceptions=MISTAKES,
     hints=(
         "Which of the two matrices has to be zero at the start, so that the layer begins as the base layer and still "

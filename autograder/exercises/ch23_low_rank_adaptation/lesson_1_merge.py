@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking import probing
 
@@ -84,12 +84,14 @@ LOOP = "for A, B, alpha, weight in loras:\n    total += weight * alpha / len(A) 
 EXACT = "torch.promote_types(W0.dtype, torch.float32)"
 MERGE_MISTAKES = (
     slip("adds_factors",
-         {LOOP: """
-              A = torch.stack([weight * alpha / len(A) * A.to(exact) for A, _, alpha, weight in loras]).sum(0)
-              total += torch.stack([B.to(exact) for _, B, _, _ in loras]).sum(0) @ A
-          """},
-         "You add the A's and the B's and multiply then. That gives cross terms B1 A2, and it needs equal ranks: "
-         "multiply each pair first, then add the products.",
+         {LOOP:
+            "\n"
+            "              A = torch.stack([weight * alpha / len(A) * A.to(exact) for A, _, alpha, weight in "
+            "loras]).sum(0)\n"
+            "              total += torch.stack([B.to(exact) for _, B, _, _ in loras]).sum(0) @ A\n"
+            "          "},
+         "You add the A's and the B's and multiply then. That gives cross terms B1 A2, and it needs equal "
+         "ranks: multiply each pair first, then add the products.",
          "library difference: combination_type='linear' of peft's add_weighted_adapter"),
     slip("short_sums", {EXACT: "W0.dtype"},
          "In bfloat16 each small update is rounded away. Accumulate in float32, round once at the end.",
@@ -98,22 +100,18 @@ MERGE_MISTAKES = (
          "You divide by the rank of the first update everywhere. Each has its own r_i, the rows of its A.",
          "student mistake: r taken outside the loop"),
     slip("no_scaling", {"alpha / len(A) * ": ""},
-         "The factor alpha_i / r_i is missing.",
-         "card trap: the slide writes W0 + B A, without alpha / r"),
+         "The factor alpha_i / r_i is missing.", "card trap: the slide writes W0 + B A, without alpha / r"),
     slip("no_weight", {"weight * alpha": "alpha"},
-         "You ignore the weights w_i.",
-         "student mistake: the fourth entry unused"),
+         "You ignore the weights w_i.", "student mistake: the fourth entry unused"),
     slip("in_place", {"W0.to(exact, copy=True)": "W0.to(exact)"},
          "You changed W0 itself. Work on a copy: the next task needs the old weight.",
          "student mistake: += on an argument"),
     slip("short_sums_in_place", {EXACT: "W0.dtype", "W0.to(exact, copy=True)": "W0"},
-         "You add to W0 itself, in its own type. Work on a copy, in float32 where W0 is shorter: the next task needs "
-         "the old weight, and a short type rounds small updates away.",
-         "student mistake: total = W0"),
+         "You add to W0 itself, in its own type. Work on a copy, in float32 where W0 is shorter: the next task "
+         "needs the old weight, and a short type rounds small updates away.", "student mistake: total = W0"),
     slip("only_bfloat16", {EXACT: "torch.float32 if W0.dtype == torch.bfloat16 else W0.dtype"},
          "In float16 you accumulate in float16. Both short types need float32: torch.promote_types(W0.dtype, "
-         "torch.float32) covers them.",
-         "student mistake: one of the two short types named"),
+         "torch.float32) covers them.", "student mistake: one of the two short types named"),
     slip("always_float32", {EXACT: "torch.float32"},
          "You compute in float32 always, so a float64 W0 loses digits. Only a SHORTER type is widened.",
          "student mistake: W0.float()"),
@@ -135,10 +133,7 @@ MERGE = Exercise(
     cases=merge_cases,
     probe=merge_probe,
     oracle=merge_library,
-    alternatives=(
-        Alternative(name="stacked", code=(merge_loras__stacked,)),
-        Alternative(name="einsum", code=(merge_loras__einsum,)),
-    ),
+    alternatives=(alternative(merge_loras__stacked), alternative(merge_loras__einsum)),
     misconceptions=MERGE_MISTAKES,
     hints=(
         "Is the sum of products the product of sums? And how many digits does a bfloat16 number near 1 keep?",
@@ -192,12 +187,14 @@ def extract_lora__diagonal(W0, W1, r):
 
 EXTRACT_MISTAKES = (
     slip("sign", {"W1 - W0": "W0 - W1"},
-         "Your update points backwards: decompose W1 - W0.",
-         "student mistake: the order of a difference"),
+         "Your update points backwards: decompose W1 - W0.", "student mistake: the order of a difference"),
     slip("of_the_weight", {"W1 - W0": "W1"},
          "You decompose the new weight. Of low rank is the CHANGE, W1 - W0.",
          "card trap: low rank is claimed of the update, not of the weight"),
-    slip("smallest", {"root = S[:r]": "U, S, Vh = U.flip(1), S.flip(0), Vh.flip(0)\nroot = S[:r]"},
+    slip("smallest",
+         {"root = S[:r]":
+            "U, S, Vh = U.flip(1), S.flip(0), Vh.flip(0)\n"
+            "root = S[:r]"},
          "You keep the smallest singular values. torch.linalg.svd sorts them from large to small.",
          "library difference: torch.linalg.eigh sorts ascending, svd descending"),
     slip("no_root", {".sqrt()": ""},
@@ -217,10 +214,7 @@ EXTRACT = Exercise(
     groups={"plain": 1, "edge": 1},
     cases=extract_cases,
     probe=extract_probe,
-    alternatives=(
-        Alternative(name="eigenvectors", code=(extract_lora__eigenvectors,)),
-        Alternative(name="diagonal", code=(extract_lora__diagonal,)),
-    ),
+    alternatives=(alternative(extract_lora__eigenvectors), alternative(extract_lora__diagonal)),
     misconceptions=EXTRACT_MISTAKES,
     hints=(
         "Which matrix is to be approximated, and which of its directions carry most of it?",
@@ -291,10 +285,7 @@ QKV = Exercise(
     groups={"plain": 1, "edge": 1},
     cases=qkv_cases,
     oracle=qkv_library,
-    alternatives=(
-        Alternative(name="grouped", code=(merged_qkv_delta__grouped,)),
-        Alternative(name="views", code=(merged_qkv_delta__views,)),
-    ),
+    alternatives=(alternative(merged_qkv_delta__grouped), alternative(merged_qkv_delta__views)),
     misconceptions=QKV_MISTAKES,
     hints=(
         "How many matrices are stacked in A, and how many rows does each have?",

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from autograder.exercises.ch23_low_rank_adaptation.common import slopes
 from dlcv_lab.checking import probing
@@ -46,14 +46,12 @@ DYLORA_MISTAKES = (
          "You scale by alpha / r. With b components in use the factor is alpha / b.",
          "paper: Valipour et al. scale by alpha / b"),
     slip("last", {"B[:, :b] @ A[:b]": "B[:, -b:] @ A[-b:]"},
-         "You use the last b components. The first ones are shared by all ranks.",
-         "student mistake: a negative slice"),
+         "You use the last b components. The first ones are shared by all ranks.", "student mistake: a negative slice"),
     slip("one", {"B[:, :b] @ A[:b]": "B[:, b - 1 : b] @ A[b - 1 : b]"},
          "You use component b alone. Used are all up to b; in the 'frozen' variant only b is UPDATED.",
          "paper: the frozen variant trains component b alone"),
     slip("no_base", {"W0 + ": ""},
-         "The output of the pretrained weight is missing.",
-         "student mistake: the branch for the layer"),
+         "The output of the pretrained weight is missing.", "student mistake: the branch for the layer"),
 )  # fmt: skip
 
 DYLORA = Exercise(
@@ -62,10 +60,7 @@ DYLORA = Exercise(
     groups={"plain": 1, "edge": 1},
     cases=dylora_cases,
     probe=dylora_probe,
-    alternatives=(
-        Alternative(name="masked", code=(dylora_forward__masked,)),
-        Alternative(name="by_components", code=(dylora_forward__by_components,)),
-    ),
+    alternatives=(alternative(dylora_forward__masked), alternative(dylora_forward__by_components)),
     misconceptions=DYLORA_MISTAKES,
     hints=(
         "Which rows of A and which columns of B belong to the first b components?",
@@ -151,10 +146,7 @@ PRUNE = Exercise(
     groups={"plain": 1, "edge": 1},
     cases=prune_cases,
     probe=prune_probe,
-    alternatives=(
-        Alternative(name="topk", code=(prune_lambdas__topk,)),
-        Alternative(name="ranked", code=(prune_lambdas__ranked,)),
-    ),
+    alternatives=(alternative(prune_lambdas__topk), alternative(prune_lambdas__ranked)),
     misconceptions=PRUNE_MISTAKES,
     hints=(
         "What does the score of the last component that still fits into the budget tell about all others?",

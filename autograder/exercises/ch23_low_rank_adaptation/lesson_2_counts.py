@@ -1,7 +1,7 @@
 """Chapter 23, notebook 2: the two counting functions."""
 
 from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 
 
@@ -53,8 +53,7 @@ MISTAKES = (
          "You count one magnitude per column. In code it is one per row of the (out, in) weight.",
          "card trap: the paper writes column-wise norms, of the transposed weight"),
     slip("one_number", {"+ rows for rows, columns": "+ 1 for rows, columns"},
-         "The magnitude is a vector: one number for every row.",
-         "student mistake: the norm of the whole matrix"),
+         "The magnitude is a vector: one number for every row.", "student mistake: the norm of the whole matrix"),
 )  # fmt: skip
 
 VECTORS = Exercise(
@@ -65,8 +64,8 @@ VECTORS = Exercise(
     cases=vector_cases,
     probe={"vera": "vera_params", "dora": "dora_params"},
     alternatives=(
-        Alternative(name="loop", code=(vera_params__loop, dora_params__loop)),
-        Alternative(name="unzipped", code=(vera_params__unzipped, dora_params__unzipped)),
+        alternative(vera_params__loop, dora_params__loop),
+        alternative(vera_params__unzipped, dora_params__unzipped),
     ),
     misconceptions=MISTAKES,
     hints=(

@@ -151,8 +151,8 @@ class DoRALinear__m_at_one(DoraLayer):
 
 MISTAKES = (
     slip("half_floor", {"torch.promote_types(self.base.weight.dtype, torch.float32)": "self.base.weight.dtype"},
-         "In float16, 1e-12 is 0, and a row of zeros gives 0 / 0 = NaN in spite of your floor. Compute the weight in "
-         "float32 where the base has a shorter type, and round at the end.",
+         "In float16, 1e-12 is 0, and a row of zeros gives 0 / 0 = NaN in spite of your floor. Compute the "
+         "weight in float32 where the base has a shorter type, and round at the end.",
          "library difference: peft divides in the dtype of the weight and gives NaN"),
     slip("no_scaling", {"self.scaling * ": ""},
          "The update inside V lacks the factor alpha / r, `self.scaling`.",
@@ -174,34 +174,30 @@ MISTAKES = (
          "card: hidden case gradient with detached and attached norm"),
     slip("never_detached", {"if self.detach_norm:": "if False:"},
          "Your outputs are right, but the gradient goes through the norm. With detach_norm it is a constant: "
-         ".detach().",
-         "paper: section 4.3; peft and the official code detach"),
+         ".detach().", "paper: section 4.3; peft and the official code detach"),
     slip("update_only",
-         {"(self.m / norm)[:, None] * V":
-              "self.base.weight + (self.m / norm)[:, None] * (V - self.base.weight)"},
+         {"(self.m / norm)[:, None] * V": "self.base.weight + (self.m / norm)[:, None] * (V - self.base.weight)"},
          "You rescale the update alone. The whole of V = W0 + update is brought to length m.",
          "student mistake: W0 + m * update / norm"),
     slip("bias_scaled", {"), self.base.bias": "), None if self.base.bias is None else self.m * self.base.bias"},
          "You multiply the bias by m. Only the weight is decomposed; the bias stays.",
          "card: hidden case bias not rescaled"),
     slip("no_bias", {"self.weight(), self.base.bias": "self.weight()"},
-         "The bias of the base layer is missing in the output.",
-         "student mistake: x @ W.T alone"),
+         "The bias of the base layer is missing in the output.", "student mistake: x @ W.T alone"),
     slip("in_place",
          {"nn.Linear(columns, rows, bias=self.base.bias is not None, dtype=self.base.weight.dtype)": "self.base"},
          "Your merge overwrites `base`. Return a new nn.Linear.",
          "library difference: peft merges into the base layer"),
     slip("merge_drops_bias",
-         {"bias=self.base.bias is not None": "bias=False", "if self.base.bias is not None:": "if False:"},
-         "The merged layer has lost the bias.",
-         "card: hidden case merge keeps bias"),
+         {"bias=self.base.bias is not None": "bias=False",
+          "if self.base.bias is not None:": "if False:"},
+         "The merged layer has lost the bias.", "card: hidden case merge keeps bias"),
     slip("shares_the_bias", {"self.base.bias.detach().clone()": "self.base.bias.data"},
          "The bias of the merged layer is the memory of base's bias: who changes one changes both. Clone it.",
          "student mistake: .data for .detach().clone()"),
     slip("adds_a_little", {".clamp(min=1e-12)": " + 1e-6"},
-         "You add a small number to every norm, which shortens rows that are small themselves. The norm is at LEAST "
-         "1e-12: .clamp(min=1e-12).",
-         "student mistake: the usual + eps"),
+         "You add a small number to every norm, which shortens rows that are small themselves. The norm is at "
+         "LEAST 1e-12: .clamp(min=1e-12).", "student mistake: the usual + eps"),
     mistaken(DoRALinear__m_at_one,
              "m starts at the lengths of W0's rows, as the given constructor has it. Otherwise the layer does not "
              "begin as the old one.",

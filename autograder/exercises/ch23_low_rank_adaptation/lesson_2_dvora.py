@@ -81,16 +81,14 @@ class DVoRALinear__branches(VectorLayer):
 
 MISTAKES = (
     slip("one_dtype", {".to(W.dtype)": ""},
-         "Your layer breaks if A and B have another dtype than the base. Bring the parts that you use to the dtype "
-         "that you compute in.",
-         "library difference: peft brings them together in the forward pass"),
+         "Your layer breaks if A and B have another dtype than the base. Bring the parts that you use to the "
+         "dtype that you compute in.", "library difference: peft brings them together in the forward pass"),
     slip("half_floor", {"torch.promote_types(W.dtype, torch.float32)": "W.dtype"},
-         "In float16, 1e-12 is 0, and a row of zeros gives 0 / 0 = NaN in spite of your floor. Compute the weight in "
-         "float32 where the base has a shorter type, and round at the end.",
+         "In float16, 1e-12 is 0, and a row of zeros gives 0 / 0 = NaN in spite of your floor. Compute the "
+         "weight in float32 where the base has a shorter type, and round at the end.",
          "student mistake: the floor in the dtype of the weight"),
     slip("divides_by_r", {"self.d.to(exact)": "self.d.to(exact) / len(self.d)"},
-         "You divide the update by r. VeRA has no alpha / r.",
-         "library difference: LoRA's scaling carried over"),
+         "You divide the update by r. VeRA has no alpha / r.", "library difference: LoRA's scaling carried over"),
     slip("vectors_missing", {"self.b.to(exact)[:, None] * (B * self.d.to(exact)) @ A": "B @ A"},
          "Your update is B A without d and b: nothing of it can learn.",
          "card trap: the slide writes A d B b, in the order for row vectors"),
@@ -107,8 +105,7 @@ MISTAKES = (
          "A row of zeros gives 0 / 0. Keep the norm at 1e-12 or more: .clamp(min=1e-12).",
          "student mistake: the floor of DoRALinear not carried over"),
     slip("no_bias", {".to(W.dtype), self.base.bias": ".to(W.dtype)"},
-         "The bias of the base layer is missing in the output.",
-         "student mistake: x @ W.T alone"),
+         "The bias of the base layer is missing in the output.", "student mistake: x @ W.T alone"),
 )  # fmt: skip
 
 DVORA = Exercise(

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise, mistaken
+from autograder.declare.exercise import Alternative, Exercise, alternative, mistaken
 from autograder.declare.slips import slip
 from autograder.exercises.ch23_low_rank_adaptation.common import layer_data, linear, slopes, trainable
 from autograder.exercises.ch23_low_rank_adaptation.lesson_2_nf4 import (
@@ -96,10 +96,7 @@ DOUBLE = Exercise(
     groups={"plain": 1, "edge": 1},
     cases=double_cases,
     probe=double_probe,
-    alternatives=(
-        Alternative(name="loop", code=(double_quantize__loop,)),
-        Alternative(name="padded", code=(double_quantize__padded,)),
-    ),
+    alternatives=(alternative(double_quantize__loop), alternative(double_quantize__padded)),
     misconceptions=DOUBLE_MISTAKES,
     hints=(
         "What is the smallest, what the largest number that int8 holds, and which constant should land there?",
@@ -213,27 +210,25 @@ class QLoRALinear__bias_trains(QuantLayer):
 
 QLORA_MISTAKES = (
     slip("no_scaling", {"self.scaling * ": ""},
-         "The branch lacks the factor alpha / r, `self.scaling`.",
-         "card trap: slides write W0 + B A"),
+         "The branch lacks the factor alpha / r, `self.scaling`.", "card trap: slides write W0 + B A"),
     slip("no_gradient", {"F.linear(x, ": "F.linear(x.detach(), "},
          "No gradient goes to x through the 4-bit weight. The layers below need it; only the weight itself gets none.",
          "paper: section 3 back-propagates through the frozen 4-bit weights into the adapters"),
     slip("no_bias", {"W, self.bias": "W"},
-         "The bias is missing. It stays in full precision.",
-         "student mistake: x @ W.T alone"),
+         "The bias is missing. It stays in full precision.", "student mistake: x @ W.T alone"),
     slip("rounds_the_sum",
-         {"return F.linear(x, W, self.bias) + self.scaling * (x @ self.A.T @ self.B.T)": """
-              block = 2 * len(self.packed) // len(self.absmax)
-              both = quantize_nf4(W + (self.scaling * self.B @ self.A).detach(), self.code, block=block)
-              return F.linear(x, dequantize_nf4(*both, self.code, self.shape), self.bias)
-          """},
-         "You round the sum of weight and update to 4 bits. Only the pretrained weight is in 4 bits; the branch is "
-         "exact.",
-         "student mistake: quantisation after the update instead of before"),
+         {"return F.linear(x, W, self.bias) + self.scaling * (x @ self.A.T @ self.B.T)":
+            "\n"
+            "              block = 2 * len(self.packed) // len(self.absmax)\n"
+            "              both = quantize_nf4(W + (self.scaling * self.B @ self.A).detach(), self.code, "
+            "block=block)\n"
+            "              return F.linear(x, dequantize_nf4(*both, self.code, self.shape), self.bias)\n"
+            "          "},
+         "You round the sum of weight and update to 4 bits. Only the pretrained weight is in 4 bits; the "
+         "branch is exact.", "student mistake: quantisation after the update instead of before"),
     slip("keeps_it", {"W = dequantize_nf4": "W = self.dense = dequantize_nf4"},
-         "Your forward stores the dense weight in the layer. Let it go when forward ends: that is what saves the "
-         "memory.",
-         "card: dequantise in forward, never store the dense weight"),
+         "Your forward stores the dense weight in the layer. Let it go when forward ends: that is what saves "
+         "the memory.", "card: dequantise in forward, never store the dense weight"),
     mistaken(QLoRALinear__kept_from_the_start,
              "Your layer holds a dense weight from the start. Keep the packed one alone and rebuild it in forward: "
              "that is what saves the memory.",
@@ -259,7 +254,7 @@ QLORA = Exercise(
     uses=("nf4",),
     standins=(Alternative(name="nf4", code=(nf4_code__erfinv, quantize_nf4__bucketize, dequantize_nf4__flat)),),
     alternatives=(
-        Alternative(name="separate_terms", code=(QLoRALinear__separate_terms,)),
+        alternative(QLoRALinear__separate_terms),
         Alternative(name="one_weight", code=(QuantLayer, QLoRALinear__one_weight)),
     ),
     misconceptions=QLORA_MISTAKES,

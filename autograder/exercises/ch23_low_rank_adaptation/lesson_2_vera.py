@@ -154,9 +154,8 @@ MISTAKES = (
          "The weights of `base` are still trainable. Freeze them.",
          "student mistake: freezing forgotten where nothing of the base is used as a parameter"),
     slip("copies", {A_KEPT: '"A", A[:, : base.in_features].clone(),', B_KEPT: '"B", B[: base.out_features].clone(),'},
-         "Your layer keeps its own copy of A and B. Register the matrices as they are and slice when you use them, so "
-         "that all layers share one memory.",
-         "card: hidden case same storage (data_ptr) in all layers"),
+         "Your layer keeps its own copy of A and B. Register the matrices as they are and slice when you use "
+         "them, so that all layers share one memory.", "card: hidden case same storage (data_ptr) in all layers"),
     slip("projections_train",
          {'self.register_buffer("A", A, persistent=False)': "self.A = nn.Parameter(A)",
           'self.register_buffer("B", B, persistent=False)': "self.B = nn.Parameter(B)"},
@@ -181,12 +180,10 @@ MISTAKES = (
          "Your buffers hold the part that this layer needs. Register A and B whole, and slice in the methods.",
          "student mistake: the slice taken once, in the constructor"),
     slip("whole_copies", {A_KEPT: '"A", A.clone(),', B_KEPT: '"B", B.clone(),'},
-         "Your layer keeps its own copy of A and B. Register the matrices as they are, so that all layers share one "
-         "memory.",
-         "card: hidden case same storage (data_ptr) in all layers"),
+         "Your layer keeps its own copy of A and B. Register the matrices as they are, so that all layers "
+         "share one memory.", "card: hidden case same storage (data_ptr) in all layers"),
     slip("ignores_d_initial", {"d_initial, dtype": "0.1, dtype"},
-         "d starts at 0.1 whatever `d_initial` is.",
-         "student mistake: the default written into the code"),
+         "d starts at 0.1 whatever `d_initial` is.", "student mistake: the default written into the code"),
     slip("b_and_d_exchanged",
          {"d_initial, dtype": "0.0, dtype",
           "torch.zeros(base.out_features, dtype": "torch.full((base.out_features,), d_initial, dtype"},
@@ -200,9 +197,8 @@ MISTAKES = (
          "library difference: LoRA's scaling carried over"),
     slip("first_shape",
          {"max(columns for _, columns in shapes), max(rows for rows, _ in shapes)": "shapes[0][1], shapes[0][0]"},
-         "Your matrices fit the first layer. They must be as large as the largest: max over all `in`, max over all "
-         "`out`, which may come from different layers.",
-         "card trap: layers of different shapes slice one pair"),
+         "Your matrices fit the first layer. They must be as large as the largest: max over all `in`, max over "
+         "all `out`, which may come from different layers.", "card trap: layers of different shapes slice one pair"),
     slip("bound_of_linear", {"6 / width": "1 / width", "6 / r": "1 / r"},
          "Your bound is that of nn.Linear, sqrt(1 / columns). Kaiming's for a ReLU is sqrt(6 / columns).",
          "library difference: nn.Linear initializes with a = sqrt(5)"),
@@ -213,9 +209,8 @@ MISTAKES = (
          "Your bounds come from the rows. They come from the COLUMNS of each matrix: that many numbers are summed.",
          "student mistake: fan-out for fan-in"),
     slip("global_seed", {"torch.Generator().manual_seed(seed)": "torch.manual_seed(seed)"},
-         "You seed the generator of the whole program. Make your own, torch.Generator().manual_seed(seed), and hand it "
-         "to uniform_: a layer must not change what others draw.",
-         "student mistake: torch.manual_seed(seed)"),
+         "You seed the generator of the whole program. Make your own, torch.Generator().manual_seed(seed), and "
+         "hand it to uniform_: a layer must not change what others draw.", "student mistake: torch.manual_seed(seed)"),
     slip("b_first", {DRAW_A: DRAW_B, DRAW_B: DRAW_A},
          "You draw B before A. The order matters: the same generator fills A first.",
          "card: peft draws A first, then B"),

@@ -89,122 +89,65 @@ ESD = Exercise(
         Alternative(name="student_first", code=(esd_target__difference, esd_loss__student_first)),
     ),
     misconceptions=(
-        slip(
-            "towards",
-            {"return (1 + eta) * e_null - eta * e_cond": "return e_null + eta * (e_cond - e_null)"},
-            "Your target is ordinary guidance TOWARDS the concept. ESD reverses the sign of eta.",
-            "student mistake: the formula of classifier-free guidance taken over",
-        ),
-        slip(
-            "around_the_concept",
-            {"return (1 + eta) * e_null - eta * e_cond": "return e_cond - eta * (e_cond - e_null)"},
-            "You start from e_cond. Start from e_null: e_null - eta (e_cond - e_null). (The authors' newer "
-            "code does start from e_cond; its eta is larger by one.)",
-            "library difference: eps_from = eps_c in the new official code",
-        ),
-        slip(
-            "null_alone",
-            {"(1 + eta) * e_null": "e_null"},
-            "Your formula lacks eta * e_null: the two factors (1 + eta) and -eta must sum to 1.",
-            "student mistake: brackets lost",
-        ),
-        slip(
-            "sum_is_not_one",
-            {"1 + eta": "1 - eta"},
-            "Your factors are 1 - eta and -eta. Without the brackets e_null has the factor 1 + eta, so that "
-            "the two sum to 1.",
-            "student mistake: minus times minus",
-        ),
-        slip(
-            "only_the_step",
-            {"(1 + eta) * e_null": "eta * e_null"},
-            "Your target is the step alone. It starts from e_null: e_null - eta (e_cond - e_null).",
-            "student mistake: the first term forgotten",
-        ),
-        slip(
-            "no_eta",
-            {"return (1 + eta) * e_null - eta * e_cond": "return 2 * e_null - e_cond"},
-            "Your target is the same for every eta. Multiply the difference by it.",
-            "student mistake: an argument that is not used",
-        ),
-        slip(
-            "exchanged",
-            {"esd_target(e_null, e_cond, eta)": "esd_target(e_cond, e_null, eta)"},
-            "You hand the two predictions to esd_target in the wrong order: first that of the empty prompt.",
-            "student mistake: two arguments exchanged",
-        ),
-        slip(
-            "own_null",
-            {"frozen(x_t, t, null)": "unet(x_t, t, null)"},
-            "The prediction for the empty prompt comes from `unet`, which changes. Both labels come from `frozen`.",
-            "student mistake: only one of the two taken from the copy",
-        ),
-        slip(
-            "own_concept",
-            {"frozen(x_t, t, concept)": "unet(x_t, t, concept)"},
-            "The label's prediction for the concept comes from `unet`, which changes. Both come from `frozen`.",
-            "student mistake: only one of the two taken from the copy",
-        ),
-        slip(
-            "own_labels_learn",
-            {
-                (
-                    "with torch.no_grad():\n"
-                    "    e_null, e_cond = frozen(x_t, t, null).sample, frozen(x_t, t, concept).sample"
-                ): ("e_null, e_cond = unet(x_t, t, null).sample, unet(x_t, t, concept).sample")
-            },
-            "Your labels come from `unet`, and the gradient flows through them. Both come from `frozen`, under "
-            "torch.no_grad().",
-            "student mistake: the loss of self-training",
-        ),
-        slip(
-            "trains_the_teacher",
-            {"F.mse_loss(unet(": "F.mse_loss(frozen("},
-            "You compare a prediction of `frozen` with the target, so `unet` is never asked and learns nothing.",
-            "student mistake: the two networks exchanged",
-        ),
-        slip(
-            "absolute",
-            {"F.mse_loss": "F.l1_loss"},
-            "You take absolute differences. The loss is a mean of squares.",
-            "student mistake: L1 for L2",
-        ),
-        slip(
-            "own_labels",
-            {"frozen(x_t, t, null)": "unet(x_t, t, null)", "frozen(x_t, t, concept)": "unet(x_t, t, concept)"},
-            "You take the labels from the network that is being trained. Both come from `frozen`: else the "
-            "target runs away from the network that chases it.",
-            "card trap: theta* is the frozen copy",
-        ),
-        slip(
-            "teacher_learns",
-            {
-                (
-                    "with torch.no_grad():\n"
-                    "    e_null, e_cond = frozen(x_t, t, null).sample, frozen(x_t, t, concept).sample"
-                ): ("e_null, e_cond = frozen(x_t, t, null).sample, frozen(x_t, t, concept).sample")
-            },
-            "The value is right, but a gradient reaches the frozen network. Put its calls under torch.no_grad().",
-            "card: the teacher gets no gradient",
-        ),
-        slip(
-            "empty_prompt",
-            {"F.mse_loss(unet(x_t, t, concept)": "F.mse_loss(unet(x_t, t, null)"},
-            "You train the prediction for the empty prompt. The one for the CONCEPT shall change.",
-            "student mistake: esd-u ('unconditional') misread",
-        ),
-        slip(
-            "sums",
-            {"esd_target(e_null, e_cond, eta))": 'esd_target(e_null, e_cond, eta), reduction="sum")'},
-            "Your loss is too large: take the mean over all elements.",
-            "student mistake: sum for mean",
-        ),
-        slip(
-            "always_one",
-            {"e_cond, eta)": "e_cond, 1.0)"},
-            "Your loss has the same value for every eta. Hand eta on to esd_target.",
-            "student mistake: an argument that is not used",
-        ),
+        slip("towards", {"return (1 + eta) * e_null - eta * e_cond": "return e_null + eta * (e_cond - e_null)"},
+             "Your target is ordinary guidance TOWARDS the concept. ESD reverses the sign of eta.",
+             "student mistake: the formula of classifier-free guidance taken over"),
+        slip("around_the_concept",
+             {"return (1 + eta) * e_null - eta * e_cond": "return e_cond - eta * (e_cond - e_null)"},
+             "You start from e_cond. Start from e_null: e_null - eta (e_cond - e_null). (The authors' newer "
+             "code does start from e_cond; its eta is larger by one.)",
+             "library difference: eps_from = eps_c in the new official code"),
+        slip("null_alone", {"(1 + eta) * e_null": "e_null"},
+             "Your formula lacks eta * e_null: the two factors (1 + eta) and -eta must sum to 1.",
+             "student mistake: brackets lost"),
+        slip("sum_is_not_one", {"1 + eta": "1 - eta"},
+             "Your factors are 1 - eta and -eta. Without the brackets e_null has the factor 1 + eta, so that "
+             "the two sum to 1.", "student mistake: minus times minus"),
+        slip("only_the_step", {"(1 + eta) * e_null": "eta * e_null"},
+             "Your target is the step alone. It starts from e_null: e_null - eta (e_cond - e_null).",
+             "student mistake: the first term forgotten"),
+        slip("no_eta", {"return (1 + eta) * e_null - eta * e_cond": "return 2 * e_null - e_cond"},
+             "Your target is the same for every eta. Multiply the difference by it.",
+             "student mistake: an argument that is not used"),
+        slip("exchanged", {"esd_target(e_null, e_cond, eta)": "esd_target(e_cond, e_null, eta)"},
+             "You hand the two predictions to esd_target in the wrong order: first that of the empty prompt.",
+             "student mistake: two arguments exchanged"),
+        slip("own_null", {"frozen(x_t, t, null)": "unet(x_t, t, null)"},
+             "The prediction for the empty prompt comes from `unet`, which changes. Both labels come from `frozen`.",
+             "student mistake: only one of the two taken from the copy"),
+        slip("own_concept", {"frozen(x_t, t, concept)": "unet(x_t, t, concept)"},
+             "The label's prediction for the concept comes from `unet`, which changes. Both come from `frozen`.",
+             "student mistake: only one of the two taken from the copy"),
+        slip("own_labels_learn",
+             {("with torch.no_grad():\n"
+               "    e_null, e_cond = frozen(x_t, t, null).sample, frozen(x_t, t, concept).sample"):
+                "e_null, e_cond = unet(x_t, t, null).sample, unet(x_t, t, concept).sample"},
+             "Your labels come from `unet`, and the gradient flows through them. Both come from `frozen`, "
+             "under torch.no_grad().", "student mistake: the loss of self-training"),
+        slip("trains_the_teacher", {"F.mse_loss(unet(": "F.mse_loss(frozen("},
+             "You compare a prediction of `frozen` with the target, so `unet` is never asked and learns nothing.",
+             "student mistake: the two networks exchanged"),
+        slip("absolute", {"F.mse_loss": "F.l1_loss"},
+             "You take absolute differences. The loss is a mean of squares.", "student mistake: L1 for L2"),
+        slip("own_labels",
+             {"frozen(x_t, t, null)": "unet(x_t, t, null)",
+              "frozen(x_t, t, concept)": "unet(x_t, t, concept)"},
+             "You take the labels from the network that is being trained. Both come from `frozen`: else the "
+             "target runs away from the network that chases it.", "card trap: theta* is the frozen copy"),
+        slip("teacher_learns",
+             {("with torch.no_grad():\n"
+               "    e_null, e_cond = frozen(x_t, t, null).sample, frozen(x_t, t, concept).sample"):
+                "e_null, e_cond = frozen(x_t, t, null).sample, frozen(x_t, t, concept).sample"},
+             "The value is right, but a gradient reaches the frozen network. Put its calls under torch.no_grad().",
+             "card: the teacher gets no gradient"),
+        slip("empty_prompt", {"F.mse_loss(unet(x_t, t, concept)": "F.mse_loss(unet(x_t, t, null)"},
+             "You train the prediction for the empty prompt. The one for the CONCEPT shall change.",
+             "student mistake: esd-u ('unconditional') misread"),
+        slip("sums", {"esd_target(e_null, e_cond, eta))": 'esd_target(e_null, e_cond, eta), reduction="sum")'},
+             "Your loss is too large: take the mean over all elements.", "student mistake: sum for mean"),
+        slip("always_one", {"e_cond, eta)": "e_cond, 1.0)"},
+             "Your loss has the same value for every eta. Hand eta on to esd_target.",
+             "student mistake: an argument that is not used"),
     ),
     hints=(
         "Which network knows what a ring looks like, also after training? For which prompt shall the trained one give "
@@ -217,4 +160,4 @@ ESD = Exercise(
     good_for="forgetting with nothing but the model's own knowledge",
     minutes=15,
     core=True,
-)
+)  # fmt: skip

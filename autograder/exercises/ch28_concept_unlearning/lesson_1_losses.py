@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -75,104 +75,68 @@ ABLATION = Exercise(
     groups={"value": 1, "gradient": 2},
     cases=ablation_cases,
     probe=ablation_probe,
-    alternatives=(
-        Alternative(name="one_call", code=(ablation_loss__one_call,)),
-        Alternative(name="anchor_later", code=(ablation_loss__anchor_later,)),
-    ),
+    alternatives=(alternative(ablation_loss__one_call), alternative(ablation_loss__anchor_later)),
     misconceptions=(
-        slip(
-            "no_stop",
-            {"with torch.no_grad():\n    label = unet(x_t, t, anchor).sample": ("label = unet(x_t, t, anchor).sample")},
-            "The value is right, the gradient is not: it also flows through the anchor's prediction, which "
-            "would bend circles towards rings. The anchor is the label: compute it under torch.no_grad().",
-            "card trap: sg[...] around the anchor's prediction",
-        ),
-        slip(
-            "wrong_stop",
-            {
-                "with torch.no_grad():\n    label = unet(x_t, t, anchor).sample": (
-                    "label = unet(x_t, t, anchor).sample"
-                ),
-                "target).sample, label": "target).sample.detach(), label",
-            },
-            "You stop the gradient at the target's prediction. That teaches circles to become rings; the "
-            "ANCHOR'S prediction is the label.",
-            "student mistake: the two branches exchanged",
-        ),
-        slip(
-            "states",
-            {
-                "with torch.no_grad():\n    label = unet(x_t, t, anchor).sample": (
-                    "label = unet(x_t, t, target).sample.detach()"
-                ),
-                "return F.mse_loss(unet(x_t, t, target).sample, label)": (
-                    "return F.mse_loss(unet(x_t, t, target).sample, label) + F.mse_loss(target, anchor)"
-                ),
-            },
-            "You compare text states. Compare what the network predicts for them: two calls of `unet`.",
-            "student mistake: the text encoder edited in place of the U-Net",
-        ),
-        slip(
-            "sums",
-            {
-                "return F.mse_loss(unet(x_t, t, target).sample, label)": (
-                    'return F.mse_loss(unet(x_t, t, target).sample, label, reduction="sum") / len(x_t)'
-                )
-            },
-            "Your loss is too large: take the mean over all elements, not only over the batch.",
-            "student mistake: sum over pixels",
-        ),
-        slip(
-            "total",
-            {", label)": ', label, reduction="sum")'},
-            "Your loss is a sum. Take the mean over all elements.",
-            "student mistake: the norm of the formula taken as it stands",
-        ),
-        slip(
-            "root",
-            {
-                "return F.mse_loss(unet(x_t, t, target).sample, label)": (
-                    "return torch.linalg.vector_norm(unet(x_t, t, target).sample - label)"
-                )
-            },
-            "Your loss is a norm, the root of a sum. The formula squares it, and the code takes the mean.",
-            "student mistake: the norm without its square",
-        ),
-        slip(
-            "absolute",
-            {"F.mse_loss": "F.l1_loss"},
-            "You take absolute differences. The loss is a mean of squares.",
-            "student mistake: L1 for L2",
-        ),
-        slip(
-            "frees",
-            {
-                "with torch.no_grad():\n    label = unet(x_t, t, anchor).sample": (
-                    "unet.requires_grad_(False)\nlabel = unet(x_t, t, anchor).sample\nunet.requires_grad_(True)"
-                )
-            },
-            "You switch requires_grad of the whole network off and on, and so free what was frozen. "
-            "torch.no_grad() around one call leaves the parameters alone.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "backward_inside",
-            {
-                "return F.mse_loss(unet(x_t, t, target).sample, label)": (
-                    "loss = F.mse_loss(unet(x_t, t, target).sample, label)\n"
-                    "loss.backward(retain_graph=True)\n"
-                    "return loss"
-                )
-            },
-            "You call backward() in here. The training loop does that, and every gradient would count twice.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "latents",
-            {"with torch.no_grad():\n    label = unet(x_t, t, anchor).sample": "", ", label)": ", x_t)"},
-            "You compare the prediction with x_t. The label is the network's own prediction for the anchor.",
-            "student mistake: a reconstruction loss",
-        ),
+        slip("no_stop",
+             {("with torch.no_grad():\n"
+               "    label = unet(x_t, t, anchor).sample"):
+                "label = unet(x_t, t, anchor).sample"},
+             "The value is right, the gradient is not: it also flows through the anchor's prediction, which "
+             "would bend circles towards rings. The anchor is the label: compute it under torch.no_grad().",
+             "card trap: sg[...] around the anchor's prediction"),
+        slip("wrong_stop",
+             {("with torch.no_grad():\n"
+               "    label = unet(x_t, t, anchor).sample"):
+                "label = unet(x_t, t, anchor).sample",
+              "target).sample, label": "target).sample.detach(), label"},
+             "You stop the gradient at the target's prediction. That teaches circles to become rings; the "
+             "ANCHOR'S prediction is the label.", "student mistake: the two branches exchanged"),
+        slip("states",
+             {("with torch.no_grad():\n"
+               "    label = unet(x_t, t, anchor).sample"):
+                "label = unet(x_t, t, target).sample.detach()",
+              "return F.mse_loss(unet(x_t, t, target).sample, label)":
+                "return F.mse_loss(unet(x_t, t, target).sample, label) + F.mse_loss(target, anchor)"},
+             "You compare text states. Compare what the network predicts for them: two calls of `unet`.",
+             "student mistake: the text encoder edited in place of the U-Net"),
+        slip("sums",
+             {"return F.mse_loss(unet(x_t, t, target).sample, label)":
+                'return F.mse_loss(unet(x_t, t, target).sample, label, reduction="sum") / len(x_t)'},
+             "Your loss is too large: take the mean over all elements, not only over the batch.",
+             "student mistake: sum over pixels"),
+        slip("total", {", label)": ', label, reduction="sum")'},
+             "Your loss is a sum. Take the mean over all elements.",
+             "student mistake: the norm of the formula taken as it stands"),
+        slip("root",
+             {"return F.mse_loss(unet(x_t, t, target).sample, label)":
+                "return torch.linalg.vector_norm(unet(x_t, t, target).sample - label)"},
+             "Your loss is a norm, the root of a sum. The formula squares it, and the code takes the mean.",
+             "student mistake: the norm without its square"),
+        slip("absolute", {"F.mse_loss": "F.l1_loss"},
+             "You take absolute differences. The loss is a mean of squares.", "student mistake: L1 for L2"),
+        slip("frees",
+             {("with torch.no_grad():\n"
+               "    label = unet(x_t, t, anchor).sample"):
+                "unet.requires_grad_(False)\n"
+                "label = unet(x_t, t, anchor).sample\n"
+                "unet.requires_grad_(True)"},
+             "You switch requires_grad of the whole network off and on, and so free what was frozen. "
+             "torch.no_grad() around one call leaves the parameters alone.",
+             "first reader: no case told it from the right answer"),
+        slip("backward_inside",
+             {"return F.mse_loss(unet(x_t, t, target).sample, label)":
+                "loss = F.mse_loss(unet(x_t, t, target).sample, label)\n"
+                "loss.backward(retain_graph=True)\n"
+                "return loss"},
+             "You call backward() in here. The training loop does that, and every gradient would count twice.",
+             "first reader: no case told it from the right answer"),
+        slip("latents",
+             {("with torch.no_grad():\n"
+               "    label = unet(x_t, t, anchor).sample"):
+                "",
+              ", label)": ", x_t)"},
+             "You compare the prediction with x_t. The label is the network's own prediction for the anchor.",
+             "student mistake: a reconstruction loss"),
     ),
     hints=(
         "Which of the two predictions is the label? May a label have a gradient?",
@@ -183,4 +147,4 @@ ABLATION = Exercise(
     good_for="making one word mean what another one means",
     minutes=15,
     core=True,
-)
+)  # fmt: skip

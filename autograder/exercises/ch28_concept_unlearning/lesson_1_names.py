@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.declare.exercise import Alternative, Exercise, Misconception
+from autograder.declare.exercise import Exercise, Misconception, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -99,50 +99,27 @@ NAMES = Exercise(
     groups={"kv": 1, "esd-x": 1, "esd-u": 1, "edge": 1},
     cases=names_cases,
     probe=names_probe,
-    alternatives=(
-        Alternative(name="by_parameters", code=(trainable_names__by_parameters,)),
-        Alternative(name="by_recursion", code=(trainable_names__by_recursion,)),
-    ),
+    alternatives=(alternative(trainable_names__by_parameters), alternative(trainable_names__by_recursion)),
     misconceptions=(
-        slip(
-            "part_of_a_name",
-            {'inside = "attn2" in path': 'inside = "attn2" in name'},
-            "You look for the letters 'attn2' anywhere in the name, so attn20 is one for you, too. Split the "
-            "name at its dots and compare the parts.",
-            'card trap: "attn2" must not match "attn20"',
-        ),
-        slip(
-            "self_attention_too",
-            {'inside = "attn2" in path': 'inside = "attn2" in path or "attn1" in path'},
-            "You count attn1 as a cross-attention. attn1 is self-attention: its keys come from the picture.",
-            "student mistake: every attention reads the prompt",
-        ),
-        slip(
-            "keys_of_all",
-            {'inside = "attn2" in path': 'inside = "attn2" in path or part == "kv"'},
-            "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, which "
-            "are made of the picture.",
-            "student mistake: every to_k taken",
-        ),
-        slip(
-            "keys_of_both",
-            {'inside = "attn2" in path': 'inside = "attn2" in path or (part == "kv" and "attn1" in path)'},
-            "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, which "
-            "are made of the picture.",
-            "student mistake: both attentions of a block",
-        ),
-        slip(
-            "queries",
-            {'("to_k", "to_v")': '("to_q", "to_k", "to_v")'},
-            "Your kv holds to_q. Queries come from the picture; only keys and values are made of words.",
-            "student mistake: all three projections",
-        ),
-        slip(
-            "exchanged",
-            {'(part == "esd-u")': '(part == "esd-x")'},
-            "Your esd-x and esd-u are exchanged: x is the cross-attention, u everything outside.",
-            "student mistake: the two letters",
-        ),
+        slip("part_of_a_name", {'inside = "attn2" in path': 'inside = "attn2" in name'},
+             "You look for the letters 'attn2' anywhere in the name, so attn20 is one for you, too. Split the "
+             "name at its dots and compare the parts.", 'card trap: "attn2" must not match "attn20"'),
+        slip("self_attention_too", {'inside = "attn2" in path': 'inside = "attn2" in path or "attn1" in path'},
+             "You count attn1 as a cross-attention. attn1 is self-attention: its keys come from the picture.",
+             "student mistake: every attention reads the prompt"),
+        slip("keys_of_all", {'inside = "attn2" in path': 'inside = "attn2" in path or part == "kv"'},
+             "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, "
+             "which are made of the picture.", "student mistake: every to_k taken"),
+        slip("keys_of_both",
+             {'inside = "attn2" in path': 'inside = "attn2" in path or (part == "kv" and "attn1" in path)'},
+             "Your kv holds keys and values from outside of the cross-attentions, such as those of attn1, "
+             "which are made of the picture.", "student mistake: both attentions of a block"),
+        slip("queries", {'("to_k", "to_v")': '("to_q", "to_k", "to_v")'},
+             "Your kv holds to_q. Queries come from the picture; only keys and values are made of words.",
+             "student mistake: all three projections"),
+        slip("exchanged", {'(part == "esd-u")': '(part == "esd-x")'},
+             "Your esd-x and esd-u are exchanged: x is the cross-attention, u everything outside.",
+             "student mistake: the two letters"),
         Misconception(
             name="names_alone",
             code=(trainable_names__names_alone,),
@@ -150,42 +127,23 @@ NAMES = Exercise(
             "and split its name at the dots.",
             source_of="first reader: the shortest solution that people write",
         ),
-        slip(
-            "norms",
-            {"(nn.Linear, nn.Conv2d)": "(nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)"},
-            "There are norms in your list. Only nn.Linear and nn.Conv2d are trained.",
-            "card: norms are excluded everywhere",
-        ),
-        slip(
-            "no_biases",
-            {"in module.named_parameters()": 'in module.named_parameters() if leaf == "weight"'},
-            "Biases are missing: to_out.0 has one, convolutions have. Both belong to esd-x and esd-u.",
-            "card: biases of to_out included",
-        ),
-        slip(
-            "everything",
-            {'inside == (part == "esd-u")': '(not inside and part != "esd-u")'},
-            "Your esd-u contains the cross-attentions. It is everything OUTSIDE of them (u as in unconditional).",
-            "student mistake: esd-u read as the whole U-Net",
-        ),
-        slip(
-            "strict",
-            {'part != "kv" or path': 'part == "esd-u" or path'},
-            "Your esd-x holds to_k and to_v only; that is kv. esd-x takes to_q and to_out.0 besides.",
-            "library difference: esd-x-strict of the official code",
-        ),
-        slip(
-            "no_convolutions",
-            {"(nn.Linear, nn.Conv2d)": "nn.Linear"},
-            "Your esd-u has no convolutions. Most of a U-Net's parameters outside attention are in nn.Conv2d.",
-            "student mistake: linear layers only",
-        ),
-        slip(
-            "silent",
-            {"raise ValueError(f\"part is 'kv', 'esd-x' or 'esd-u', not {part!r}\")": "return []"},
-            "An unknown part passes without a word. Raise a ValueError.",
-            "student mistake: no check of an argument",
-        ),
+        slip("norms", {"(nn.Linear, nn.Conv2d)": "(nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)"},
+             "There are norms in your list. Only nn.Linear and nn.Conv2d are trained.",
+             "card: norms are excluded everywhere"),
+        slip("no_biases", {"in module.named_parameters()": 'in module.named_parameters() if leaf == "weight"'},
+             "Biases are missing: to_out.0 has one, convolutions have. Both belong to esd-x and esd-u.",
+             "card: biases of to_out included"),
+        slip("everything", {'inside == (part == "esd-u")': '(not inside and part != "esd-u")'},
+             "Your esd-u contains the cross-attentions. It is everything OUTSIDE of them (u as in unconditional).",
+             "student mistake: esd-u read as the whole U-Net"),
+        slip("strict", {'part != "kv" or path': 'part == "esd-u" or path'},
+             "Your esd-x holds to_k and to_v only; that is kv. esd-x takes to_q and to_out.0 besides.",
+             "library difference: esd-x-strict of the official code"),
+        slip("no_convolutions", {"(nn.Linear, nn.Conv2d)": "nn.Linear"},
+             "Your esd-u has no convolutions. Most of a U-Net's parameters outside attention are in nn.Conv2d.",
+             "student mistake: linear layers only"),
+        slip("silent", {'raise ValueError(f"part is \'kv\', \'esd-x\' or \'esd-u\', not {part!r}")': "return []"},
+             "An unknown part passes without a word. Raise a ValueError.", "student mistake: no check of an argument"),
     ),
     hints=(
         "Of which module is a parameter? How do you tell attn2 from attn20, and a LayerNorm from a Linear?",
@@ -199,4 +157,4 @@ NAMES = Exercise(
     good_for="fine-tuning exactly the part of a model that you mean",
     minutes=15,
     core=True,
-)
+)  # fmt: skip

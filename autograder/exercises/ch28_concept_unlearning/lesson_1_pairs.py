@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -70,106 +70,55 @@ PAIRS = Exercise(
     groups={"words": 1, "edge": 1},
     cases=pairs_cases,
     probe=pairs_probe,
-    alternatives=(
-        Alternative(name="split", code=(make_pairs__split,)),
-        Alternative(name="scan", code=(make_pairs__scan,)),
-    ),
+    alternatives=(alternative(make_pairs__split), alternative(make_pairs__scan)),
     misconceptions=(
-        slip(
-            "replaces",
-            {
-                'word = re.compile(rf"(?<!\\w){re.escape(anchor)}(?!\\w)", re.IGNORECASE)': "",
-                (
-                    "return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]"
-                ): ("return [(prompt, prompt.replace(anchor, target)) for prompt in prompts if anchor in prompt]"),
-            },
-            "str.replace finds the word inside longer ones, too: a 'string' has a 'ring' in it. Look for whole words.",
-            "card: the target word inside a longer word must not be replaced",
-        ),
-        slip(
-            "keeps_all",
-            {" if word.search(prompt)": ""},
-            "You also return prompts that do not name the anchor. They are left out.",
-            "student mistake: no filter",
-        ),
-        slip(
-            "first_only",
-            {"target, prompt)": "target, prompt, count=1)"},
-            "You replace the first occurrence only. Replace all of them.",
-            "library difference: count=1 of re.sub",
-        ),
-        slip(
-            "case_counts",
-            {", re.IGNORECASE": ""},
-            "'Art' and 'ART' are the anchor as well as 'art'. Ignore the case when you look for it.",
-            "student mistake: the tokenizer lowers the text, the search does not",
-        ),
-        slip(
-            "lowers",
-            {"target, prompt)": "target, prompt.lower())"},
-            "You put the whole prompt in small letters. Only the search ignores the case; the rest of the text "
-            "stays as it is.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "copies_capitals",
-            {
-                (
-                    "return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]"
-                ): (
-                    "def same_case(found):\n"
-                    "    if found[0].isupper() and len(found[0]) > 1:\n"
-                    "        return target.upper()\n"
-                    "    return target.capitalize() if found[0][:1].isupper() else target\n"
-                    "\n"
-                    "return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if "
-                    "word.search(prompt)]"
-                )
-            },
-            "You give the target the capitals of the word that it replaces. It goes in as it was given.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "capitalises",
-            {
-                (
-                    "return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]"
-                ): (
-                    "def same_case(found):\n"
-                    "    return target.capitalize() if found[0][:1].isupper() else target\n"
-                    "\n"
-                    "return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if "
-                    "word.search(prompt)]"
-                )
-            },
-            "You give the target the capitals of the word that it replaces. It goes in as it was given.",
-            "student mistake: a capital kept at the start of a sentence",
-        ),
-        slip(
-            "word_boundary",
-            {"(?<!\\w)": "\\b", "(?!\\w)": "\\b"},
-            "\\b is a place with a word character on one side, and 'c++ ' ends without one. Ask for no word "
-            "character before and none behind: (?<!\\w) and (?!\\w).",
-            "student mistake: the usual recipe for whole words",
-        ),
-        slip(
-            "not_escaped",
-            {"{re.escape(anchor)}": "{anchor}"},
-            "The anchor's own characters, such as the + of 'c++', mean something in your expression. Use re.escape.",
-            "student mistake: a word put into an expression as it is",
-        ),
-        slip(
-            "template",
-            {"lambda _: target": "target"},
-            "re.sub reads \\1 in the target as a group. Give it a function: lambda _: target.",
-            "library difference: the second argument of re.sub is a template",
-        ),
-        slip(
-            "target_first",
-            {"(prompt, word.sub(lambda _: target, prompt))": "(word.sub(lambda _: target, prompt), prompt)"},
-            "Your pairs are turned round: the anchor prompt comes first.",
-            "student mistake: order of a pair",
-        ),
+        slip("replaces",
+             {'word = re.compile(rf"(?<!\\w){re.escape(anchor)}(?!\\w)", re.IGNORECASE)': "",
+              "return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]":
+                "return [(prompt, prompt.replace(anchor, target)) for prompt in prompts if anchor in prompt]"},
+             "str.replace finds the word inside longer ones, too: a 'string' has a 'ring' in it. Look for "
+             "whole words.", "card: the target word inside a longer word must not be replaced"),
+        slip("keeps_all", {" if word.search(prompt)": ""},
+             "You also return prompts that do not name the anchor. They are left out.", "student mistake: no filter"),
+        slip("first_only", {"target, prompt)": "target, prompt, count=1)"},
+             "You replace the first occurrence only. Replace all of them.", "library difference: count=1 of re.sub"),
+        slip("case_counts", {", re.IGNORECASE": ""},
+             "'Art' and 'ART' are the anchor as well as 'art'. Ignore the case when you look for it.",
+             "student mistake: the tokenizer lowers the text, the search does not"),
+        slip("lowers", {"target, prompt)": "target, prompt.lower())"},
+             "You put the whole prompt in small letters. Only the search ignores the case; the rest of the "
+             "text stays as it is.", "first reader: no case told it from the right answer"),
+        slip("copies_capitals",
+             {"return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]":
+                "def same_case(found):\n"
+                "    if found[0].isupper() and len(found[0]) > 1:\n"
+                "        return target.upper()\n"
+                "    return target.capitalize() if found[0][:1].isupper() else target\n"
+                "\n"
+                "return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if word.search(prompt)]"},
+             "You give the target the capitals of the word that it replaces. It goes in as it was given.",
+             "first reader: no case told it from the right answer"),
+        slip("capitalises",
+             {"return [(prompt, word.sub(lambda _: target, prompt)) for prompt in prompts if word.search(prompt)]":
+                "def same_case(found):\n"
+                "    return target.capitalize() if found[0][:1].isupper() else target\n"
+                "\n"
+                "return [(prompt, word.sub(same_case, prompt)) for prompt in prompts if word.search(prompt)]"},
+             "You give the target the capitals of the word that it replaces. It goes in as it was given.",
+             "student mistake: a capital kept at the start of a sentence"),
+        slip("word_boundary", {"(?<!\\w)": "\\b", "(?!\\w)": "\\b"},
+             "\\b is a place with a word character on one side, and 'c++ ' ends without one. Ask for no word "
+             "character before and none behind: (?<!\\w) and (?!\\w).",
+             "student mistake: the usual recipe for whole words"),
+        slip("not_escaped", {"{re.escape(anchor)}": "{anchor}"},
+             "The anchor's own characters, such as the + of 'c++', mean something in your expression. Use re.escape.",
+             "student mistake: a word put into an expression as it is"),
+        slip("template", {"lambda _: target": "target"},
+             "re.sub reads \\1 in the target as a group. Give it a function: lambda _: target.",
+             "library difference: the second argument of re.sub is a template"),
+        slip("target_first",
+             {"(prompt, word.sub(lambda _: target, prompt))": "(word.sub(lambda _: target, prompt), prompt)"},
+             "Your pairs are turned round: the anchor prompt comes first.", "student mistake: order of a pair"),
     ),
     hints=(
         "What stands before and behind a whole word? Which characters of the anchor mean something in a regular "
@@ -180,4 +129,4 @@ PAIRS = Exercise(
     ),
     good_for="training pairs that differ in the concept and in nothing else",
     minutes=10,
-)
+)  # fmt: skip

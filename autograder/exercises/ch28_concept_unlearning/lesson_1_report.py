@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Alternative, Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -116,114 +116,67 @@ REPORT = Exercise(
     probe=report_probe,
     alternatives=(
         Alternative(name="loops", code=(wilson_interval__roots, erase_report__loops)),
-        Alternative(name="counts", code=(wilson_interval__counts, erase_report__counts)),
+        alternative(wilson_interval__counts, erase_report__counts),
     ),
     misconceptions=(
-        slip(
-            "wald",
-            {
-                "p, shrink = k / n, 1 + z * z / n": "p = k / n",
-                "middle = (p + z * z / (2 * n)) / shrink": "",
-                "half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))": (
-                    "half = z * math.sqrt(p * (1 - p) / n)"
-                ),
-                "return max(0.0, middle - half), min(1.0, middle + half)": "return p - half, p + half",
-            },
-            "Yours is the textbook interval p +- z sqrt(p (1 - p) / n). At k = 0 it has no width, as if 16 "
-            "pictures proved that there will never be one. Use Wilson's formula.",
-            "student mistake: the normal approximation for a handful of pictures",
-        ),
-        slip(
-            "not_shrunk",
-            {
-                "middle = (p + z * z / (2 * n)) / shrink": "middle = p",
-                "half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))": (
-                    "half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))"
-                ),
-            },
-            "The middle of your interval is p, and nothing is divided by 1 + z^2 / n. Wilson's middle is "
-            "pulled towards one half.",
-            "student mistake: half of Wilson's formula",
-        ),
-        slip(
-            "drops_unsure",
-            {"(seen == target)": "(seen[seen >= 0] == target)"},
-            "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture shows "
-            "no target, and is no success for locality either.",
-            "card: hidden case, a judge that is confident of neither class",
-        ),
-        slip(
-            "drops_unsure_others",
-            {"(seen == asked)": "(seen[seen >= 0] == asked[seen >= 0])"},
-            "You leave out the pictures of other concepts on which the judge is unsure (-1). They count, as "
-            "wrong: a blurred circle is a circle lost.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "drops_all_unsure",
-            {
-                "(seen == target)": "(seen[seen >= 0] == target)",
-                "(seen == asked)": "(seen[seen >= 0] == asked[seen >= 0])",
-            },
-            "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture shows "
-            "no target, and is no success for locality either.",
-            "student mistake: a filter in front of everything",
-        ),
-        slip(
-            "always_95",
-            {"p, shrink = k / n, 1 + z * z / n": "z = 1.96\np, shrink = k / n, 1 + z * z / n"},
-            "Your interval is the same for every z. Use the argument, not 1.96.",
-            "student mistake: a default written into the formula",
-        ),
-        slip(
-            "geometric",
-            {"3 / sum(1 / part for part in parts)": "math.prod(parts) ** (1 / 3)"},
-            "Your score is the geometric mean, a root of a product. The harmonic mean is 3 / (1/a + 1/b + 1/c).",
-            "student mistake: one mean for another",
-        ),
-        slip(
-            "agreement",
-            {
-                "after, before = ((seen == asked).float().mean().item() for seen in (other, other_before))": (
-                    "after, before = (other == other_before).float().mean().item(), 1.0"
-                )
-            },
-            "You compare the pictures after erasing with those before. Compare both with what the prompt "
-            "`asked` for, and divide.",
-            "student mistake: agreement taken for accuracy",
-        ),
-        slip(
-            "absolute",
-            {"locality = after / before if before > 0 else 1.0": "locality = after"},
-            "Your locality is the accuracy after erasing. Divide it by the accuracy before: a model that was "
-            "never right about arrows has not forgotten them.",
-            "card: acc_other / acc_other_orig",
-        ),
-        slip(
-            "no_guard",
-            {"locality = after / before if before > 0 else 1.0": "locality = after / max(before, 1e-9)"},
-            "Where the model was wrong about everything before, you divide by (nearly) nothing. Locality is 1.0 then.",
-            "card: hidden case, a count of 0 in the denominator",
-        ),
-        slip(
-            "above_one",
-            {"min(locality, 1.0)": "locality"},
-            "A locality above 1 raises your score. In the score it counts as 1: being better elsewhere by luck "
-            "does not make up for rings.",
-            "student mistake: the clamp forgotten",
-        ),
-        slip(
-            "arithmetic",
-            {"3 / sum(1 / part for part in parts) if min(parts) > 0 else 0.0": "sum(parts) / 3"},
-            "Your score is the ordinary mean. The harmonic mean is 0 as soon as one of the three is 0.",
-            "student mistake: mean for harmonic mean",
-        ),
-        slip(
-            "erased_shares",
-            {'"direct": shown[0], "paraphrase": shown[1]': '"direct": parts[0], "paraphrase": parts[1]'},
-            "`direct` and `paraphrase` are the shares of pictures that still SHOW the target; you return the others.",
-            "student mistake: efficacy counted the other way round",
-        ),
+        slip("wald",
+             {"p, shrink = k / n, 1 + z * z / n": "p = k / n",
+              "middle = (p + z * z / (2 * n)) / shrink": "",
+              "half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))":
+                "half = z * math.sqrt(p * (1 - p) / n)",
+              "return max(0.0, middle - half), min(1.0, middle + half)": "return p - half, p + half"},
+             "Yours is the textbook interval p +- z sqrt(p (1 - p) / n). At k = 0 it has no width, as if 16 "
+             "pictures proved that there will never be one. Use Wilson's formula.",
+             "student mistake: the normal approximation for a handful of pictures"),
+        slip("not_shrunk",
+             {"middle = (p + z * z / (2 * n)) / shrink": "middle = p",
+              "half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))":
+                "half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))"},
+             "The middle of your interval is p, and nothing is divided by 1 + z^2 / n. Wilson's middle is "
+             "pulled towards one half.", "student mistake: half of Wilson's formula"),
+        slip("drops_unsure", {"(seen == target)": "(seen[seen >= 0] == target)"},
+             "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture "
+             "shows no target, and is no success for locality either.",
+             "card: hidden case, a judge that is confident of neither class"),
+        slip("drops_unsure_others", {"(seen == asked)": "(seen[seen >= 0] == asked[seen >= 0])"},
+             "You leave out the pictures of other concepts on which the judge is unsure (-1). They count, as "
+             "wrong: a blurred circle is a circle lost.", "first reader: no case told it from the right answer"),
+        slip("drops_all_unsure",
+             {"(seen == target)": "(seen[seen >= 0] == target)",
+              "(seen == asked)": "(seen[seen >= 0] == asked[seen >= 0])"},
+             "You leave out the pictures on which the judge is unsure (-1). They count: a blurred picture "
+             "shows no target, and is no success for locality either.",
+             "student mistake: a filter in front of everything"),
+        slip("always_95",
+             {"p, shrink = k / n, 1 + z * z / n":
+                "z = 1.96\n"
+                "p, shrink = k / n, 1 + z * z / n"},
+             "Your interval is the same for every z. Use the argument, not 1.96.",
+             "student mistake: a default written into the formula"),
+        slip("geometric", {"3 / sum(1 / part for part in parts)": "math.prod(parts) ** (1 / 3)"},
+             "Your score is the geometric mean, a root of a product. The harmonic mean is 3 / (1/a + 1/b + 1/c).",
+             "student mistake: one mean for another"),
+        slip("agreement",
+             {"after, before = ((seen == asked).float().mean().item() for seen in (other, other_before))":
+                "after, before = (other == other_before).float().mean().item(), 1.0"},
+             "You compare the pictures after erasing with those before. Compare both with what the prompt "
+             "`asked` for, and divide.", "student mistake: agreement taken for accuracy"),
+        slip("absolute", {"locality = after / before if before > 0 else 1.0": "locality = after"},
+             "Your locality is the accuracy after erasing. Divide it by the accuracy before: a model that was "
+             "never right about arrows has not forgotten them.", "card: acc_other / acc_other_orig"),
+        slip("no_guard", {"locality = after / before if before > 0 else 1.0": "locality = after / max(before, 1e-9)"},
+             "Where the model was wrong about everything before, you divide by (nearly) nothing. Locality is "
+             "1.0 then.", "card: hidden case, a count of 0 in the denominator"),
+        slip("above_one", {"min(locality, 1.0)": "locality"},
+             "A locality above 1 raises your score. In the score it counts as 1: being better elsewhere by "
+             "luck does not make up for rings.", "student mistake: the clamp forgotten"),
+        slip("arithmetic", {"3 / sum(1 / part for part in parts) if min(parts) > 0 else 0.0": "sum(parts) / 3"},
+             "Your score is the ordinary mean. The harmonic mean is 0 as soon as one of the three is 0.",
+             "student mistake: mean for harmonic mean"),
+        slip("erased_shares",
+             {'"direct": shown[0], "paraphrase": shown[1]': '"direct": parts[0], "paraphrase": parts[1]'},
+             "`direct` and `paraphrase` are the shares of pictures that still SHOW the target; you return the others.",
+             "student mistake: efficacy counted the other way round"),
     ),
     hints=(
         "How sure can you be after 16 pictures without a ring? And which of the three aims does a model reach that "
@@ -237,4 +190,4 @@ REPORT = Exercise(
     good_for="saying what an erased model does, and how sure you are",
     minutes=20,
     core=True,
-)
+)  # fmt: skip

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -93,149 +93,92 @@ ATTACK = Exercise(
     groups={"step": 2, "steps": 1, "edge": 1},
     cases=attack_cases,
     probe=attack_probe,
-    alternatives=(
-        Alternative(name="cat", code=(attack_step__cat,)),
-        Alternative(name="backward_inputs", code=(attack_step__backward_inputs,)),
-    ),
+    alternatives=(alternative(attack_step__cat), alternative(attack_step__backward_inputs)),
     misconceptions=(
-        slip(
-            "in_place",
-            {"optimizer.step()": "states[:] = attacked.detach()\noptimizer.step()"},
-            "You write the learned vectors into `states` itself. Work on a copy.",
-            "card: positions outside the slots, and the caller's tensor, stay as they are",
-        ),
-        slip(
-            "shifted",
-            {
-                "attacked[:, first : first + len(prompt)] = prompt": (
-                    "first = min(first + 1, states.shape[1] - len(prompt))\n"
-                    "attacked[:, first : first + len(prompt)] = prompt"
-                )
-            },
-            "Your vectors stand one position too far right. They begin at `first`.",
-            "student mistake: the start token counted twice",
-        ),
-        slip(
-            "added",
-            {"] = prompt": "] += prompt"},
-            "You add the vectors to the states. They take their place.",
-            "student mistake: += for =",
-        ),
-        slip(
-            "first_example",
-            {"attacked[:, first": "attacked[0, first"},
-            "Only the first example is attacked. The prompt is the same for the whole batch.",
-            "card: adv is shared across the batch",
-        ),
-        slip(
-            "away",
-            {
-                "(prompt.grad,) = torch.autograd.grad(loss, [prompt])": (
-                    "prompt.grad = -torch.autograd.grad(loss, [prompt])[0]"
-                )
-            },
-            "Your prompt moves away from `wanted`. The attack makes the loss SMALLER.",
-            "student mistake: gradient ascent, as in attacks on classifiers",
-        ),
-        slip(
-            "network_too",
-            {"(prompt.grad,) = torch.autograd.grad(loss, [prompt])": ("optimizer.zero_grad()\nloss.backward()")},
-            "The prompt is right, but a gradient is left at the network, where the eraser's next step would "
-            "find it. Ask for the gradient at `prompt` alone.",
-            "card trap: the gradient of L_Adv must not reach the eraser",
-        ),
-        slip(
-            "piles_up",
-            {"(prompt.grad,) = torch.autograd.grad(loss, [prompt])": "loss.backward(inputs=[prompt])"},
-            "An older gradient of `prompt` is added to the new one. Replace it, or clear it first.",
-            "student mistake: zero_grad forgotten",
-        ),
-        slip(
-            "sum",
-            {
-                "F.mse_loss(unet(x_t, t, attacked).sample, wanted)": (
-                    'F.mse_loss(unet(x_t, t, attacked).sample, wanted, reduction="sum")'
-                )
-            },
-            "Your loss is a sum. Take the mean.",
-            "student mistake: reduction",
-        ),
-        slip(
-            "freezes",
-            {"attacked = states.clone()": "unet.requires_grad_(False)\nattacked = states.clone()"},
-            "You freeze the network and leave it so. The eraser could not learn afterwards: ask autograd for "
-            "the gradient at `prompt` alone, and leave requires_grad as it is.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "frees",
-            {
-                "attacked = states.clone()": "unet.requires_grad_(False)\nattacked = states.clone()",
-                "optimizer.step()": "optimizer.step()\nunet.requires_grad_(True)",
-            },
-            "You set requires_grad of the whole network back to True, and so free what was frozen. Leave it as it is.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "tensor",
-            {"loss.item()": "loss.detach()"},
-            "You return a tensor. loss.item() gives the number, and lets the graph go.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "loss_afterwards",
-            {
-                "optimizer.step()": (
-                    "optimizer.step()\n"
-                    "attacked = states.clone()\n"
-                    "attacked[:, first : first + len(prompt)] = prompt\n"
-                    "loss = F.mse_loss(unet(x_t, t, attacked).sample, wanted)"
-                )
-            },
-            "You return the loss after the step. Return the one before, from which the step was computed.",
-            "student mistake: a second pass for the report",
-        ),
-        slip(
-            "negated",
-            {"loss = F.mse_loss": "loss = -F.mse_loss"},
-            "Your loss is negative, so the prompt moves away from `wanted`. The attack makes the error SMALLER.",
-            "student mistake: gradient ascent, as in attacks on classifiers",
-        ),
-        slip(
-            "inserted",
-            {
-                "attacked = states.clone()\nattacked[:, first : first + len(prompt)] = prompt": (
-                    "new = prompt.expand(len(states), -1, -1)\n"
-                    "attacked = torch.cat([states[:, :first], new, states[:, first:]], 1)[:, : states.shape[1]]"
-                )
-            },
-            "You insert the vectors and move the rest to the right. They take the PLACE of K states.",
-            "student mistake: insertion for replacement",
-        ),
-        slip(
-            "appended",
-            {"attacked[:, first : first + len(prompt)] = prompt": "attacked[:, -len(prompt) :] = prompt"},
-            "Your vectors stand at the end. They begin at position `first`.",
-            "student mistake: an argument that is not used",
-        ),
-        slip(
-            "absolute",
-            {"F.mse_loss": "F.l1_loss"},
-            "You take absolute differences. The loss is a mean of squares.",
-            "student mistake: L1 for L2",
-        ),
-        slip(
-            "silent",
-            {"if first + len(prompt) > states.shape[1]:": "if False:"},
-            "Vectors that reach beyond the last position must raise a ValueError, before anything else happens.",
-            "student mistake: no check of an argument",
-        ),
-        slip(
-            "too_strict",
-            {"> states.shape[1]:": ">= states.shape[1]:"},
-            "You refuse a prompt that ends at the last position. first + K may be as large as the number of positions.",
-            "student mistake: one off",
-        ),
+        slip("in_place",
+             {"optimizer.step()":
+                "states[:] = attacked.detach()\n"
+                "optimizer.step()"},
+             "You write the learned vectors into `states` itself. Work on a copy.",
+             "card: positions outside the slots, and the caller's tensor, stay as they are"),
+        slip("shifted",
+             {"attacked[:, first : first + len(prompt)] = prompt":
+                "first = min(first + 1, states.shape[1] - len(prompt))\n"
+                "attacked[:, first : first + len(prompt)] = prompt"},
+             "Your vectors stand one position too far right. They begin at `first`.",
+             "student mistake: the start token counted twice"),
+        slip("added", {"] = prompt": "] += prompt"},
+             "You add the vectors to the states. They take their place.", "student mistake: += for ="),
+        slip("first_example", {"attacked[:, first": "attacked[0, first"},
+             "Only the first example is attacked. The prompt is the same for the whole batch.",
+             "card: adv is shared across the batch"),
+        slip("away",
+             {"(prompt.grad,) = torch.autograd.grad(loss, [prompt])":
+                "prompt.grad = -torch.autograd.grad(loss, [prompt])[0]"},
+             "Your prompt moves away from `wanted`. The attack makes the loss SMALLER.",
+             "student mistake: gradient ascent, as in attacks on classifiers"),
+        slip("network_too",
+             {"(prompt.grad,) = torch.autograd.grad(loss, [prompt])":
+                "optimizer.zero_grad()\n"
+                "loss.backward()"},
+             "The prompt is right, but a gradient is left at the network, where the eraser's next step would "
+             "find it. Ask for the gradient at `prompt` alone.",
+             "card trap: the gradient of L_Adv must not reach the eraser"),
+        slip("piles_up", {"(prompt.grad,) = torch.autograd.grad(loss, [prompt])": "loss.backward(inputs=[prompt])"},
+             "An older gradient of `prompt` is added to the new one. Replace it, or clear it first.",
+             "student mistake: zero_grad forgotten"),
+        slip("sum",
+             {"F.mse_loss(unet(x_t, t, attacked).sample, wanted)":
+                'F.mse_loss(unet(x_t, t, attacked).sample, wanted, reduction="sum")'},
+             "Your loss is a sum. Take the mean.", "student mistake: reduction"),
+        slip("freezes",
+             {"attacked = states.clone()":
+                "unet.requires_grad_(False)\n"
+                "attacked = states.clone()"},
+             "You freeze the network and leave it so. The eraser could not learn afterwards: ask autograd for "
+             "the gradient at `prompt` alone, and leave requires_grad as it is.",
+             "first reader: no case told it from the right answer"),
+        slip("frees",
+             {"attacked = states.clone()":
+                "unet.requires_grad_(False)\n"
+                "attacked = states.clone()",
+              "optimizer.step()":
+                "optimizer.step()\n"
+                "unet.requires_grad_(True)"},
+             "You set requires_grad of the whole network back to True, and so free what was frozen. Leave it "
+             "as it is.", "first reader: no case told it from the right answer"),
+        slip("tensor", {"loss.item()": "loss.detach()"},
+             "You return a tensor. loss.item() gives the number, and lets the graph go.",
+             "first reader: no case told it from the right answer"),
+        slip("loss_afterwards",
+             {"optimizer.step()":
+                "optimizer.step()\n"
+                "attacked = states.clone()\n"
+                "attacked[:, first : first + len(prompt)] = prompt\n"
+                "loss = F.mse_loss(unet(x_t, t, attacked).sample, wanted)"},
+             "You return the loss after the step. Return the one before, from which the step was computed.",
+             "student mistake: a second pass for the report"),
+        slip("negated", {"loss = F.mse_loss": "loss = -F.mse_loss"},
+             "Your loss is negative, so the prompt moves away from `wanted`. The attack makes the error SMALLER.",
+             "student mistake: gradient ascent, as in attacks on classifiers"),
+        slip("inserted",
+             {("attacked = states.clone()\n"
+               "attacked[:, first : first + len(prompt)] = prompt"):
+                "new = prompt.expand(len(states), -1, -1)\n"
+                "attacked = torch.cat([states[:, :first], new, states[:, first:]], 1)[:, : states.shape[1]]"},
+             "You insert the vectors and move the rest to the right. They take the PLACE of K states.",
+             "student mistake: insertion for replacement"),
+        slip("appended", {"attacked[:, first : first + len(prompt)] = prompt": "attacked[:, -len(prompt) :] = prompt"},
+             "Your vectors stand at the end. They begin at position `first`.",
+             "student mistake: an argument that is not used"),
+        slip("absolute", {"F.mse_loss": "F.l1_loss"},
+             "You take absolute differences. The loss is a mean of squares.", "student mistake: L1 for L2"),
+        slip("silent", {"if first + len(prompt) > states.shape[1]:": "if False:"},
+             "Vectors that reach beyond the last position must raise a ValueError, before anything else happens.",
+             "student mistake: no check of an argument"),
+        slip("too_strict", {"> states.shape[1]:": ">= states.shape[1]:"},
+             "You refuse a prompt that ends at the last position. first + K may be as large as the number of "
+             "positions.", "student mistake: one off"),
     ),
     hints=(
         "Which tensor may have a gradient after this step, and which may not?",
@@ -247,4 +190,4 @@ ATTACK = Exercise(
     good_for="finding out what a model still knows",
     minutes=20,
     core=True,
-)
+)  # fmt: skip

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -140,171 +140,120 @@ ERASER = Exercise(
     groups={"eraser": 1, "wrapper": 2},
     cases=eraser_cases,
     probe=eraser_probe,
-    alternatives=(
-        Alternative(name="sequential", code=(Eraser__sequential, AttnWithEraser__branches)),
-        Alternative(name="by_hand", code=(Eraser__by_hand,)),
-    ),
+    alternatives=(alternative(Eraser__sequential, AttnWithEraser__branches), alternative(Eraser__by_hand)),
     misconceptions=(
-        slip(
-            "small_start",
-            {"nn.init.zeros_(self.up.weight)": "", "nn.init.zeros_(self.up.bias)": ""},
-            "A new eraser already says something. Weight AND bias of `up` start at zero, so that nothing "
-            "changes before training.",
-            "card: zero-initialised, the model is bitwise equal at the start",
-        ),
-        slip(
-            "bias_left",
-            {"nn.init.zeros_(self.up.bias)": ""},
-            "The weight of `up` is zero, its bias is not: nn.Linear draws biases at random. Zero both.",
-            "card trap: up zero-init including the bias",
-        ),
-        slip(
-            "both_zero",
-            {
-                "nn.init.zeros_(self.up.bias)": (
-                    "nn.init.zeros_(self.up.bias)\nnn.init.zeros_(self.down.weight)\nnn.init.zeros_(self.down.bias)"
-                )
-            },
-            "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). "
-            "Zero `up` only.",
-            "student mistake: chapter 23's question, A and B both zero",
-        ),
-        slip(
-            "both_weights_zero",
-            {"nn.init.zeros_(self.up.bias)": ("nn.init.zeros_(self.up.bias)\nnn.init.zeros_(self.down.weight)")},
-            "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). "
-            "Zero `up` only.",
-            "student mistake: both weights in one loop",
-        ),
-        slip(
-            "relu",
-            {"F.gelu": "F.relu"},
-            "The nonlinearity is GELU, not ReLU.",
-            "student mistake: another adapter's nonlinearity",
-        ),
-        slip(
-            "linear",
-            {"F.gelu(self.down(h))": "self.down(h)"},
-            "Nothing stands between your two layers, so they are one matrix. Put a GELU there.",
-            "student mistake: LoRA taken over",
-        ),
-        slip(
-            "rough",
-            {"F.gelu(self.down(h))": 'F.gelu(self.down(h), approximate="tanh")'},
-            "Your GELU is the approximation by tanh. Here it is the exact one, F.gelu without options.",
-            "library difference: approximate='tanh' of other models",
-        ),
-        slip(
-            "no_down_bias",
-            {"nn.init.zeros_(self.up.bias)": "nn.init.zeros_(self.up.bias)\nnn.init.zeros_(self.down.bias)"},
-            "You zeroed the bias of `down`. It starts as nn.Linear starts it; only `up` begins at zero.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "residual",
-            {"return self.up(": "return h + self.up("},
-            "Your eraser returns h plus the change. It returns the change alone; the wrapper adds it.",
-            "student mistake: the residual connection written twice",
-        ),
-        slip(
-            "input",
-            {"self.eraser(h)": "self.eraser(args[0])"},
-            "Your eraser reads the attention's input. It reads its OUTPUT, which holds what the words brought in.",
-            "student mistake: an adapter beside the layer instead of behind it",
-        ),
-        slip(
-            "replaces",
-            {"return h + self.last": "return self.last"},
-            "You return the eraser's output alone. Add it to the attention's.",
-            "student mistake: addition forgotten",
-        ),
-        slip(
-            "never_off",
-            {"if not self.enabled:": "if False:"},
-            "With `enabled = False` your eraser still speaks. The attention's output must come out untouched.",
-            "card: enabled=False is the old model, also after training",
-        ),
-        slip(
-            "detached",
-            {
-                "self.last = self.eraser(h)\nreturn h + self.last": (
-                    "out = self.eraser(h)\nself.last = out.detach()\nreturn h + out"
-                )
-            },
-            "`last` has no gradient history. The regularisation of the next exercise needs it: do not detach.",
-            "student mistake: detach for everything that is stored",
-        ),
-        slip(
-            "keywords_lost",
-            {
-                "h = self.attention(*args, **kwargs)": (
-                    'states = {} if len(args) > 1 else {"encoder_hidden_states": '
-                    'kwargs["encoder_hidden_states"]}\n'
-                    "h = self.attention(*args, **states)"
-                )
-            },
-            "A keyword argument gets lost on its way to the attention. Hand on *args and **kwargs.",
-            "card: hidden case, attn2 called with attention_mask and other keywords",
-        ),
-        slip(
-            "clears_last",
-            {"if not self.enabled:\n    return h": ("if not self.enabled:\n    self.last = None\n    return h")},
-            "`last` is lost when the eraser is switched off. It stays that of the latest pass with `enabled` True.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "speaks_unheard",
-            {
-                "if not self.enabled:\n    return h": (
-                    "if not self.enabled:\n    self.last = self.eraser(h)\n    return h"
-                )
-            },
-            "Switched off, your eraser still computes and changes `last`. Return before that.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "cut",
-            {"self.eraser(h)": "self.eraser(h.detach())"},
-            "No gradient flows back through what your eraser reads. Hand it the attention's output, not a "
-            "detached one: erasers of earlier layers and attacked prompts learn through it.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "no_gradient",
-            {"h = self.attention(*args, **kwargs)": ("with torch.no_grad():\n    h = self.attention(*args, **kwargs)")},
-            "You call the attention under torch.no_grad(), so nothing before it can learn, an attacked prompt neither.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "freezes",
-            {"self.eraser = Eraser(": "attention.requires_grad_(False)\nself.eraser = Eraser("},
-            "You freeze the attention. The wrapper changes nothing about it; who trains what is decided elsewhere.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "copies",
-            {"self.eraser = Eraser(": "self.attention = copy.deepcopy(attention)\nself.eraser = Eraser("},
-            "You keep a copy of the attention. Keep the module that was given.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "input_width",
-            {"to_q.out_features": "to_q.in_features"},
-            "Your eraser is as wide as the attention's input. It reads the output: to_q.out_features.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "no_last",
-            {"self.last = self.eraser(h)\nreturn h + self.last": "return h + self.eraser(h)"},
-            "`last` stays None. Keep the eraser's output in self.last at every pass with `enabled` True.",
-            "student mistake: an attribute forgotten",
-        ),
-        slip(
-            "sum",
-            {"self.last = self.eraser(h)\nreturn h + self.last": ("self.last = h + self.eraser(h)\nreturn self.last")},
-            "`last` holds the sum. It is what the eraser adds, alone.",
-            "student mistake: the result kept in place of the part",
-        ),
+        slip("small_start", {"nn.init.zeros_(self.up.weight)": "", "nn.init.zeros_(self.up.bias)": ""},
+             "A new eraser already says something. Weight AND bias of `up` start at zero, so that nothing "
+             "changes before training.", "card: zero-initialised, the model is bitwise equal at the start"),
+        slip("bias_left", {"nn.init.zeros_(self.up.bias)": ""},
+             "The weight of `up` is zero, its bias is not: nn.Linear draws biases at random. Zero both.",
+             "card trap: up zero-init including the bias"),
+        slip("both_zero",
+             {"nn.init.zeros_(self.up.bias)":
+                "nn.init.zeros_(self.up.bias)\n"
+                "nn.init.zeros_(self.down.weight)\n"
+                "nn.init.zeros_(self.down.bias)"},
+             "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). "
+             "Zero `up` only.", "student mistake: chapter 23's question, A and B both zero"),
+        slip("both_weights_zero",
+             {"nn.init.zeros_(self.up.bias)":
+                "nn.init.zeros_(self.up.bias)\n"
+                "nn.init.zeros_(self.down.weight)"},
+             "You zeroed `down`, too. Then neither layer ever gets a gradient (as with LoRA's two matrices). "
+             "Zero `up` only.", "student mistake: both weights in one loop"),
+        slip("relu", {"F.gelu": "F.relu"},
+             "The nonlinearity is GELU, not ReLU.", "student mistake: another adapter's nonlinearity"),
+        slip("linear", {"F.gelu(self.down(h))": "self.down(h)"},
+             "Nothing stands between your two layers, so they are one matrix. Put a GELU there.",
+             "student mistake: LoRA taken over"),
+        slip("rough", {"F.gelu(self.down(h))": 'F.gelu(self.down(h), approximate="tanh")'},
+             "Your GELU is the approximation by tanh. Here it is the exact one, F.gelu without options.",
+             "library difference: approximate='tanh' of other models"),
+        slip("no_down_bias",
+             {"nn.init.zeros_(self.up.bias)":
+                "nn.init.zeros_(self.up.bias)\n"
+                "nn.init.zeros_(self.down.bias)"},
+             "You zeroed the bias of `down`. It starts as nn.Linear starts it; only `up` begins at zero.",
+             "first reader: no case told it from the right answer"),
+        slip("residual", {"return self.up(": "return h + self.up("},
+             "Your eraser returns h plus the change. It returns the change alone; the wrapper adds it.",
+             "student mistake: the residual connection written twice"),
+        slip("input", {"self.eraser(h)": "self.eraser(args[0])"},
+             "Your eraser reads the attention's input. It reads its OUTPUT, which holds what the words brought in.",
+             "student mistake: an adapter beside the layer instead of behind it"),
+        slip("replaces", {"return h + self.last": "return self.last"},
+             "You return the eraser's output alone. Add it to the attention's.", "student mistake: addition forgotten"),
+        slip("never_off", {"if not self.enabled:": "if False:"},
+             "With `enabled = False` your eraser still speaks. The attention's output must come out untouched.",
+             "card: enabled=False is the old model, also after training"),
+        slip("detached",
+             {("self.last = self.eraser(h)\n"
+               "return h + self.last"):
+                "out = self.eraser(h)\n"
+                "self.last = out.detach()\n"
+                "return h + out"},
+             "`last` has no gradient history. The regularisation of the next exercise needs it: do not detach.",
+             "student mistake: detach for everything that is stored"),
+        slip("keywords_lost",
+             {"h = self.attention(*args, **kwargs)":
+                'states = {} if len(args) > 1 else {"encoder_hidden_states": kwargs["encoder_hidden_states"]}\n'
+                "h = self.attention(*args, **states)"},
+             "A keyword argument gets lost on its way to the attention. Hand on *args and **kwargs.",
+             "card: hidden case, attn2 called with attention_mask and other keywords"),
+        slip("clears_last",
+             {("if not self.enabled:\n"
+               "    return h"):
+                "if not self.enabled:\n"
+                "    self.last = None\n"
+                "    return h"},
+             "`last` is lost when the eraser is switched off. It stays that of the latest pass with `enabled` True.",
+             "first reader: no case told it from the right answer"),
+        slip("speaks_unheard",
+             {("if not self.enabled:\n"
+               "    return h"):
+                "if not self.enabled:\n"
+                "    self.last = self.eraser(h)\n"
+                "    return h"},
+             "Switched off, your eraser still computes and changes `last`. Return before that.",
+             "first reader: no case told it from the right answer"),
+        slip("cut", {"self.eraser(h)": "self.eraser(h.detach())"},
+             "No gradient flows back through what your eraser reads. Hand it the attention's output, not a "
+             "detached one: erasers of earlier layers and attacked prompts learn through it.",
+             "first reader: no case told it from the right answer"),
+        slip("no_gradient",
+             {"h = self.attention(*args, **kwargs)":
+                "with torch.no_grad():\n"
+                "    h = self.attention(*args, **kwargs)"},
+             "You call the attention under torch.no_grad(), so nothing before it can learn, an attacked prompt "
+             "neither.", "first reader: no case told it from the right answer"),
+        slip("freezes",
+             {"self.eraser = Eraser(":
+                "attention.requires_grad_(False)\n"
+                "self.eraser = Eraser("},
+             "You freeze the attention. The wrapper changes nothing about it; who trains what is decided elsewhere.",
+             "first reader: no case told it from the right answer"),
+        slip("copies",
+             {"self.eraser = Eraser(":
+                "self.attention = copy.deepcopy(attention)\n"
+                "self.eraser = Eraser("},
+             "You keep a copy of the attention. Keep the module that was given.",
+             "first reader: no case told it from the right answer"),
+        slip("input_width", {"to_q.out_features": "to_q.in_features"},
+             "Your eraser is as wide as the attention's input. It reads the output: to_q.out_features.",
+             "first reader: no case told it from the right answer"),
+        slip("no_last",
+             {("self.last = self.eraser(h)\n"
+               "return h + self.last"):
+                "return h + self.eraser(h)"},
+             "`last` stays None. Keep the eraser's output in self.last at every pass with `enabled` True.",
+             "student mistake: an attribute forgotten"),
+        slip("sum",
+             {("self.last = self.eraser(h)\n"
+               "return h + self.last"):
+                "self.last = h + self.eraser(h)\n"
+                "return self.last"},
+             "`last` holds the sum. It is what the eraser adds, alone.",
+             "student mistake: the result kept in place of the part"),
     ),
     hints=(
         "What must the model paint right after the erasers are put in? Which of the two layers decides that?",
@@ -316,4 +265,4 @@ ERASER = Exercise(
     good_for="adding a switchable part to a model that somebody else built",
     minutes=20,
     core=True,
-)
+)  # fmt: skip

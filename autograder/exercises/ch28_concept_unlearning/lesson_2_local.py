@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -63,90 +63,46 @@ LOCAL = Exercise(
     groups={"one layer": 1, "layers": 1, "edge": 1},
     cases=local_cases,
     probe=local_probe,
-    alternatives=(
-        Alternative(name="places", code=(localisation_loss__places,)),
-        Alternative(name="select", code=(localisation_loss__select,)),
-    ),
+    alternatives=(alternative(localisation_loss__places), alternative(localisation_loss__select)),
     misconceptions=(
-        slip(
-            "inside",
-            {"1 - F.interpolate": "F.interpolate"},
-            "You silence the erasers INSIDE the mask, where they are needed. Multiply by 1 - mask.",
-            "student mistake: M for 1 - M",
-        ),
-        slip(
-            "bilinear",
-            {'mode="nearest"': 'mode="bilinear", align_corners=False'},
-            "Your resized mask has values between 0 and 1. Resize by 'nearest', so that it stays 0 or 1.",
-            "card trap: F.interpolate by nearest",
-        ),
-        slip(
-            "absolute",
-            {"o.square()": "o.abs()"},
-            "You take absolute values. The loss is a mean of squares.",
-            "student mistake: L1 for L2",
-        ),
-        slip(
-            "sum_over_dim",
-            {"o.square().mean(-1)": "o.square().sum(-1)"},
-            "You sum over the features of a place. Take their mean, so that wide layers do not count more.",
-            "card trap: the slide's norm is unnormalised, the code takes the mean over channels",
-        ),
-        slip(
-            "all_places",
-            {
-                "total = total + (o.square().mean(-1) * outside).sum() / outside.sum().clamp(min=1)": (
-                    "total = total + (o.square().mean(-1) * outside).mean()"
-                )
-            },
-            "You divide by the number of all places. Divide by the number of places where the mask is 0.",
-            "student mistake: mean over everything",
-        ),
-        slip(
-            "per_picture",
-            {
-                "total = total + (o.square().mean(-1) * outside).sum() / outside.sum().clamp(min=1)": (
-                    "total = total + ((o.square().mean(-1) * outside).sum(1) / outside.sum(1).clamp(min=1)).mean()"
-                )
-            },
-            "You average picture by picture. Count sum and places over the whole batch, then divide once.",
-            "student mistake: mean of means",
-        ),
-        slip(
-            "no_guard",
-            {".clamp(min=1)": ""},
-            "Where the mask covers everything you divide 0 by 0. Divide by 1 then: the loss is 0.",
-            "card: hidden case, mask all ones",
-        ),
-        slip(
-            "sum_over_layers",
-            {" / len(outputs)": ""},
-            "You sum over the layers. Average over them (1 / L in the paper).",
-            "student mistake: 1 / L forgotten",
-        ),
-        slip(
-            "root",
-            {"o.square().mean(-1)": "o.norm(dim=-1)"},
-            "You take the length of a place's output, a root. Take the mean of its squares.",
-            "student mistake: the norm without its square",
-        ),
-        slip(
-            "transposed",
-            {
-                'outside = 1 - F.interpolate(mask[:, None], size=(side, side), mode="nearest").flatten(1)': (
-                    'outside = 1 - F.interpolate(mask[:, None], size=(side, side), mode="nearest").flatten(1)\n'
-                    "outside = outside.unflatten(1, (side, side)).transpose(1, 2).flatten(1)"
-                )
-            },
-            "Rows and columns of your mask are exchanged. Places run in rows from the top.",
-            "student mistake: which axis is flattened first",
-        ),
-        slip(
-            "not_divided",
-            {" / outside.sum().clamp(min=1)": ""},
-            "You add up all places and never divide by how many are outside of the mask.",
-            "student mistake: the slide's norm taken as it stands",
-        ),
+        slip("inside", {"1 - F.interpolate": "F.interpolate"},
+             "You silence the erasers INSIDE the mask, where they are needed. Multiply by 1 - mask.",
+             "student mistake: M for 1 - M"),
+        slip("bilinear", {'mode="nearest"': 'mode="bilinear", align_corners=False'},
+             "Your resized mask has values between 0 and 1. Resize by 'nearest', so that it stays 0 or 1.",
+             "card trap: F.interpolate by nearest"),
+        slip("absolute", {"o.square()": "o.abs()"},
+             "You take absolute values. The loss is a mean of squares.", "student mistake: L1 for L2"),
+        slip("sum_over_dim", {"o.square().mean(-1)": "o.square().sum(-1)"},
+             "You sum over the features of a place. Take their mean, so that wide layers do not count more.",
+             "card trap: the slide's norm is unnormalised, the code takes the mean over channels"),
+        slip("all_places",
+             {"total = total + (o.square().mean(-1) * outside).sum() / outside.sum().clamp(min=1)":
+                "total = total + (o.square().mean(-1) * outside).mean()"},
+             "You divide by the number of all places. Divide by the number of places where the mask is 0.",
+             "student mistake: mean over everything"),
+        slip("per_picture",
+             {"total = total + (o.square().mean(-1) * outside).sum() / outside.sum().clamp(min=1)":
+                "total = total + ((o.square().mean(-1) * outside).sum(1) / outside.sum(1).clamp(min=1)).mean()"},
+             "You average picture by picture. Count sum and places over the whole batch, then divide once.",
+             "student mistake: mean of means"),
+        slip("no_guard", {".clamp(min=1)": ""},
+             "Where the mask covers everything you divide 0 by 0. Divide by 1 then: the loss is 0.",
+             "card: hidden case, mask all ones"),
+        slip("sum_over_layers", {" / len(outputs)": ""},
+             "You sum over the layers. Average over them (1 / L in the paper).", "student mistake: 1 / L forgotten"),
+        slip("root", {"o.square().mean(-1)": "o.norm(dim=-1)"},
+             "You take the length of a place's output, a root. Take the mean of its squares.",
+             "student mistake: the norm without its square"),
+        slip("transposed",
+             {'outside = 1 - F.interpolate(mask[:, None], size=(side, side), mode="nearest").flatten(1)':
+                'outside = 1 - F.interpolate(mask[:, None], size=(side, side), mode="nearest").flatten(1)\n'
+                "outside = outside.unflatten(1, (side, side)).transpose(1, 2).flatten(1)"},
+             "Rows and columns of your mask are exchanged. Places run in rows from the top.",
+             "student mistake: which axis is flattened first"),
+        slip("not_divided", {" / outside.sum().clamp(min=1)": ""},
+             "You add up all places and never divide by how many are outside of the mask.",
+             "student mistake: the slide's norm taken as it stands"),
     ),
     hints=(
         "A layer of 8 x 8 places and a mask of 16 x 16: how do they meet? What do you divide by when there is nothing "
@@ -159,4 +115,4 @@ LOCAL = Exercise(
     good_for="telling a module where to keep quiet",
     minutes=15,
     core=True,
-)
+)  # fmt: skip

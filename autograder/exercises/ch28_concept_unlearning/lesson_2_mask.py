@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -81,120 +81,62 @@ MASK = Exercise(
     groups={"one layer": 1, "layers": 1, "edge": 1},
     cases=mask_cases,
     probe=mask_probe,
-    alternatives=(
-        Alternative(name="loops", code=(concept_mask__loops,)),
-        Alternative(name="one_stack", code=(concept_mask__one_stack,)),
-    ),
+    alternatives=(alternative(concept_mask__loops), alternative(concept_mask__one_stack)),
     misconceptions=(
-        slip(
-            "nothing_fits",
-            {"if not maps:": "if False:"},
-            "Where no layer has size * size places, stack is left with nothing. Raise a ValueError that says so.",
-            "student mistake: the list of maps is empty",
-        ),
-        slip(
-            "one_layer",
-            {"torch.stack(maps).mean(0)": "maps[0]"},
-            "You use the first layer of the right size. Average over all of them.",
-            "student mistake: the first match taken",
-        ),
-        slip(
-            "first_word",
-            {"p[..., words]": "p[..., words[:1]]"},
-            "You use the concept's first word. Average over all positions in `words`.",
-            "card: hidden case, several concept tokens",
-        ),
-        slip(
-            "shifted",
-            {"p[..., words]": "p[..., [w + 1 for w in words]]"},
-            "You read one position too far. `words` are positions in the sequence; the start token is counted already.",
-            "card trap: token indices and the start token",
-        ),
-        slip(
-            "one_head",
-            {"p[..., words].mean((1, 3))": "p[:, 0][..., words].mean(2)"},
-            "You use the first head. Average over the heads.",
-            "student mistake: the head axis indexed",
-        ),
-        slip(
-            "batch",
-            {"a.amin(1, keepdim=True), a.amax(1, keepdim=True)": "a.min(), a.max()"},
-            "You stretch the batch as a whole, so a faint picture loses its mask. Take minimum and maximum of "
-            "each picture on its own.",
-            "card trap: min-max over the image, not the batch",
-        ),
-        slip(
-            "not_stretched",
-            {"(a - low) / (high - low + 1e-8)": "a"},
-            "You compare the probabilities themselves with the threshold. Stretch them to 0..1 first.",
-            "student mistake: normalisation forgotten",
-        ),
-        slip(
-            "by_the_largest",
-            {"(a - low) / (high - low + 1e-8)": "a / (high + 1e-8)"},
-            "You divide by the largest value only. Subtract the smallest first.",
-            "library difference: max normalisation, as in many attention viewers",
-        ),
-        slip(
-            "inverted",
-            {">= threshold": "< threshold"},
-            "Your mask is 1 where the word is NOT attended to. It is the other way round.",
-            "student mistake: M and 1 - M exchanged",
-        ),
-        slip(
-            "soft",
-            {"((a - low) / (high - low + 1e-8) >= threshold).to(a.dtype)": ("((a - low) / (high - low + 1e-8))")},
-            "Your mask has values between 0 and 1. Compare with the threshold: the mask is 0.0 or 1.0.",
-            "student mistake: the last step forgotten",
-        ),
-        slip(
-            "every_size",
-            {
-                "maps = [p[..., words].mean((1, 3)) for p in probabilities if p.shape[2] == size * size]": (
-                    "maps = []\n"
-                    "for p in probabilities:\n"
-                    "    side = math.isqrt(p.shape[2])\n"
-                    "    at = torch.arange(size) * side // size\n"
-                    "    maps.append(p[..., words].mean((1, 3))[:, (at[:, None] * side + at).flatten()])"
-                )
-            },
-            "You enlarge the maps of smaller layers and average them as well. Only layers with size * size "
-            "places count.",
-            "library difference: other attention viewers mix all sizes",
-        ),
-        slip(
-            "strongest_head",
-            {
-                "p[..., words].mean((1, 3))": "p[..., words].mean(3)",
-                "torch.stack(maps).mean(0)": "torch.stack(maps).mean(0).amax(1)",
-            },
-            "You take the strongest head of each place. Average over the heads.",
-            "student mistake: maximum for mean",
-        ),
-        slip(
-            "always",
-            {">= threshold": ">= 0.1"},
-            "Your threshold is always 0.1. Use the argument.",
-            "student mistake: a default written into the code",
-        ),
-        slip(
-            "strict",
-            {">= threshold": "> threshold"},
-            "A place exactly at the threshold belongs to the mask: at least, >=.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "truth_values",
-            {".to(a.dtype)": ""},
-            "Your mask holds True and False. Make numbers of them, in the dtype of the probabilities.",
-            "student mistake: the comparison returned as it is",
-        ),
-        slip(
-            "float32",
-            {".to(a.dtype)": ".float()"},
-            "Your mask is always float32. It has the dtype of the probabilities: .to(a.dtype), not .float().",
-            "first reader: the stub did not say it",
-        ),
+        slip("nothing_fits", {"if not maps:": "if False:"},
+             "Where no layer has size * size places, stack is left with nothing. Raise a ValueError that says so.",
+             "student mistake: the list of maps is empty"),
+        slip("one_layer", {"torch.stack(maps).mean(0)": "maps[0]"},
+             "You use the first layer of the right size. Average over all of them.",
+             "student mistake: the first match taken"),
+        slip("first_word", {"p[..., words]": "p[..., words[:1]]"},
+             "You use the concept's first word. Average over all positions in `words`.",
+             "card: hidden case, several concept tokens"),
+        slip("shifted", {"p[..., words]": "p[..., [w + 1 for w in words]]"},
+             "You read one position too far. `words` are positions in the sequence; the start token is counted "
+             "already.", "card trap: token indices and the start token"),
+        slip("one_head", {"p[..., words].mean((1, 3))": "p[:, 0][..., words].mean(2)"},
+             "You use the first head. Average over the heads.", "student mistake: the head axis indexed"),
+        slip("batch", {"a.amin(1, keepdim=True), a.amax(1, keepdim=True)": "a.min(), a.max()"},
+             "You stretch the batch as a whole, so a faint picture loses its mask. Take minimum and maximum of "
+             "each picture on its own.", "card trap: min-max over the image, not the batch"),
+        slip("not_stretched", {"(a - low) / (high - low + 1e-8)": "a"},
+             "You compare the probabilities themselves with the threshold. Stretch them to 0..1 first.",
+             "student mistake: normalisation forgotten"),
+        slip("by_the_largest", {"(a - low) / (high - low + 1e-8)": "a / (high + 1e-8)"},
+             "You divide by the largest value only. Subtract the smallest first.",
+             "library difference: max normalisation, as in many attention viewers"),
+        slip("inverted", {">= threshold": "< threshold"},
+             "Your mask is 1 where the word is NOT attended to. It is the other way round.",
+             "student mistake: M and 1 - M exchanged"),
+        slip("soft",
+             {"((a - low) / (high - low + 1e-8) >= threshold).to(a.dtype)": "((a - low) / (high - low + 1e-8))"},
+             "Your mask has values between 0 and 1. Compare with the threshold: the mask is 0.0 or 1.0.",
+             "student mistake: the last step forgotten"),
+        slip("every_size",
+             {"maps = [p[..., words].mean((1, 3)) for p in probabilities if p.shape[2] == size * size]":
+                "maps = []\n"
+                "for p in probabilities:\n"
+                "    side = math.isqrt(p.shape[2])\n"
+                "    at = torch.arange(size) * side // size\n"
+                "    maps.append(p[..., words].mean((1, 3))[:, (at[:, None] * side + at).flatten()])"},
+             "You enlarge the maps of smaller layers and average them as well. Only layers with size * size "
+             "places count.", "library difference: other attention viewers mix all sizes"),
+        slip("strongest_head",
+             {"p[..., words].mean((1, 3))": "p[..., words].mean(3)",
+              "torch.stack(maps).mean(0)": "torch.stack(maps).mean(0).amax(1)"},
+             "You take the strongest head of each place. Average over the heads.", "student mistake: maximum for mean"),
+        slip("always", {">= threshold": ">= 0.1"},
+             "Your threshold is always 0.1. Use the argument.", "student mistake: a default written into the code"),
+        slip("strict", {">= threshold": "> threshold"},
+             "A place exactly at the threshold belongs to the mask: at least, >=.",
+             "first reader: no case told it from the right answer"),
+        slip("truth_values", {".to(a.dtype)": ""},
+             "Your mask holds True and False. Make numbers of them, in the dtype of the probabilities.",
+             "student mistake: the comparison returned as it is"),
+        slip("float32", {".to(a.dtype)": ".float()"},
+             "Your mask is always float32. It has the dtype of the probabilities: .to(a.dtype), not .float().",
+             "first reader: the stub did not say it"),
     ),
     hints=(
         "Four axes: which of them are averaged away, which one is picked from, and over which one are minimum and "
@@ -208,4 +150,4 @@ MASK = Exercise(
     minutes=20,
     core=True,
     exact_dtype=True,
-)
+)  # fmt: skip

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -65,75 +65,43 @@ RESTEER = Exercise(
     groups={"value": 1, "edge": 1},
     cases=resteer_cases,
     probe=resteer_probe,
-    alternatives=(
-        Alternative(name="collected", code=(resteer_loss__collected,)),
-        Alternative(name="loops", code=(resteer_loss__loops,)),
-    ),
+    alternatives=(alternative(resteer_loss__collected), alternative(resteer_loss__loops)),
     misconceptions=(
-        slip(
-            "overflows",
-            {"exact = torch.promote_types(probabilities[0].dtype, torch.float32)": "", "p.to(exact)": "p"},
-            "In float16 your sum of squares is infinite beyond 65 504, and 1e-12 is 0, so the gradient of the "
-            "root is not a number. Square and sum in float32: p.float().",
-            "library difference: Tensor.norm() sums float16 in float32",
-        ),
-        slip(
-            "squared",
-            {"return (total + 1e-12).sqrt()": "return total + 1e-12"},
-            "Your loss is squared. The official code takes the norm: the root of the sum of squares.",
-            "card trap: cat(...).norm(), not squared",
-        ),
-        slip(
-            "mean",
-            {".square().sum() for": ".square().mean() for"},
-            "You take means. The norm is a root of a SUM, over layers, heads, places and words.",
-            "student mistake: mean for sum",
-        ),
-        slip(
-            "sum_of_norms",
-            {
-                (
-                    "total = sum((p.to(exact) * positions[:, None, None, :]).square().sum() for p in "
-                    "probabilities)\n"
-                    "return (total + 1e-12).sqrt()"
-                ): (
-                    "return sum(((p.to(exact) * positions[:, None, None, :]).square().sum() + "
-                    "1e-12).sqrt() for p in probabilities)"
-                )
-            },
-            "You add one norm per layer. All probabilities go into one norm.",
-            "student mistake: the root taken too early",
-        ),
-        slip(
-            "first_example",
-            {"positions[:, None": "positions[:1, None"},
-            "You use the positions of the first example for all. Every row of `positions` belongs to its own example.",
-            "card trap: the official mask is right for a batch of one only",
-        ),
-        slip(
-            "others",
-            {"positions[:, None, None, :]": "~positions[:, None, None, :]"},
-            "You punish attention to the other words. Punish attention to the concept's.",
-            "student mistake: the mask inverted",
-        ),
-        slip(
-            "all_words",
-            {" * positions[:, None, None, :]": ""},
-            "You punish attention to all words. Multiply by `positions`.",
-            "student mistake: an argument that is not used",
-        ),
-        slip(
-            "mean_head",
-            {"(p.to(exact) * positions[:, None, None, :])": "(p.to(exact).mean(1) * positions[:, None, :])"},
-            "You average the heads first. Every head's probabilities go into the norm.",
-            "student mistake: the mean of concept_mask taken over",
-        ),
-        slip(
-            "no_floor",
-            {" + 1e-12": ""},
-            "Where nothing attends, the gradient of your root is not a number. Add 1e-12 UNDER the root.",
-            "student mistake: the small number forgotten, or added outside",
-        ),
+        slip("overflows",
+             {"exact = torch.promote_types(probabilities[0].dtype, torch.float32)": "",
+              "p.to(exact)": "p"},
+             "In float16 your sum of squares is infinite beyond 65 504, and 1e-12 is 0, so the gradient of the "
+             "root is not a number. Square and sum in float32: p.float().",
+             "library difference: Tensor.norm() sums float16 in float32"),
+        slip("squared", {"return (total + 1e-12).sqrt()": "return total + 1e-12"},
+             "Your loss is squared. The official code takes the norm: the root of the sum of squares.",
+             "card trap: cat(...).norm(), not squared"),
+        slip("mean", {".square().sum() for": ".square().mean() for"},
+             "You take means. The norm is a root of a SUM, over layers, heads, places and words.",
+             "student mistake: mean for sum"),
+        slip("sum_of_norms",
+             {("total = sum((p.to(exact) * positions[:, None, None, :]).square().sum() for p in probabilities)\n"
+               "return (total + 1e-12).sqrt()"):
+                "return sum(((p.to(exact) * positions[:, None, None, :]).square().sum() + 1e-12).sqrt() for p "
+                "in probabilities)"},
+             "You add one norm per layer. All probabilities go into one norm.",
+             "student mistake: the root taken too early"),
+        slip("first_example", {"positions[:, None": "positions[:1, None"},
+             "You use the positions of the first example for all. Every row of `positions` belongs to its own "
+             "example.", "card trap: the official mask is right for a batch of one only"),
+        slip("others", {"positions[:, None, None, :]": "~positions[:, None, None, :]"},
+             "You punish attention to the other words. Punish attention to the concept's.",
+             "student mistake: the mask inverted"),
+        slip("all_words", {" * positions[:, None, None, :]": ""},
+             "You punish attention to all words. Multiply by `positions`.",
+             "student mistake: an argument that is not used"),
+        slip("mean_head",
+             {"(p.to(exact) * positions[:, None, None, :])": "(p.to(exact).mean(1) * positions[:, None, :])"},
+             "You average the heads first. Every head's probabilities go into the norm.",
+             "student mistake: the mean of concept_mask taken over"),
+        slip("no_floor", {" + 1e-12": ""},
+             "Where nothing attends, the gradient of your root is not a number. Add 1e-12 UNDER the root.",
+             "student mistake: the small number forgotten, or added outside"),
     ),
     hints=(
         "Along which of the four axes do the words lie? What is the gradient of a root at zero?",
@@ -144,4 +112,4 @@ RESTEER = Exercise(
     ),
     good_for="making pixels look away from a word",
     minutes=10,
-)
+)  # fmt: skip

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -68,106 +68,50 @@ SLD = Exercise(
     groups={"noise": 2, "momentum": 1},
     cases=sld_cases,
     probe=sld_probe,
-    alternatives=(
-        Alternative(name="masks", code=(sld_guidance__masks,)),
-        Alternative(name="in_place", code=(sld_guidance__in_place,)),
-    ),
+    alternatives=(alternative(sld_guidance__masks), alternative(sld_guidance__in_place)),
     misconceptions=(
-        slip(
-            "larger",
-            {"clamp(max=1.0)": "clamp(min=1.0)"},
-            "Your factor is at least 1, as the paper prints it. It is at most 1: min(1, scale * |difference|).",
-            "card trap: the paper prints max(1, .), the code clamps at 1",
-        ),
-        slip(
-            "unsigned",
-            {"difference >= threshold": "difference.abs() >= threshold"},
-            "You compare the size of the difference with the threshold. Compare e_prompt - e_safe with its sign.",
-            "card trap: the comparison is signed and element-wise",
-        ),
-        slip(
-            "everywhere",
-            {
-                "s = torch.where(difference >= threshold, 0.0, (scale * difference.abs()).clamp(max=1.0))": (
-                    "s = (scale * difference.abs()).clamp(max=1.0)"
-                )
-            },
-            "The threshold makes no difference to your result. The factor is 0 where e_prompt - e_safe >= threshold.",
-            "student mistake: the condition forgotten",
-        ),
-        slip(
-            "from_the_prompt",
-            {"e_safe - e_null": "e_safe - e_prompt"},
-            "Your direction is e_safe - e_prompt. It is e_safe - e_null, the guidance towards the unsafe concept.",
-            "student mistake: which difference is guidance",
-        ),
-        slip(
-            "new_momentum",
-            {
-                "change = e_prompt - e_null - (g if step >= warmup else 0.0)": (
-                    "used = momentum_scale * (beta * momentum + (1 - beta) * g) + s * (e_safe - e_null)\n"
-                    "change = e_prompt - e_null - (used if step >= warmup else 0.0)"
-                )
-            },
-            "g uses the momentum that came in, not the one that goes out.",
-            "card trap: g uses the old nu",
-        ),
-        slip(
-            "no_warmup",
-            {"(g if step >= warmup else 0.0)": "g"},
-            "You subtract g from the first step on. While step < warmup the noise is that of ordinary guidance.",
-            "student mistake: warm-up forgotten",
-        ),
-        slip(
-            "momentum_waits",
-            {
-                "return e_null + guidance * change, beta * momentum + (1 - beta) * g": (
-                    "return e_null + guidance * change, beta * momentum + (1 - beta) * g if step >= warmup "
-                    "else momentum"
-                )
-            },
-            "The momentum is updated during the warm-up as well.",
-            "card trap: nu is updated during warm-up",
-        ),
-        slip(
-            "unscaled",
-            {
-                "change = e_prompt - e_null - (g if step >= warmup else 0.0)": "change = e_prompt - e_null",
-                "e_null + guidance * change": "e_null + guidance * change - (g if step >= warmup else 0.0)",
-            },
-            "g stands inside the bracket and is multiplied by the guidance.",
-            "student mistake: the bracket lost",
-        ),
-        slip(
-            "strict",
-            {"difference >= threshold": "difference > threshold"},
-            "Where the difference is exactly the threshold, the factor is 0 as well: >=.",
-            "first reader: no case told it from the right answer",
-        ),
-        slip(
-            "signed",
-            {"difference.abs()": "difference"},
-            "Your factor lacks the bars: it is min(1, scale * |e_prompt - e_safe|), never negative.",
-            "student mistake: the absolute value forgotten",
-        ),
-        slip(
-            "no_momentum",
-            {" + momentum_scale * momentum": ""},
-            "momentum_scale * momentum is missing in g.",
-            "student mistake: the second term forgotten",
-        ),
-        slip(
-            "beta_exchanged",
-            {"beta * momentum + (1 - beta) * g": "(1 - beta) * momentum + beta * g"},
-            "beta weighs the old momentum, 1 - beta the new g.",
-            "student mistake: the two factors exchanged",
-        ),
-        slip(
-            "one_step_late",
-            {"step >= warmup": "step > warmup"},
-            "You leave g out at step == warmup, too. It is left out while step < warmup.",
-            "student mistake: one off",
-        ),
+        slip("larger", {"clamp(max=1.0)": "clamp(min=1.0)"},
+             "Your factor is at least 1, as the paper prints it. It is at most 1: min(1, scale * |difference|).",
+             "card trap: the paper prints max(1, .), the code clamps at 1"),
+        slip("unsigned", {"difference >= threshold": "difference.abs() >= threshold"},
+             "You compare the size of the difference with the threshold. Compare e_prompt - e_safe with its sign.",
+             "card trap: the comparison is signed and element-wise"),
+        slip("everywhere",
+             {"s = torch.where(difference >= threshold, 0.0, (scale * difference.abs()).clamp(max=1.0))":
+                "s = (scale * difference.abs()).clamp(max=1.0)"},
+             "The threshold makes no difference to your result. The factor is 0 where e_prompt - e_safe >= threshold.",
+             "student mistake: the condition forgotten"),
+        slip("from_the_prompt", {"e_safe - e_null": "e_safe - e_prompt"},
+             "Your direction is e_safe - e_prompt. It is e_safe - e_null, the guidance towards the unsafe concept.",
+             "student mistake: which difference is guidance"),
+        slip("new_momentum",
+             {"change = e_prompt - e_null - (g if step >= warmup else 0.0)":
+                "used = momentum_scale * (beta * momentum + (1 - beta) * g) + s * (e_safe - e_null)\n"
+                "change = e_prompt - e_null - (used if step >= warmup else 0.0)"},
+             "g uses the momentum that came in, not the one that goes out.", "card trap: g uses the old nu"),
+        slip("no_warmup", {"(g if step >= warmup else 0.0)": "g"},
+             "You subtract g from the first step on. While step < warmup the noise is that of ordinary guidance.",
+             "student mistake: warm-up forgotten"),
+        slip("momentum_waits",
+             {"return e_null + guidance * change, beta * momentum + (1 - beta) * g":
+                "return e_null + guidance * change, beta * momentum + (1 - beta) * g if step >= warmup else momentum"},
+             "The momentum is updated during the warm-up as well.", "card trap: nu is updated during warm-up"),
+        slip("unscaled",
+             {"change = e_prompt - e_null - (g if step >= warmup else 0.0)": "change = e_prompt - e_null",
+              "e_null + guidance * change": "e_null + guidance * change - (g if step >= warmup else 0.0)"},
+             "g stands inside the bracket and is multiplied by the guidance.", "student mistake: the bracket lost"),
+        slip("strict", {"difference >= threshold": "difference > threshold"},
+             "Where the difference is exactly the threshold, the factor is 0 as well: >=.",
+             "first reader: no case told it from the right answer"),
+        slip("signed", {"difference.abs()": "difference"},
+             "Your factor lacks the bars: it is min(1, scale * |e_prompt - e_safe|), never negative.",
+             "student mistake: the absolute value forgotten"),
+        slip("no_momentum", {" + momentum_scale * momentum": ""},
+             "momentum_scale * momentum is missing in g.", "student mistake: the second term forgotten"),
+        slip("beta_exchanged", {"beta * momentum + (1 - beta) * g": "(1 - beta) * momentum + beta * g"},
+             "beta weighs the old momentum, 1 - beta the new g.", "student mistake: the two factors exchanged"),
+        slip("one_step_late", {"step >= warmup": "step > warmup"},
+             "You leave g out at step == warmup, too. It is left out while step < warmup.", "student mistake: one off"),
     ),
     hints=(
         "Where does the prompt come near the unsafe concept, element by element? What is pushed away, and when?",
@@ -179,4 +123,4 @@ SLD = Exercise(
     good_for="steering away without touching a weight",
     minutes=20,
     difficulty="hard",
-)
+)  # fmt: skip

@@ -2,7 +2,7 @@
 
 import torch
 
-from autograder.declare.exercise import Alternative, Exercise
+from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
 from dlcv_lab.checking.model import Case
 
@@ -63,79 +63,40 @@ UCE = Exercise(
     groups={"plain": 2, "edge": 1},
     cases=uce_cases,
     probe=uce_probe,
-    alternatives=(
-        Alternative(name="least_squares", code=(uce_weight__least_squares,)),
-        Alternative(name="change", code=(uce_weight__change,)),
-    ),
+    alternatives=(alternative(uce_weight__least_squares), alternative(uce_weight__change)),
     misconceptions=(
-        slip(
-            "forgets_to_keep",
-            {"guide, keep)": "guide, keep[:0])"},
-            "The rows of `keep` make no difference to your result. They stand in both factors: W0 k k^T in the "
-            "one, k k^T in the other.",
-            "student mistake: the second sum forgotten",
-        ),
-        slip(
-            "exchanged",
-            {"W, C, G, K =": "W, G, C, K ="},
-            "You send the guides to the erased words. W shall give for an erased c what W0 gives for its guide g.",
-            "student mistake: erase and guide exchanged",
-        ),
-        slip(
-            "states_as_values",
-            {"W @ G.T @ C": "W @ C.T @ C"},
-            "Your new weight gives the erased words what W0 gave them: nothing changes. The wanted value is W0 g.",
-            "student mistake: v* = W0 c",
-        ),
-        slip(
-            "no_weight",
-            {"lam * W + ": ""},
-            "lam W0 is missing in the right-hand side. It is what holds the weight where no concept asks anything.",
-            "student mistake: ridge regression towards zero",
-        ),
-        slip(
-            "erases_to_zero",
-            {" + W @ G.T @ C": ""},
-            "Your erased words get the value 0. They get that of their guide, W0 g.",
-            "student mistake: deletion for replacement",
-        ),
-        slip(
-            "wrong_outer_product",
-            {"W @ G.T @ C": "W @ C.T @ G"},
-            "Your outer products are turned round: it is (W0 g) c^T, value times key.",
-            "student mistake: G and C exchanged in one product",
-        ),
-        slip(
-            "lam_ignored",
-            {"lam * eye": "eye"},
-            "The lam on the diagonal is 1 in your system. Both places need the same lam.",
-            "student mistake: torch.eye without its factor",
-        ),
-        slip(
-            "keeps_on_one_side",
-            {" + W @ K.T @ K": ""},
-            "`keep` is missing in the right-hand side: W0 k k^T. On the left alone it pulls those words to zero.",
-            "student mistake: the second sum in one of the two places",
-        ),
-        slip(
-            "means",
-            {
-                "right = lam * W + W @ G.T @ C + W @ K.T @ K": (
-                    "right = lam * W + W @ G.T @ C / len(C) + W @ K.T @ K / max(1, len(K))"
-                ),
-                "left = lam * eye + C.T @ C + K.T @ K": (
-                    "left = lam * eye + C.T @ C / len(C) + K.T @ K / max(1, len(K))"
-                ),
-            },
-            "You take means over the words. Both sums are sums, so that many words weigh more than lam.",
-            "student mistake: mean for sum",
-        ),
-        slip(
-            "change_alone",
-            {".to(W0.dtype)": ".to(W0.dtype) - W0"},
-            "You return the change. Return the new weight.",
-            "student mistake: an update for a weight",
-        ),
+        slip("forgets_to_keep", {"guide, keep)": "guide, keep[:0])"},
+             "The rows of `keep` make no difference to your result. They stand in both factors: W0 k k^T in "
+             "the one, k k^T in the other.", "student mistake: the second sum forgotten"),
+        slip("exchanged", {"W, C, G, K =": "W, G, C, K ="},
+             "You send the guides to the erased words. W shall give for an erased c what W0 gives for its guide g.",
+             "student mistake: erase and guide exchanged"),
+        slip("states_as_values", {"W @ G.T @ C": "W @ C.T @ C"},
+             "Your new weight gives the erased words what W0 gave them: nothing changes. The wanted value is W0 g.",
+             "student mistake: v* = W0 c"),
+        slip("no_weight", {"lam * W + ": ""},
+             "lam W0 is missing in the right-hand side. It is what holds the weight where no concept asks anything.",
+             "student mistake: ridge regression towards zero"),
+        slip("erases_to_zero", {" + W @ G.T @ C": ""},
+             "Your erased words get the value 0. They get that of their guide, W0 g.",
+             "student mistake: deletion for replacement"),
+        slip("wrong_outer_product", {"W @ G.T @ C": "W @ C.T @ G"},
+             "Your outer products are turned round: it is (W0 g) c^T, value times key.",
+             "student mistake: G and C exchanged in one product"),
+        slip("lam_ignored", {"lam * eye": "eye"},
+             "The lam on the diagonal is 1 in your system. Both places need the same lam.",
+             "student mistake: torch.eye without its factor"),
+        slip("keeps_on_one_side", {" + W @ K.T @ K": ""},
+             "`keep` is missing in the right-hand side: W0 k k^T. On the left alone it pulls those words to zero.",
+             "student mistake: the second sum in one of the two places"),
+        slip("means",
+             {"right = lam * W + W @ G.T @ C + W @ K.T @ K":
+                "right = lam * W + W @ G.T @ C / len(C) + W @ K.T @ K / max(1, len(K))",
+              "left = lam * eye + C.T @ C + K.T @ K": "left = lam * eye + C.T @ C / len(C) + K.T @ K / max(1, len(K))"},
+             "You take means over the words. Both sums are sums, so that many words weigh more than lam.",
+             "student mistake: mean for sum"),
+        slip("change_alone", {".to(W0.dtype)": ".to(W0.dtype) - W0"},
+             "You return the change. Return the new weight.", "student mistake: an update for a weight"),
     ),
     hints=(
         "Set the derivative of the three sums with respect to W to zero. Which terms contain W, and which do not?",
@@ -148,4 +109,4 @@ UCE = Exercise(
     minutes=15,
     core=True,
     exact_dtype=True,
-)
+)  # fmt: skip
