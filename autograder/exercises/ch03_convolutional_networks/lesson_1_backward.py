@@ -1,4 +1,4 @@
-"""Extra exercises of notebook 1 about gradients: through the convolution layer and through max pooling."""
+"""Extra exercise of notebook 1: gradients through the convolution layer."""
 
 import torch
 import torch.nn.functional as F
@@ -126,73 +126,5 @@ CONV2D_BACKWARD = Exercise(
              "dx uses a turned kernel AND col2im. The half turn appears only if you write dx as a correlation "
              "of the padded dy; the transposed matrix W^T with col2im already does it.",
              "student mistake: textbook formula 'full convolution with the flipped kernel' mixed with im2col"),
-    ),
-)  # fmt: skip
-
-
-def max_pool2d_backward_cases(d):
-    def pool(group, note, x, k, stride):
-        y, indices = F.max_pool2d(x, k, stride, return_indices=True)
-        return case(group, note, dy=d.normal(*y.shape, dtype=x.dtype), indices=indices, in_shape=tuple(x.shape))
-
-    H, W, C = d.whole(2, 3), d.whole(4, 5), d.whole(2, 3)
-    peak = torch.zeros(1, 1, 5, 7)
-    peak[:, :, 2, 4] = 1.0
-    return [
-        pool("plain", "windows side by side", d.normal(2, C, 2 * H, 2 * W), 2, 2),
-        pool("plain", "odd sizes, float64", d.normal(1, C, 2 * H + 1, 2 * W + 1, dtype=torch.float64), 2, 2),
-        pool("overlap", "overlapping windows", d.normal(2, C, 2 * H + 3, 2 * W + 1), 3, 1),
-        pool("overlap", "one pixel wins several windows", peak, 3, 2),
-    ]
-
-
-def max_pool2d_backward__index_add(dy, indices, in_shape):
-    N, C, H, W = in_shape
-    plane = torch.arange(N * C).view(N, C, 1, 1) * (H * W)
-    dx = torch.zeros(N * C * H * W, dtype=dy.dtype)
-    return dx.index_add(0, (plane + indices).flatten(), dy.flatten()).view(N, C, H, W)
-
-
-def max_pool2d_backward__one_hot(dy, indices, in_shape):
-    N, C, H, W = in_shape
-    winners = F.one_hot(indices.flatten(2), H * W).to(dy.dtype)  # (N, C, L, H W)
-    return torch.einsum("ncl,nclp->ncp", dy.flatten(2), winners).reshape(N, C, H, W)
-
-
-MAX_POOL2D_BACKWARD = Exercise(
-    name="max_pool2d_backward",
-    methods=("ch03/max_pool",),
-    groups={"plain": 1.0, "overlap": 1.0},
-    cases=max_pool2d_backward_cases,
-    minutes=10,
-    difficulty="medium",
-    good_for="seeing that pooling is a switch: the gradient goes to the winner and nowhere else",
-    forbid=Forbid(
-        aten=("aten.max_pool2d*", "aten.max_unpool2d*"), names=("F.max_unpool2d", "nn.MaxUnpool2d", "torch.autograd")
-    ),
-    hints=(
-        "If a pixel that did not win changes a little, how does the output change?",
-        "Begin with zeros of shape (N, C, H*W); an index already counts in that last axis. One pixel can win in "
-        "several windows: its gradients add up.",
-        "dx.scatter_add_(2, indices.flatten(2), dy.flatten(2)), then reshape to (N, C, H, W).",
-    ),
-    alternatives=(alternative(max_pool2d_backward__index_add), alternative(max_pool2d_backward__one_hot)),
-    misconceptions=(
-        slip("overwrites", {"dx.scatter_add_(": "dx.scatter_("},
-             "With overlapping windows one pixel can win several times; you keep only the last gradient. Add them.",
-             "library difference: F.max_unpool2d overwrites"),
-        slip("averages",
-             {"dx.scatter_add_(2, indices.flatten(2), dy.flatten(2))":
-                "dx.scatter_reduce_(2, indices.flatten(2), dy.flatten(2), 'mean', include_self=False)"},
-             "A pixel that wins several windows gets the SUM of their gradients, not the mean.",
-             "student mistake: mean instead of sum over the paths of the chain rule"),
-        slip("columns_first", {"dx.reshape(N, C, H, W)": "dx.reshape(N, C, W, H).transpose(2, 3)"},
-             "Right only for square maps: an index counts row by row, index = row*W + column.",
-             "library difference: MATLAB's linear indices run down the columns"),
-        slip("one_plane",
-             {"dx.scatter_add_(2, indices.flatten(2), dy.flatten(2))":
-                "dx.view(-1).index_add_(0, indices.flatten(), dy.flatten())"},
-             "All gradients land in the first map of the first picture. Indices count within their own map.",
-             "student mistake: flat index applied to the whole batch"),
     ),
 )  # fmt: skip
