@@ -103,6 +103,11 @@ class Reach:
     def modules(self) -> set[str]:
         return {module for module, _ in self.statements}
 
+    def within(self, *packages: str) -> Reach:
+        """Return the part of it that lies in some packages."""
+        own = {place: text for place, text in self.statements.items() if place[0].split(".")[0] in packages}
+        return Reach(own, self.data)
+
     def holds(self, module: str, name: str) -> bool:
         """Tell whether a definition is part of it."""
         return any(module == where and name in names.split() for where, names in self.statements)

@@ -1,24 +1,26 @@
 """The claims ledger: what the lectures say, measured at laptop scale, with the conditions fixed before measuring.
 
-`chapters/<slug>/claims*.py` export `CLAIMS`; `dlcv claims run CH` measures them and writes the committed record
-`chapters/<slug>/claims.json`, which the book shows and `dlcv methods` reads.
+`chapters.<slug>.claims`, a module or a package, exports `CLAIMS`; `dlcv claims run CH` measures them and writes the
+committed record `chapters/<slug>/claims.json`, which the book shows and `dlcv methods` reads.
 """
 
 from __future__ import annotations
 
 import datetime
+import importlib
 import importlib.metadata
-import importlib.util
 import json
 import math
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from autograder.base import cache, paths
+from autograder.chapter import rows
 from autograder.declare.claim import Claim
 
 
@@ -27,33 +29,41 @@ class ClaimsError(Exception):
 
 
 def load_claims(slug: str) -> list[Claim]:
-    """Return the claims of a chapter, in the order of its claims files.
+    """Return the claims of a chapter, in the order in which chapters/<slug>/claims.py, or the package claims/, has
+    them.
 
     Raises:
-        ClaimsError: no claims file, no `CLAIMS` in it, an id twice, or fewer than three seeds of a measured claim.
+        ClaimsError: no claims, no `CLAIMS`, an id twice, or fewer than three seeds of a measured claim.
     """
-    files = sorted((paths.chapters() / slug).glob("claims*.py"))
-    if not files:
-        raise ClaimsError(f"chapters/{slug} has no claims.py; write one with a list CLAIMS (see docs/authoring.md)")
+    where = _place(slug)
+    rows.link_packages()
+    for name in [name for name in sys.modules if name.startswith(f"chapters.{slug}.")]:
+        del sys.modules[name]  # a file may have changed
+    importlib.invalidate_caches()
+    listed = getattr(importlib.import_module(f"chapters.{slug}.claims"), "CLAIMS", None)
+    if not isinstance(listed, list):
+        raise ClaimsError(f"{where} has no list CLAIMS; write `CLAIMS = [Claim(...), ...]`")
     found: dict[str, Claim] = {}
-    for path in files:
-        for claim in _module_claims(path, slug):
-            if found.setdefault(claim.id, claim) is not claim and found[claim.id] != claim:
-                raise ClaimsError(f"{paths.shown(path)}: the claim {claim.id!r} is there twice; rename one")
-            if not claim.exact and len(claim.seeds) < 3:
-                raise ClaimsError(f"{paths.shown(path)}: {claim.id!r} is measured on {len(claim.seeds)} seeds; use 3")
-    return list(found.values())
+    for claim in listed:
+        if claim.id in found:
+            raise ClaimsError(f"{where}: the claim {claim.id!r} is there twice; rename one")
+        if not claim.exact and len(claim.seeds) < 3:
+            raise ClaimsError(f"{where}: {claim.id!r} is measured on {len(claim.seeds)} seeds; use 3")
+        found[claim.id] = claim
+    return listed
 
 
-def _module_claims(path: Path, slug: str) -> list[Claim]:
-    spec = importlib.util.spec_from_file_location(f"chapters_{slug}_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not isinstance(getattr(module, "CLAIMS", None), list):
-        raise ClaimsError(f"{paths.shown(path)} has no list CLAIMS; write `CLAIMS = [Claim(...), ...]`")
-    return module.CLAIMS
+def _place(slug: str) -> str:
+    """Return where a chapter's claims stand, as a message says it."""
+    home = paths.chapters() / slug
+    if stray := sorted(home.glob("claims_*.py")):
+        raise ClaimsError(
+            f"{paths.shown(stray[0])} is read by nobody; move it into the package chapters/{slug}/claims/"
+        )
+    for path in (home / "claims.py", home / "claims" / "__init__.py"):
+        if path.exists():
+            return paths.shown(path)
+    raise ClaimsError(f"chapters/{slug} has no claims.py; write one with a list CLAIMS (see docs/authoring.md)")
 
 
 def measure(claim: Claim) -> dict[str, Any]:
@@ -63,8 +73,8 @@ def measure(claim: Claim) -> dict[str, Any]:
         ClaimsError: a figure that is not finite.
     """
     started = time.perf_counter()
-    rows = [claim.measure(seed) for seed in (claim.seeds[:1] if claim.exact else claim.seeds)]
-    values = {name: [float(row[name]) for row in rows] for name in rows[0]}
+    ran = [claim.measure(seed) for seed in (claim.seeds[:1] if claim.exact else claim.seeds)]
+    values = {name: [float(row[name]) for row in ran] for name in ran[0]}
     for name, numbers in values.items():
         if not all(map(math.isfinite, numbers)):
             raise ClaimsError(f"the claim {claim.id!r} measured {name} = {numbers}; mend its experiment")

@@ -170,13 +170,20 @@ def _column(home: Path, slug: str, package: str) -> tuple[Path, ...]:
 
 
 def link_packages() -> None:
-    """Let `solutions.<slug>` and `autograder.exercises.<slug>` be those of the rows' folder (DLCV_ROOT)."""
+    """Let `solutions.<slug>`, `autograder.exercises.<slug>` and `chapters.<slug>.claims` be those of the rows' folder
+    (DLCV_ROOT)."""
     import autograder.exercises as exercises_package
     import solutions as solutions_package
 
-    for package, place in ((solutions_package, paths.solutions()), (exercises_package, paths.exercises())):
-        wanted = list(dict.fromkeys([str(place), str(Path(str(package.__file__)).parent)]))
-        if list(package.__path__) != wanted:
+    chapters_package = sys.modules.setdefault("chapters", ModuleType("chapters"))  # a folder without __init__.py
+    places = {
+        solutions_package: [paths.solutions(), Path(str(solutions_package.__file__)).parent],
+        exercises_package: [paths.exercises(), Path(str(exercises_package.__file__)).parent],
+        chapters_package: [paths.chapters()],
+    }
+    for package, found in places.items():
+        wanted = list(dict.fromkeys(map(str, found)))
+        if list(getattr(package, "__path__", ())) != wanted:
             package.__path__ = wanted
             importlib.invalidate_caches()
 
@@ -282,7 +289,7 @@ def in_order(declared: list[_D], kind: Literal["exercise", "question"], notebook
 def forget(slug: str) -> None:
     """Drop the modules of a chapter, so that the next `load_row` reads its files again."""
     for name in list(sys.modules):
-        if name.startswith((f"autograder.exercises.{slug}", f"solutions.{slug}")):
+        if name.startswith((f"autograder.exercises.{slug}", f"solutions.{slug}", f"chapters.{slug}")):
             del sys.modules[name]
     importlib.invalidate_caches()
     _load.cache_clear()

@@ -1,5 +1,6 @@
 """The ledger measures what it says, keeps what was not asked for, and refuses what it cannot use."""
 
+import importlib
 import json
 
 import pytest
@@ -39,7 +40,7 @@ def test_every_seed_is_measured_and_summarised(row):
 
 def test_measuring_one_claim_keeps_the_record_of_the_others(row):
     before = ledger.run_claims("ch98_sample")
-    (row / "claims.py").write_text(SOURCE.replace("1.0 + seed", "5.0 + seed"))
+    (row / "claims.py").write_text(SOURCE.replace("1.0 + seed", "5.00 + seed"))
     after = ledger.run_claims("ch98_sample", only=["first"])
     assert after[0]["figures"]["gain"]["mean"] == 6.0
     assert after[1] == before[1]
@@ -87,3 +88,45 @@ def test_claims_are_found_by_method(row):
 def test_counts_stay_whole(row):
     (row / "claims.py").write_text(SOURCE.replace("1.0 + seed", "12_042_240"))
     assert ledger.run_claims("ch98_sample", only=["first"])[0]["figures"]["gain"]["mean"] == 12_042_240
+
+
+KEPT = """
+from autograder.declare.kept import kept
+
+calls = []
+
+def slow(method, seed):
+    return 2.0 * seed
+
+@kept
+def cell(method, seed):
+    calls.append(method)
+    return {"loss": slow(method, seed)}
+"""
+
+
+def test_claims_may_be_a_package_whose_experiments_are_kept(row, monkeypatch):
+    monkeypatch.setenv("DLCV_CACHE", str(row.parents[1] / "cache"))
+    (row / "claims.py").unlink()
+    (row / "claims").mkdir()
+    (row / "claims" / "__init__.py").write_text(
+        "from chapters.ch98_sample.claims.experiments import calls, cell\n" + SOURCE.replace(
+            '"measure": lambda seed: {"gain": 1.0 + seed}', '"measure": lambda seed: {"gain": cell("a", seed)["loss"]}'
+        ).replace("min(figures", "max(figures")
+    )  # fmt: skip
+    experiments = row / "claims" / "experiments.py"
+
+    def measured(text: str) -> tuple[list[float], int]:
+        experiments.write_text(text)
+        (entry,) = ledger.run_claims("ch98_sample", only=["first"])[:1]
+        return entry["figures"]["gain"]["values"], len(importlib.import_module("chapters.ch98_sample.claims").calls)
+
+    assert measured(KEPT) == ([0.0, 2.0, 4.0], 3)  # two claims, three seeds
+    assert measured(KEPT.replace("def slow", "# a note\ndef slow")) == ([0.0, 2.0, 4.0], 0)
+    assert measured(KEPT.replace("2.0 * seed", "3.00 * seed")) == ([0.0, 3.0, 6.0], 3)
+
+
+def test_a_claims_file_that_nobody_reads_is_told(row):
+    (row / "claims_more.py").write_text(SOURCE)
+    with pytest.raises(ledger.ClaimsError, match=r"claims_more\.py is read by nobody"):
+        ledger.load_claims("ch98_sample")

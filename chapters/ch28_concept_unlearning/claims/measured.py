@@ -7,22 +7,15 @@ before any of the seeds below was measured.
 from __future__ import annotations
 
 import copy
-import importlib.util
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 
 from autograder.declare.claim import Claim
+from chapters.ch28_concept_unlearning.claims import erasing
 from dlcv_lab import world
 from solutions.ch28_concept_unlearning import concept_mask, keep_probabilities
-
-_spec = importlib.util.spec_from_file_location("ch28_erasing", Path(__file__).with_name("erasing.py"))
-assert _spec is not None
-assert _spec.loader is not None
-erasing = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(erasing)
 
 RULES = (
     "Concept: ring. Per seed 8 prompts that name it, 8 with 'hoop' or 'hollow shape', 32 about circles, triangles, "

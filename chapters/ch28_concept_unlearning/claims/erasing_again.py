@@ -1,30 +1,20 @@
 """The second measurement of robustness: three methods at rates that fit the present `sd`, at equal locality.
 
 The first (erasing.py) had rates from an earlier `sd`, and at them no method used up its locality. What one method does
-on one seed is kept in the cache of the build, as there.
+on one seed is kept, as there.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from collections.abc import Callable
-from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from autograder.base import cache as kept_results
-from autograder.base import paths
-from dlcv_lab import zoo
-
-_spec = importlib.util.spec_from_file_location("ch28_erasing", Path(__file__).with_name("erasing.py"))
-assert _spec is not None
-assert _spec.loader is not None
-erasing = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(erasing)
+from autograder.declare.kept import kept
+from chapters.ch28_concept_unlearning.claims import erasing
 
 EQUAL, NOISES = 0.95, (0, 100)  # the locality at which methods are compared; what is added to the seed of the noise
 
@@ -69,19 +59,12 @@ def swept(method: str, seed: int) -> dict[str, float]:
     }
 
 
+@kept
 def cell(method: str, seed: int) -> dict[str, float]:
-    """Return the figures of one method and seed, from the cache of the build where they were measured before."""
-    rows = "chapters/ch28_concept_unlearning"
-    code = kept_results.code_digest(
-        "solutions/ch28_concept_unlearning", f"{rows}/erasing.py", f"{rows}/erasing_again.py"
-    )
-    weights = json.dumps(zoo.card("sd").files, sort_keys=True, default=str)
-    place = paths.cache() / "ch28" / kept_results.digest(code, weights, "again", method, str(seed))
-    if not place.exists():
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            kept_results.write(place, json.dumps(swept(method, seed)).encode())
-    return json.loads(place.read_text(encoding="utf-8"))
+    """Return the figures of one method and seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return swept(method, seed)
 
 
 def measured(seed: int) -> dict[str, float]:

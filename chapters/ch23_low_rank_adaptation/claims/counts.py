@@ -2,7 +2,7 @@
 
 Every model is built on the meta device from its public configuration and adapted by `peft`; the closed forms of the
 notebooks must give the same integer. What a table prints is compared with the count to the digits that it prints.
-Measured claims: claims_quality.py (adaptation) and claims_weights.py (4-bit weights, updates).
+Measured claims: quality.py (adaptation) and weights.py (4-bit weights, updates).
 """
 
 from __future__ import annotations

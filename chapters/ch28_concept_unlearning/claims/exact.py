@@ -1,6 +1,6 @@
 """What the lecture's tables and slides say exactly: trained parameters, counted on models without weights; who is best.
 
-Measured claims: claims_erasing.py, and claims_again.py at larger rates.
+Measured claims: measured.py, and again.py at larger rates.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Claims about a LeNet-like network, dropout and data augmentation (notebook 2; batch norm: claims_batch_norm.py).
+"""Claims about a LeNet-like network, dropout and data augmentation (notebook 2; batch norm: batch_norm.py).
 
 Every claim was explored on the seeds 0 to 2; conditions and thresholds were fixed afterwards and measured on 10 to 12.
 """

@@ -1,13 +1,11 @@
-"""The experiments of claims_erasing.py: erase the ring from `sd` by every method of the chapter, on one seed at a time.
+"""The experiments of measured.py: erase the ring from `sd` by every method of the chapter, on one seed at a time.
 
-What one method does on one seed is kept in the cache of the build, under the hash of this file, the solutions and the
-weights, so that the claims can be measured one by one.
+What one method does on one seed is kept, so that the claims can be measured one by one.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -16,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autograder.base import cache as kept_results
-from autograder.base import paths
+from autograder.declare.kept import kept
 from dlcv_lab import world, zoo
 from solutions.ch28_concept_unlearning import (
     ablation_loss,
@@ -317,18 +314,13 @@ def concept(kind: str, seed: int) -> Figures:
     return found
 
 
+@kept
 def cell(method: str, seed: int) -> Figures:
-    """Return the figures of one method and seed, from the cache of the build where they were measured before."""
-    code = kept_results.code_digest("solutions/ch28_concept_unlearning", "chapters/ch28_concept_unlearning/erasing.py")
-    weights = json.dumps(zoo.card("sd").files, sort_keys=True, default=str)
-    place = paths.cache() / "ch28" / kept_results.digest(code, weights, method, str(seed))
-    if not place.exists():
-        how = {"swept": swept, "concept": concept}.get(method.partition(":")[0], plain)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            found = how(method.partition(":")[2] or method, seed)
-        kept_results.write(place, json.dumps(found).encode())
-    return json.loads(place.read_text(encoding="utf-8"))
+    """Return the figures of one method and seed."""
+    how = {"swept": swept, "concept": concept}.get(method.partition(":")[0], plain)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return how(method.partition(":")[2] or method, seed)
 
 
 def measured(*methods: str) -> Callable[[int], Figures]:

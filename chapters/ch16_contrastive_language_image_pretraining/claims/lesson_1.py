@@ -1,7 +1,7 @@
 """Training and using a CLIP: zero-shot transfer, phrases, prompts, word order, retrieval, search; real sizes.
 
 Explored on seed 0; conditions and thresholds were fixed afterwards and are measured on the seeds 10 to 12. The zoo's
-`clip` is one trained model: there the seeds draw other scenes. Claims about data, locks and losses: claims_data.py.
+`clip` is one trained model: there the seeds draw other scenes. Claims about data, locks and losses: data.py.
 """
 
 from __future__ import annotations

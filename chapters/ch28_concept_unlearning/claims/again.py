@@ -1,24 +1,17 @@
 """The question of robustness, measured a second time: at larger rates.
 
-The first measurement (claims_erasing.py) stays as it came out. Rates, sweeps and the locality of the comparison were
+The first measurement (measured.py) stays as it came out. Rates, sweeps and the locality of the comparison were
 chosen on seed 30 alone, with an earlier `sd`, and written down here before any of the seeds 20, 21 and 22 was measured.
 They were measured on that `sd` and, nothing else changed, on the present one, whose figures stand in the ledger.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from autograder.declare.claim import Claim
-
-_spec = importlib.util.spec_from_file_location("ch28_erasing_again", Path(__file__).with_name("erasing_again.py"))
-assert _spec is not None
-assert _spec.loader is not None
-again = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(again)
+from chapters.ch28_concept_unlearning.claims import erasing_again
 
 MARGIN, WITHIN, FEW = 0.05, 0.02, 0.15
 CONDITIONS = (
@@ -33,7 +26,7 @@ SETTINGS: dict[str, Any] = {
     "methods": ("ch28/receler_adversarial", "ch28/receler_eraser", "ch28/esd", "ch28/ablating_concepts"),
     "analogue": "The ring is erased from sd, a Stable Diffusion of 1.3 M parameters; world.read looks for rings.",
     "conditions": CONDITIONS,
-    "measure": again.measured,
+    "measure": erasing_again.measured,
     "seeds": (20, 21, 22),
     "cheap": False,
 }
