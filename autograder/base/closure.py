@@ -11,7 +11,8 @@ Where a name is used in a way that cannot be followed, all of it counts: a modul
 statement at the top of a module that is neither a definition nor an assignment counts whenever the module is imported,
 and so does a definition under a decorator of our own, since both may register something. Of assignments it is taken
 that calling what stands at their right leaves no trace elsewhere. Files beside a module count where a statement joins
-their name to `__file__`. Versions of other people's packages do not count: constraints.txt pins them.
+their name to `__file__`; of the zoo's weights, those of the models that are named. Versions of other people's packages
+do not count: constraints.txt pins them.
 
 Source: the idea is that of reachability in a call graph (as in `vulture` and tree shaking), at the grain of statements.
 """
@@ -198,11 +199,12 @@ class _Walk:
         self.exact = exact
         self.seen: set[tuple[str, ...]] = set()
         self.statements: dict[tuple[str, str], set[str]] = {}
-        self.data: dict[str, str] = {}
+        self.data: dict[Path, str] = {}  # files and folders beside a module -> its package
+        self.words: dict[str, set[str]] = {}  # package -> strings in what is reached of it
         _seen.clear()
 
     def done(self) -> Reach:
-        return Reach(self.statements, self.data)
+        return Reach(self.statements, self._weights())
 
     def texts(self, texts: Iterable[str]) -> None:
         """Follow texts that stand in no module."""
@@ -311,8 +313,10 @@ class _Walk:
         for name in uses.whole:
             for each in _below(name[:-1]) if name.endswith(".") else (name,):
                 self.all_of(each)
+        self.words.setdefault(module.package, set()).update(uses.strings)
         if ("__file__",) in uses.chains:
-            self._data(module, uses.strings)
+            places = [module.path.parent / name for name in uses.strings if name.strip("./")]
+            self.data |= {place: module.package for place in places if place.exists()}
         for first, *rest in sorted(uses.chains):
             if first in uses.imports:
                 base, own = uses.imports[first]
@@ -373,16 +377,25 @@ class _Walk:
             if len(chain) > 1 and chain[0] in ("self", "cls"):
                 self._part(module, kind, parts, chain[1])
 
-    def _data(self, module: _Module, names: Iterable[str]) -> None:
-        for name in names:
-            place = module.path.parent / name
-            if name.strip("./") and place.exists() and place != module.path:
-                files = sorted(place.rglob("*")) if place.is_dir() else [place]
-                for path in files:
-                    if path.is_file() and path.suffix not in (".py", ".pyc"):
-                        shown = f"{module.package}/{path.relative_to(module.path.parent).as_posix()}"
-                        stat = path.stat()
-                        self.data[shown] = _file_hash(path, stat.st_mtime_ns, stat.st_size)
+    def _weights(self) -> dict[str, str]:
+        """Return the hashes of the data files that count.
+
+        Of a folder of folders, such as the weights of the zoo, those count whose name ("clip", "ch04/simclr") stands in
+        what is reached outside the package that holds them; where none does, all.
+        """
+        found = {}
+        for place, package in self.data.items():
+            words = set().union(*(words for home, words in self.words.items() if home != package))
+            folders = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_dir()]
+            named = [name for name in folders if name in words]
+            for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+                inner = path.relative_to(place).as_posix()
+                if path.is_dir() or path.suffix in (".py", ".pyc"):
+                    continue
+                if "/" not in inner or not named or any(inner.startswith(f"{name}/") for name in named):
+                    stat = path.stat()
+                    found[f"{package}/{place.name}/{inner}"] = _file_hash(path, stat.st_mtime_ns, stat.st_size)
+        return found
 
 
 def _parts(shape: ast.ClassDef) -> dict[str, ast.stmt]:

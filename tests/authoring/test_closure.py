@@ -143,6 +143,9 @@ def test_packages_that_load_late_are_followed_to_the_module_that_has_the_name():
 def test_models_of_the_zoo_bring_their_weights():
     reach = closure.of_text("from dlcv_lab import zoo\nzoo.load('clip')\n")
     assert any(name.endswith("clip/open_clip_model.safetensors") for name in reach.data)
+    assert not any("/sd/" in name for name in reach.data)
+    unnamed = closure.of_text("from dlcv_lab import zoo\nfor name in zoo.names():\n    zoo.load(name)\n")
+    assert {name.split("/")[2] for name in unnamed.data} >= {"clip", "sd", "video"}
     assert closure.of_text(USES).data == {}
 
 
