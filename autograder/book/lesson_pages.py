@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from dlcv_lab.checking.wire import decode_pack
 
 # a section's heading with the label above it; headings inside fences do not occur in lessons
 _SECTION = re.compile(r"^(?:\(\S+\)=\s*\n+)?## ", re.M)
+READ_LINES = 14  # a page prints no more of a cell; longer experiments fold as a whole
 _SAMPLE = "<summary>What a wrong"  # how `check` begins the sample of a wrong verdict
 
 
@@ -78,9 +80,9 @@ def page_of(executed: NotebookNode, with_solutions: bool) -> NotebookNode:
         if cell.cell_type == "markdown":
             cells += _split(cell)
         elif "stub" in facts:
-            cells.append(cell)
             solution = cell.source
             cell.source = facts["stub"]
+            cells += [_what_to_write(cell), _behind(cell, "The whole stub: shapes, arguments, errors")]
             if with_solutions:
                 cells.append(_folded(cell.id, str(facts["exercise"]), solution))
         else:
@@ -102,15 +104,40 @@ def _read_and_folded(cell: NotebookNode) -> list[NotebookNode]:
         return [_behind(cell, "The set-up")]
     if "hide-input" in cell.metadata.get("tags", []):
         return [_behind(cell, "The code")]
+    if "shown" in cell.metadata.get("dlcv", {}):
+        return [cell]
     read, drawing = folding.split(cell.source)
+    if sum(bool(line.strip()) for line in read.split("\n")) > READ_LINES:
+        cell.source = f"{read}\n\n{drawing}".strip()
+        return [_behind(cell, "The experiment's code")]
     if not drawing:
-        cell.source = read
-        if not read:
+        if read:
+            cell.source = read
+        else:  # MyST-NB drops a cell without source, and its output with it
             _tag(cell, "remove-input")
         return [cell]
     first = new_code_cell(read, id=f"{cell.id}-read"[:64], execution_count=cell.execution_count)
     cell.source = drawing
     return [*([first] if read else []), _behind(cell, "The picture's code")]
+
+
+def _what_to_write(cell: NotebookNode) -> NotebookNode:
+    """Return what a stub asks for: its signatures, and the first sentence of each docstring."""
+    lines = cell.source.split("\n")
+    parts = []
+    for node in ast.parse(cell.source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            inside = node.body if isinstance(node, ast.ClassDef) else []
+            methods = [each for each in inside if isinstance(each, ast.FunctionDef)]
+            heads = [_head(lines, each) for each in (node, *methods)]
+            said = (ast.get_docstring(node) or "").split("\n\n")[0]
+            parts.append("```python\n" + "\n".join(heads) + "\n```\n\n" + " ".join(said.split()))
+    return new_markdown_cell("\n\n".join(parts), id=f"{cell.id}-asked"[:64])
+
+
+def _head(lines: Sequence[str], node: ast.FunctionDef | ast.ClassDef) -> str:
+    """Return the lines of a definition up to its colon."""
+    return "\n".join(lines[node.lineno - 1 : max(node.lineno, node.body[0].lineno - 1)])
 
 
 def _behind(cell: NotebookNode, line: str) -> NotebookNode:

@@ -20,7 +20,8 @@ from autograder.book.values import Shown, flat, shown, shown_outcome
 from dlcv_lab.checking.model import Case, Outcome, Pack
 
 EACH = 2  # questions a section
-SIDE, LINE = 4, 8  # an input fits in 4 x 4 numbers, or is one line of 8
+SIDE, LINE = 4, 8  # a tensor fits in 4 x 4 numbers, or is one line of 8
+LARGEST = 200  # number that one computes with in the head
 NOTICEABLE = 0.05  # of the largest number: below that, two outputs look the same
 
 
@@ -91,7 +92,7 @@ def candidates(pack: Pack) -> Iterator[QuickQuestion]:
     for index, (case, right) in enumerate(zip(pack.cases, pack.expected)):
         given = _given(case, known)
         best = shown_outcome(right, "")
-        if given is None or best is None or not best.numbers:
+        if given is None or best is None or not _in_the_head(right.value if right.status == "value" else None):
             continue
         answers = [(each, shown_outcome(each.outcomes[index], "")) for each in wrong]
         there = [
@@ -158,11 +159,14 @@ def _given(case: Case, known: Sequence[Sequence[str]]) -> tuple[tuple[str, Shown
 
 def _in_the_head(leaf: object) -> bool:
     """Tell whether a value is small and whole: a few numbers, a word, or a tensor of at most 4 x 4 numbers."""
-    if isinstance(leaf, float):
-        return leaf.is_integer() or (10 * leaf).is_integer()
+    if isinstance(leaf, int | float):
+        return abs(leaf) <= LARGEST and float(10 * leaf).is_integer()
     if not isinstance(leaf, Tensor):
         return True
-    if not 0 < leaf.numel() <= SIDE * SIDE or not bool((leaf.double() == leaf.double().round()).all()):
+    numbers = leaf.double()
+    if not 0 < leaf.numel() <= SIDE * SIDE or not bool(
+        ((numbers == numbers.round()) & (numbers.abs() <= LARGEST)).all()
+    ):
         return False
     sides = [side for side in leaf.shape if side > 1]
     return leaf.numel() <= LINE if len(sides) < 2 else len(sides) == 2 and max(sides) <= SIDE

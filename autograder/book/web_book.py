@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autograder.base import cache, paths
-from autograder.book import claims_page, pages, teaching
+from autograder.book import claims_page, front, pages, teaching
 from autograder.book.lesson_pages import write_lessons
 from autograder.chapter import book_plan, elsewhere, ledger, references, rows
 from autograder.chapter.rows import Row
 from autograder.release import launch_buttons
-from autograder.release.execute_lessons import Execution, execute, unexecuted
+from autograder.release.execute_lessons import SIDE_BY_SIDE, Execution, execute, unexecuted
 
+USUAL_SECONDS = 60.0  # of a lesson that never ran here
 Solutions = Literal["none", "dropdown"]
 Progress = Callable[[str], None]
 
@@ -74,9 +76,10 @@ def build(
     contents = book_plan.toc(plan, _stems(loaded))
 
     own = paths.build() / ("pages" if whole else f"parts/{_name(chosen, solutions)}/pages")
-    progress("lessons")
     to_run = [slug for slug in loaded if run is None or slug in run]
-    ran = execute([loaded[slug] for slug in to_run], progress=lambda done: progress(_lesson_line(done)))
+    still = Estimate.of({slug: loaded[slug] for slug in to_run})
+    progress(f"{still.left} lessons, {still.said()} where nothing is kept from before")
+    ran = execute([loaded[slug] for slug in to_run], progress=lambda done: progress(still.line(done)))
     ran += [done for slug in loaded if slug not in to_run for done in unexecuted(loaded[slug])]
     for slug, row in loaded.items():
         write_lessons(
@@ -90,7 +93,7 @@ def build(
         )
     progress("status of the methods")
     seconds = {(done.chapter, done.notebook): done.cpu_seconds for done in ran if done.ran}
-    write_pages(own, plan, loaded, methods(), seconds)
+    write_pages(own, plan, loaded, methods(), seconds, places)
     cache.write(own / "elsewhere.json", elsewhere.table(plan, loaded.keys(), places.published).encode())
 
     home = paths.root()
@@ -112,8 +115,33 @@ def build(
     )
 
 
-def _lesson_line(done: Execution) -> str:
-    return f"{done.chapter} {done.notebook}: {done.seconds:.0f} s" + (", kept from before" if done.cached else "")
+@dataclass
+class Estimate:
+    """How long the lessons that are left will take, by what they took before."""
+
+    before: dict[tuple[str, str], float]  # seconds by chapter key and notebook
+    total: int
+
+    @classmethod
+    def of(cls, loaded: Mapping[str, Row]) -> Estimate:
+        path = paths.records() / "lessons.json"
+        held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        names = [(row.key, lesson.stem) for row in loaded.values() for lesson in row.notebooks]
+        return cls({(k, s): held.get(k, {}).get(s, {}).get("seconds", USUAL_SECONDS) for k, s in names}, len(names))
+
+    @property
+    def left(self) -> int:
+        return len(self.before)
+
+    def said(self) -> str:
+        minutes = sum(self.before.values()) / min(SIDE_BY_SIDE, max(1, self.left)) / 60
+        return f"about {minutes:.0f} min" if minutes >= 1 else "less than a minute"
+
+    def line(self, done: Execution) -> str:
+        self.before.pop((done.chapter, done.notebook), None)
+        took = "kept from before" if done.cached else f"{done.seconds:.0f} s"
+        left = f", {self.said()} left at most" if self.left else ""
+        return f"[{self.total - self.left} of {self.total}] {done.chapter} {done.notebook}: {took}{left}"
 
 
 def _stems(loaded: Mapping[str, Row]) -> dict[str, Sequence[str]]:
@@ -139,6 +167,7 @@ def write_pages(
     loaded: Mapping[str, Row],
     methods: Sequence[Mapping[str, Any]],
     seconds: Mapping[tuple[str, str], float],
+    places: launch_buttons.Places,
 ) -> None:
     """Write the generated pages that are no lessons, and remove the pages of chapters that are gone.
 
@@ -148,6 +177,7 @@ def write_pages(
         loaded: slug -> row, for the chapters in this book.
         methods: entries of `dlcv methods --json`.
         seconds: of one processor that each lesson took, by chapter key and notebook.
+        places: where notebooks and the whole book stand.
     """
     ledgers = {slug: ledger.read_ledger(slug) for slug in loaded}
     place = pages.places(loaded, methods)
@@ -155,6 +185,9 @@ def write_pages(
         "chapters.md": pages.chapters_page(plan, loaded, methods),
         "methods.md": pages.methods_page(plan, methods, place),
         "claims.md": claims_page.claims_page(plan, ledgers, references.load().keys()),
+        "front_door.md": front.door(loaded),
+        "front_series.md": front.shelf(plan, loaded, methods),
+        "front_foot.md": front.foot(places),
     }
     for slug, row in loaded.items():
         own = [method for method in methods if method["chapter"] == slug]

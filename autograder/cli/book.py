@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import webbrowser
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command(
         rich_help_panel="For authors and instructors",
-        epilog="Examples: dlcv book · dlcv book --chapters 3 --open · dlcv book --chapters 16-25 --solutions dropdown",
+        epilog="Examples: dlcv book · dlcv book --serve · dlcv book --chapters 16-25 --solutions dropdown",
     )
     def book(
         chapters: Annotated[str, typer.Option(help="Which chapters: 3, 16-25 or 1,3,9-12. Default: all written.")] = "",
@@ -32,14 +33,20 @@ def register(app: typer.Typer) -> None:
         course: Annotated[
             Path | None, typer.Option(help="A course folder; course.toml says where notebooks open.", file_okay=False)
         ] = None,
+        serve: Annotated[
+            bool, typer.Option("--serve", help="Serve it on this machine, and make again what changes.")
+        ] = False,
         open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Say what was made as JSON.")] = False,
     ) -> None:
         """Run the lessons, make the pages and build the web book, with every warning an error.
 
+        Which methods work is told from the records of `dlcv verify` and of the oracle tests; nothing is verified here.
+
         The book lies in build/book (a part of it in build/book-3, for example): plain files that need no network.
         """
         from autograder.base import paths
+        from autograder.book import serving
         from autograder.book import web_book as books
         from autograder.chapter import ledger, methods
         from autograder.chapter.book_plan import PlanError
@@ -57,8 +64,11 @@ def register(app: typer.Typer) -> None:
                 say(f"{slug[:4]} is not on record as it is today (dlcv rows {slug[:4]}): its methods count as partial")
             return methods.report(method_evidence.gather())
 
+        def make() -> books.Built:
+            return books.build(chapters, solutions.value, methods=status, course=course, progress=say)
+
         try:
-            made = books.build(chapters, solutions.value, methods=status, course=course, progress=say)
+            made = make()
         except (PlanError, LaunchError, RowError, ledger.ClaimsError) as error:
             fail(str(error))
         except (books.BookError, LessonFailed) as error:
@@ -77,5 +87,13 @@ def register(app: typer.Typer) -> None:
             console.print(
                 f"{made.pages} pages in {made.seconds:.0f} s, no warning: {paths.shown(index)}", highlight=False
             )
-        if open_it:
+            console.print(f"Open {index.as_uri()}", highlight=False, soft_wrap=True)
+        if open_it and not serve:
             webbrowser.open(index.as_uri())
+        if serve:
+            with serving.served(made.folder) as address:
+                console.print(f"The book stands at {address} until Ctrl-C.", highlight=False)
+                if open_it:
+                    webbrowser.open(address)
+                with contextlib.suppress(KeyboardInterrupt):
+                    serving.watch(make, say)

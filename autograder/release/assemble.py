@@ -107,6 +107,8 @@ class _Maker:
         if cell.kind == "show":
             text = "\n\n\n".join(source.without_markers(self.row.source(name)) for name in cell.names)
         made = new_code_cell(text, id=self._content_id("code", text))
+        if cell.kind == "show" and self.edition == "book":
+            made.metadata["dlcv"] = {"shown": list(cell.names)}
         if cell.tags:
             made.metadata["tags"] = list(cell.tags)
         if self.edition == "source" and cell.kind == "given" and folding.only_draws(text):

@@ -1,7 +1,7 @@
 """Run each lesson once with the reference inserted; keep outputs, seconds and peak memory.
 
-The book shows what this run printed. A lesson runs in a kernel of its own on one thread, at most two side by side, and
-is run again only where its code changed, or a definition that it reaches (autograder.base.closure).
+The book shows what this run printed. A lesson runs in a kernel of its own on one thread, side by side on the cores
+there are, and is run again only where its code changed, or a definition that it reaches (autograder.base.closure).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from autograder.chapter.rows import Row
 from autograder.release import assemble
 
 BUDGET_SECONDS, BUDGET_MIB = 90.0, 1024
-SIDE_BY_SIDE = 2
+SIDE_BY_SIDE = max(2, os.cpu_count() or 2)  # one core a lesson
 FORMAT = "3"  # of what the cache holds
 _HANG = 6 * BUDGET_SECONDS  # a single cell may not take longer, however slow the machine is
 

@@ -29,10 +29,10 @@ beside the graded cells alone we judge the ten that count, as the others do ther
 Seconds per submission, start-up of the grader included. Each step of the axis is ten times the one before.
 ```
 
-Measured with {cores} cores, Python {python}. {note}
+Measured with {cores} cores, Python {python}, {days}. {note} Times are seconds.
 
-| grader, what | class | wall clock, s | processor, s | each: clock, s | each: processor, s | peak, MiB | measured |
-|---|---:|---:|---:|---:|---:|---:|---|
+| grader, what | class | clock | processor | each: clock | each: processor | peak, MiB |
+|---|---:|---:|---:|---:|---:|---:|
 """
 ROWS = (
     ("nbgrader, real lesson", "nbgrader_real"),
@@ -82,7 +82,9 @@ LESS = (
 def text(figures: dict[str, Any], results: Path) -> str:
     """Return the page; the folder `results` holds the figures of the other benchmarks."""
     parts = figures["parts"]
-    lines = [HEAD.format(**figures["machine"])]
+    days = sorted({str(date).split(" ")[0] for date in figures["date"].values()})
+    told = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    lines = [HEAD.format(**figures["machine"], days=told)]
     for label, name in ROWS:
         several = parts.get(name)
         for part in several if isinstance(several, list) else [several] if isinstance(several, dict) else []:
@@ -90,7 +92,7 @@ def text(figures: dict[str, Any], results: Path) -> str:
             cpu = part["cpu_s"]
             each = [f"{part['wall_s'] / count:.2f}", f"{cpu / count:.2f}" if cpu else "not measured"]
             lines.append(f"| {label} | {count} | {part['wall_s']:.0f} | {cpu or 0:.0f} | {each[0]} | {each[1]} | "
-                         f"{part['peak_mib']} | {figures['date'][name]} |\n")  # fmt: skip
+                         f"{part['peak_mib']} |\n")  # fmt: skip
     lines.append(RATIOS)
     for name, (target, what) in TARGETS.items():
         got = figures["ratios"].get(name)

@@ -2,10 +2,11 @@
 
 * the cards above exercises get their look and an address (`lesson_1.html#exercise-conv2d`);
 * lines of code wrap with a hanging indent, and verdict tables know their headings, for narrow windows;
+* every page says in a sentence what it is about, with its first picture, to whoever lists or shares it;
 * maths is set by the KaTeX copy in book/_static/vendor, so that no page asks a content network for anything;
 * `book/howto/student.md` becomes `howto/student.html` and `build/pages/methods.md` becomes `methods.html`: where a page
   is made is not the reader's business, and addresses stay when that place moves;
-* pictures and notebooks of the lessons lie as files beside their pages, and the theme's unused icons are left out: pages stay light;
+* pictures and notebooks of the lessons lie as files beside their pages, and the theme's unused icons are left out;
 * a reference to a chapter that this book lacks becomes a link to the whole book, or else its title as plain words;
 * `jupyter-book build .` typed before the pages of the chapters were made stops with the command that makes them.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import html
 import json
+import posixpath
 import re
 import shutil
 import sys
@@ -134,6 +136,31 @@ def add_katex(app: Sphinx, pagename: str, templatename: str, context: dict[str, 
         app.add_js_file("maths.js", defer="defer")
 
 
+def describe(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Say what a page is about, and with which picture, to whoever lists or shares it."""
+    if doctree is None or app.builder.format != "html":
+        return
+    words = next((" ".join(p.astext().split()) for p in doctree.findall(nodes.paragraph) if len(p.astext()) > 60), "")
+    short = words if len(words) <= 160 else words[:157].rsplit(" ", 1)[0] + " …"
+    title = html.escape(re.sub(r"<[^>]+>", "", str(context.get("title", ""))))
+    tags = [f'<meta property="og:title" content="{title}">', '<meta property="og:type" content="article">']
+    if short:
+        tags += [f'<meta {kind}="{name}" content="{html.escape(short)}">'
+                 for kind, name in (("name", "description"), ("property", "og:description"))]  # fmt: skip
+    found = re.search(r'<img\b[^>]*\ssrc="((?:\.\./)*(?:[\w/]*/)?(?:pictures|_images)/[^"]+)"', context.get("body", ""))
+    base = str(app.config.dlcv_book.get("published") or "")
+    if found:
+        place = found[1]
+        if base:  # whoever shares a page needs the whole address
+            place = (
+                base.rstrip("/") + "/" + posixpath.normpath(posixpath.join(posixpath.dirname(plain(pagename)), place))
+            )
+        tags.append(f'<meta property="og:image" content="{html.escape(place)}">')
+    context["metatags"] = context.get("metatags", "") + "\n".join(tags)
+
+
 _CODE = re.compile(r'(<div class="highlight"><pre>)(.*?)(</pre></div>)', re.S)
 _TAG = re.compile(r"<(/?)span[^>]*>")
 
@@ -145,8 +172,9 @@ def hang(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any],
 
 
 def in_lines(code: str) -> str:
-    """Return highlighted code with every line in a span; a colour that goes on over lines is closed and opened again."""
-    out, going = [], []
+    """Return highlighted code with every line in a span; a colour that goes on over lines is opened again in each."""
+    out: list[str] = []
+    going: list[str] = []  # the spans that are open
     for line in code.removesuffix("\n").split("\n"):
         text = html.unescape(re.sub(r"<[^>]+>", "", line))
         opened = "".join(going)
@@ -223,6 +251,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(ExerciseCards)
     app.connect("html-page-context", add_katex)
     app.connect("html-page-context", hang)
+    app.connect("html-page-context", describe)
     app.connect("missing-reference", elsewhere)
     app.connect("build-finished", lighten)
     app.connect("config-inited", require_pages, priority=950)  # after sphinx-external-toc read _toc.yml

@@ -28,6 +28,10 @@
       const own = box.closest(".cell_output"), last = this.answer?.closest(".cell_output");
       this.covered = last ? outputs.filter((each) => each !== own && after(own, each) && (each === last || after(each, last))
         && !each.closest(".cell").matches(".tag_check")) : [];
+      // the sentence below a picture and the fold after it tell, too
+      let below = last?.closest(".cell").nextElementSibling;
+      if (below?.matches("p")) { this.covered.push(below); below = below.nextElementSibling; }
+      while (below?.matches("details.sd-dropdown")) { this.covered.push(below); below = below.nextElementSibling; }
       this.sentence = this.answer?.querySelector("span").textContent;
       this.cover = document.createElement("div");
       this.cover.className = "dlcv-cover";

@@ -7,10 +7,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from autograder.book import web_book
 from autograder.book.lesson_pages import page_of
 
+STUB = 'def f(x):\n    """Add\n    one.\n\n    Args: x.\n    """\n    raise NotImplementedError'
+
 
 def executed():
     solution = new_code_cell("def f(x):\n    return x + 1", id="ch03-f", outputs=[])
-    solution.metadata["dlcv"] = {"exercise": "f", "stub": "def f(x):\n    raise NotImplementedError"}
+    solution.metadata["dlcv"] = {"exercise": "f", "stub": STUB}
     check = new_code_cell('check("f")', id="ch03-f-check", outputs=[new_output("stream", text="right")])
     check.metadata["dlcv"] = {"check": "f"}
     return new_notebook(cells=[new_markdown_cell("# A", id="a"), solution, check])
@@ -19,17 +21,20 @@ def executed():
 def test_a_page_shows_the_stub_and_keeps_what_the_reference_printed():
     page = page_of(executed(), with_solutions=False)
     sources = [cell.source for cell in page.cells]
-    assert "raise NotImplementedError" in sources[1]
+    assert sources[1] == "```python\ndef f(x):\n```\n\nAdd one."
+    assert "raise NotImplementedError" in sources[2]
+    assert page.cells[2].metadata["tags"] == ["hide-input"]
     assert "x + 1" not in "".join(sources)
-    assert page.cells[2].outputs[0].text == "right"
-    assert page.cells[2].metadata["tags"] == ["check", "remove-input"]
+    assert page.cells[3].source, "without source the page would lose the output"
+    assert page.cells[3].outputs[0].text == "right"
+    assert page.cells[3].metadata["tags"] == ["check", "remove-input"]
 
 
 def test_a_page_with_solutions_folds_the_reference_below_its_stub():
     page = page_of(executed(), with_solutions=True)
-    assert "raise NotImplementedError" in page.cells[1].source
-    assert page.cells[2].source.startswith("::::{dropdown} A worked solution of `f`")
-    assert "return x + 1" in page.cells[2].source
+    assert "raise NotImplementedError" in page.cells[2].source
+    assert page.cells[3].source.startswith("::::{dropdown} A worked solution of `f`")
+    assert "return x + 1" in page.cells[3].source
     assert len({cell.id for cell in page.cells}) == len(page.cells)
 
 
@@ -61,3 +66,21 @@ def test_drawing_folds_below_what_is_read_and_keeps_the_outputs():
     assert folded.metadata["tags"] == ["hide-input"]
     assert folded.metadata["mystnb"]["code_prompt_show"] == "The picture's code"
     assert folded.outputs[0].text == "7"
+
+
+def test_a_long_experiment_folds_as_a_whole():
+    source = "\n".join(f"a{n} = {n}" for n in range(15)) + "\nshow.images(a1)"
+    (cell,) = page_of(new_notebook(cells=[new_code_cell(source, id="a")]), with_solutions=False).cells
+    assert "a10 = 10" in cell.source
+    assert cell.metadata["mystnb"]["code_prompt_show"] == "The experiment's code"
+
+
+def test_a_class_is_asked_for_by_its_signatures():
+    stub = 'class A(nn.Module):\n    """Hold a weight."""\n\n    def __init__(self):\n        super().__init__()\n\n'
+    stub += '    def forward(self, x):\n        """Scale."""\n        raise NotImplementedError'
+    solution = new_code_cell("", id="s")
+    solution.metadata["dlcv"] = {"exercise": "A", "stub": stub}
+    asked = page_of(new_notebook(cells=[solution]), with_solutions=False).cells[0].source
+    assert asked == (
+        "```python\nclass A(nn.Module):\n    def __init__(self):\n    def forward(self, x):\n```\n\nHold a weight."
+    )
