@@ -79,12 +79,13 @@ def decode_job(raw: bytes) -> Job:
 
 
 def encode_pack(pack: Pack) -> bytes:
-    """Encode a pack, with the outcomes of its misconceptions; hints are lightly hidden from a casual look."""
+    """Encode a pack, with the outcomes of its misconceptions; hints and stand-ins are hidden from a casual look."""
     info = _fields(pack.info)
     info["hints"] = [veil(hint) for hint in pack.info.hints]
+    info["standins"] = {name: veil(text) for name, text in pack.info.standins.items()}
     return encode(
         {
-            "format": 1,
+            "format": 2,
             "info": info,
             "cases": [{"group": case.group, "data": case.data, "note": case.note} for case in pack.cases],
             "expected": [_outcome_to_plain(outcome) for outcome in pack.expected],
@@ -105,7 +106,7 @@ def decode_pack(raw: bytes) -> Pack:
     """Decode a pack; raise `EnvelopeError` for anything else."""
     try:
         plain = decode(raw, max_bytes=2**32)
-        if plain["format"] != 1:
+        if plain["format"] != 2:
             raise EnvelopeError("this pack was written by another version of dlcv-lab")
         answers = tuple(
             MisconceptionAnswers(
@@ -162,6 +163,7 @@ def _info(plain: dict[str, Any]) -> ExerciseInfo:
             "defines": tuple(plain["defines"]),
             "uses": tuple(plain["uses"]),
             "hints": (first, second, third),
+            "standins": {name: unveil(text) for name, text in plain["standins"].items()},
             "forbid": _forbid(plain["forbid"]),
             "limits": Limits(**plain["limits"]),
         }

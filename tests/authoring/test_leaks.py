@@ -2,11 +2,15 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import pytest
 
 from autograder.base import paths
+from autograder.chapter import rows
 from autograder.release import assemble, leaks, nbgrader_release, packing
+from autograder.release.judged_cases import public_pack
+from dlcv_lab.checking.wire import decode_pack, encode_pack
 
 BODY = "\n".join(
     [
@@ -74,9 +78,37 @@ def test_a_slip_is_found_as_the_solution_that_it_is_made_of(demo, place):
     assert {what for _, what in found(place, demo)} == {"the solution of box_blur"}
 
 
-def test_a_shown_function_a_stub_and_a_stand_in_are_no_leak(demo, place):
+# stand-ins that no library has, and why they are written out; whoever adds one gives the reason
+WRITTEN_OUT = {
+    "ch23.QLoRALinear, stand-in for nf4": "torch and peft have no 4-bit type, and bitsandbytes is no dependency",
+}
+
+
+def test_a_stand_in_wraps_a_library_or_has_a_reason():
+    chapters = [rows.load_row(slug) for slug in sorted(rows.slugs())]
+    found = {leak.place for leak in leaks.standin_leaks(chapters)}
+    assert found == set(WRITTEN_OUT)
+
+
+def test_a_stand_in_that_copies_a_solution_is_found(demo, monkeypatch):
     info = packing.info_of(demo, demo.exercise_by_name["unsharp"])
-    (place / "a.py").write_text("\n\n".join([demo.source("contrast"), info.stub, *info.standins.values(), info.probe]))
+    monkeypatch.setattr(packing, "infos_of", lambda row: [replace(info, standins={"box_blur": BODY})])
+    assert [leak.what for leak in leaks.standin_leaks([demo])] == ["the solution of box_blur"]
+
+
+def test_stand_ins_travel_veiled_and_come_back_as_they_were(demo, place):
+    pack = public_pack(demo.exercise_by_name["unsharp"], packing.info_of(demo, demo.exercise_by_name["unsharp"]))
+    pack = replace(pack, info=replace(pack.info, standins={"box_blur": BODY}))
+    raw = encode_pack(pack)
+    assert b"white space" not in raw
+    assert decode_pack(raw).info.standins == {"box_blur": BODY}
+    (place / "unsharp.pack").write_bytes(raw)
+    assert found(place, demo) == set()
+
+
+def test_a_shown_function_a_stub_and_a_probe_are_no_leak(demo, place):
+    info = packing.info_of(demo, demo.exercise_by_name["unsharp"])
+    (place / "a.py").write_text("\n\n".join([demo.source("contrast"), info.stub, info.probe]))
     assert found(place, demo) == set()
 
 

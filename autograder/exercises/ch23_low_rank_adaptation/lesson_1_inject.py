@@ -8,7 +8,6 @@ from torch import nn
 from autograder.declare.draws import case
 from autograder.declare.exercise import Alternative, Exercise, alternative
 from autograder.declare.slips import slip
-from autograder.exercises.ch23_low_rank_adaptation.lesson_1_linear import LoRALinear__functional
 
 
 def inject_cases(d):
@@ -69,6 +68,36 @@ def inject_probe(ns, data):
         "scaling": sorted(float(m.scaling) for m in model.modules() if isinstance(m, ns.LoRALinear)),
         "pretrained weights are kept": all(torch.equal(kept[name].weight, weights[name]) for name in weights),
     }
+
+
+class LoRALinear__peft(nn.Module):
+    """peft's layer under the names of this notebook, for those whose own does not work yet."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        from peft.tuners.lora import Linear, LoraConfig
+
+        self.base = base.requires_grad_(False)
+        config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout)
+        layer = Linear(base, "default", config=config, r=r, lora_alpha=alpha, lora_dropout=dropout)
+        self.__dict__["layer"] = layer  # not a submodule: its parameters have the names A and B here
+        self.A, self.B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        self.scaling, self.dropout = layer.scaling["default"], layer.lora_dropout["default"]
+
+    @property
+    def merged(self):
+        return self.layer.merged
+
+    def forward(self, x):
+        return self.layer(x)
+
+    def merge(self):
+        if not self.merged:
+            self.layer.merge()
+
+    def unmerge(self):
+        if self.merged:
+            self.layer.unmerge()
 
 
 def inject_lora__by_parents(model, targets, r, alpha):
@@ -181,9 +210,96 @@ INJECT = Exercise(
     cases=inject_cases,
     probe=inject_probe,
     uses=("LoRALinear",),
-    standins=(Alternative(name="LoRALinear", code=(LoRALinear__functional,)),),
-    alternatives=(alternative(inject_lora__by_parents), alternative(inject_lora__one_pattern_at_a_time)),
-    misconceptions=MISTAKES,
+    standins=(Alternative(name="LoRALinear", code=(LoRALinear__peft,)),),
+    alternatives=(
+        Alternative(name="by_parents", code=(inject_lora__by_parents,)),
+        Alternative(name="one_pattern_at_a_time", code=(inject_lora__one_pattern_at_a_time,)),
+    ),
+    misconceptions=(
+        mistaken(
+            inject_lora__derived,
+            "You wrap the out_proj of nn.MultiheadAttention as well. Attention reads its weight and never calls it, so "
+            "the branch is passed over or the model breaks. Take type(layer) is nn.Linear, not isinstance.",
+            "library difference: peft wraps out_proj without a word, and nothing learns",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__searches,
+            "A part of a name is enough for you. The expression must match the whole name: re.fullmatch.",
+            "card: hidden case 'q' and 'qkv'",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__from_the_start,
+            're.match accepts a name that only begins as the expression says, so ".*\\.q" takes qkv, too. '
+            "Use re.fullmatch.",
+            "student mistake: re.match for re.fullmatch",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__rest_trains,
+            "Everything outside the target layers is still trainable. Freeze the whole model first.",
+            "student mistake: each LoRALinear freezes its own base only",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__freezes_at_the_end,
+            "Nothing is trainable: you freeze the model after the new A's and B's are in it. Freeze before.",
+            "student mistake: the order of freezing and injecting",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__silent,
+            "An expression that matches no nn.Linear passes without a word. Raise a ValueError that names it.",
+            "library difference: peft raises for target modules that it does not find",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__top_level,
+            "You look at the children of the model only. model.named_modules() goes through all levels.",
+            "student mistake: named_children for named_modules",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__counts_layers,
+            "You return how many layers were replaced. Asked for is how many numbers are trainable.",
+            "student mistake: layers for parameters",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__ends_of_names,
+            'The end of a name is enough for you, so "q" takes every layer whose name ends in q. The expression '
+            "must match the whole name.",
+            "library difference: peft takes a list of names as ends of names",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__no_expression,
+            "Your ValueError comes at the right time, but its message does not contain the expression that matches "
+            "nothing.",
+            "student mistake: a constant message; who reads it has to guess which expression was meant",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__twice,
+            "A layer that two expressions match is wrapped twice, a LoRALinear around a LoRALinear. Go through the "
+            "layers and ask whether ANY expression matches.",
+            "student mistake: the loop over expressions outside, the one over layers inside",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__own_alpha,
+            "You do not hand `alpha` on to LoRALinear.",
+            "student mistake: alpha = 2 r, as in the experiments of the notebook",
+            inject_with_mistake,
+        ),
+        mistaken(
+            inject_lora__new_layers,
+            "You wrap new layers, so the pretrained weights are lost. Hand the old layer to LoRALinear.",
+            "student mistake: nn.Linear(in_features, out_features) made again",
+            inject_with_mistake,
+        ),
+    ),
     hints=(
         'How do you get from the name "blocks.0.q" to the object that holds the layer, and what must happen first, '
         "freezing or replacing?",
