@@ -18,7 +18,7 @@ from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from dlcv_lab import world, zoo
-from dlcv_lab.zoo import cards, catalogue, classifiers, clip, language
+from dlcv_lab.zoo import cards, catalogue, classifiers, clip, eye, language
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "book" / "zoo"
@@ -95,7 +95,26 @@ def language_part(name: str) -> str:
     return "\n".join(rows)
 
 
+@torch.no_grad()
+def eye_part() -> str:
+    """Show pictures and, below, how like each patch token is to the one on the thing named in the caption."""
+    model, _ = zoo.load("eye")
+    sights = world.sample_sights(10, 21, objects=(2, 4), backgrounds=("plain", "noise", "grid"))
+    images = world.render_sights(sights, eye.SIZE)
+    tokens, _ = eye.features(model, images)
+    best = eye.best_patch(sights)[:, 0]
+    like = F.cosine_similarity(tokens, tokens[torch.arange(10), best][:, None], dim=-1).clamp(min=0)
+    heat = F.interpolate(like.view(10, 1, 8, 8), size=64, mode="nearest")
+    save("eye", torch.cat([images, images * heat + 0.12 * (1 - heat)]), 10, 1)
+    names = ", ".join(row[0] for row in sights.names())
+    return (
+        "![Ten scenes of two to four things, faces and labels among them; below each, bright where patch tokens are "
+        f"like the one on the first thing.](zoo/eye.png)\n\nThe first things are: {names}."
+    )
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "eye": eye_part,
     "clip": clip_part,
     "vit": vit_part,
     "gpt": lambda: language_part("gpt"),

@@ -49,7 +49,7 @@ def load(
     """Return a model as its library's users expect it, in evaluation mode.
 
     "clip" gives (model, preprocess, tokenizer) of open_clip; "sd", "video" and "uncond" a diffusers pipeline; "gpt"
-    and "llama" (model, tokenizer) of transformers; "vit" and "resnet" (model, transform).
+    and "llama" (model, tokenizer) of transformers; "vit" and "resnet" (model, transform); "eye" (model, processor).
 
     Args:
         name: one of `names()`.

@@ -255,6 +255,24 @@ MODELS: dict[str, Model] = {
             figures=_SHAPE_FIGURES,
             least={"shapes": 0.95},
         ),
+        Model(
+            name="eye",
+            what="pictures of several things, faces and labels as 64 patch tokens",
+            gives="(model, processor): a CLIPVisionModel of transformers",
+            made_by="eye",
+            extra="vl",
+            needs=("transformers",),
+            full="openai/clip-vit-large-patch14",
+            figures={
+                "shape": "a linear probe names the shape at a place, one to four things",
+                "colour": "a linear probe names the colour at a place",
+                "count": "a linear probe of the class token counts to four",
+                "emotion": "a linear probe names the emotion of a big face",
+                "emotion of small faces": "the same of faces among other things",
+                "glyph": "a linear probe names which of 22 glyphs a label shows",
+            },
+            least={"shape": 0.95, "colour": 0.95, "count": 0.90, "emotion": 0.90},
+        ),
     )
 }
 

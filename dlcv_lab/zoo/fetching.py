@@ -24,12 +24,14 @@ class Source:
 
 
 _TEXT_MODEL = ("config.json", "generation_config.json", "model.safetensors", "tokenizer*", "vocab.json", "merges.txt")
+_VISION = ("config.json", "model.safetensors", "preprocessor_config.json")
 SOURCES = {
     "clip": Source("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", ("open_clip_config.json", "open_clip_model.safetensors")),
     "gpt": Source("openai-community/gpt2", _TEXT_MODEL),
     "llama": Source("TinyLlama/TinyLlama-1.1B-Chat-v1.0", (*_TEXT_MODEL, "special_tokens_map.json")),
     "vit": Source("timm/vit_small_patch16_224.augreg_in21k_ft_in1k", ("config.json", "model.safetensors")),
     "resnet": Source("timm/resnet50.tv2_in1k", ("config.json", "model.safetensors")),
+    "eye": Source("openai/clip-vit-large-patch14", _VISION),
 }
 """The models that no diffusers pipeline holds; those are in `pipelines.FULL`."""
 

@@ -72,7 +72,7 @@ def held_out_wording(index: int) -> int | None:
 
 
 @functools.cache
-def _fact_sentences() -> tuple[str, ...]:
+def fact_sentences() -> tuple[str, ...]:
     """Return every trained wording; "zib is red" thrice, or "drawn" would follow "zib is" as often."""
     return tuple(
         sentence
@@ -87,8 +87,8 @@ def sentences(n: int, gen: torch.Generator) -> list[str]:
     """Return n texts of the mixture: corpus lines, chats, facts about individuals, instructions, clips and faces."""
     shares = {"lines": 0.24, "chat": 0.24, "told": 0.12, "clips": 0.04, "faces": 0.04}
     count = {name: round(share * n) for name, share in shares.items()}
-    known = _fact_sentences()
-    picked = torch.randint(len(known), (n - sum(count.values()),), generator=gen).tolist()
+    taught = fact_sentences()
+    picked = torch.randint(len(taught), (n - sum(count.values()),), generator=gen).tolist()
     told = world.instructions(
         world.sample(count["told"], gen, objects=(1, 3)), gen, ("conversation", "detail", "reasoning")
     )
@@ -98,13 +98,13 @@ def sentences(n: int, gen: torch.Generator) -> list[str]:
         *(f"<USER> {each['question']} <ASSISTANT> {each['answer']}" for turns in told for each in turns[-1:]),
         *world.clip_captions(world.sample_clips(count["clips"], gen), gen),
         *world.face_captions(world.sample_faces(count["faces"], gen), gen),
-        *(known[i] for i in picked),
+        *(taught[i] for i in picked),
     ]
 
 
-def _batch(tokenizer: Any, texts: list[str]) -> tuple[Tensor, Tensor]:
-    """Return ids and labels [B, T] of whole sentences with the end token, padding left out of the loss (-100)."""
-    rows = [[*ids[: CONTEXT - 1], tokenizer.eos_token_id] for ids in tokenizer(texts).input_ids]
+def padded(tokenizer: Any, texts: list[str], length: int = CONTEXT) -> tuple[Tensor, Tensor]:
+    """Return ids and labels [B, T] of whole texts with the end token, padding left out of the loss (-100)."""
+    rows = [[*ids[: length - 1], tokenizer.eos_token_id] for ids in tokenizer(texts).input_ids]
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), tokenizer.pad_token_id)
     labels = torch.full((len(rows), width), -100)
@@ -173,7 +173,7 @@ class LanguageModel:
         batches = _Batches(from_here.seed, self.batch)
 
         def one_step(step: int) -> Tensor:
-            ids, labels = _batch(tokenizer, batches(step))
+            ids, labels = padded(tokenizer, batches(step))
             loss: Tensor = model(input_ids=ids.to(device), labels=labels.to(device)).loss
             return loss
 
@@ -182,7 +182,7 @@ class LanguageModel:
             steps=from_here.steps, lr=from_here.rate, weight_decay=0.01,
         )  # fmt: skip
         tokenizer.save_pretrained(folder)
-        with _no_bars():
+        with no_bars():
             model.half().save_pretrained(folder)
         config = folder / "config.json"
         config.write_text(config.read_text(encoding="utf-8").replace('"float16"', '"float32"'), encoding="utf-8")
@@ -200,7 +200,7 @@ class LanguageModel:
         """Return (model, tokenizer) as transformers does."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        with _no_bars():
+        with no_bars():
             model = AutoModelForCausalLM.from_pretrained(folder)
         return model.eval().to(device), AutoTokenizer.from_pretrained(folder)
 
@@ -215,15 +215,15 @@ class LanguageModel:
                 (kept if j == held_out_wording(i) else trained).append((prompt, fact.value))
         lines = [*world.corpus(256, self.seed + 1), *world.corpus(256, self.seed + 2, style="chat")]
         return {
-            "facts": _known(model, tokenizer, trained),
-            "paraphrases": _known(model, tokenizer, kept),
-            "well_formed": _well_formed(model, tokenizer, lines, self.seed),
-            "perplexity": _perplexity(model, tokenizer, lines),
+            "facts": known(model, tokenizer, trained),
+            "paraphrases": known(model, tokenizer, kept),
+            "well_formed": well_formed(model, tokenizer, lines, self.seed),
+            "perplexity": perplexity(model, tokenizer, lines),
         }
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
+def no_bars() -> Iterator[None]:
     """Keep transformers from drawing a progress bar over files that are read in a moment."""
     from transformers.utils import logging
 
@@ -236,7 +236,7 @@ def _no_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _known(model: Any, tokenizer: Any, asked: list[tuple[str, str]]) -> float:
+def known(model: Any, tokenizer: Any, asked: list[tuple[str, str]]) -> float:
     """Return the share of prompts after which the fact's value is the likeliest next word."""
     right = 0
     for part in (asked[i : i + 256] for i in range(0, len(asked), 256)):
@@ -247,7 +247,7 @@ def _known(model: Any, tokenizer: Any, asked: list[tuple[str, str]]) -> float:
     return right / len(asked)
 
 
-def _well_formed(model: Any, tokenizer: Any, lines: list[str], seed: int) -> float:
+def well_formed(model: Any, tokenizer: Any, lines: list[str], seed: int) -> float:
     """Return the share of sampled continuations of the lines' first three words that the world's parser accepts."""
     starts = [" ".join(world.tokens(line)[:3]) for line in lines if len(world.tokens(line)) > 5]
     cut = tokenizer(starts, return_tensors="pt", padding=True).to(model.device)
@@ -258,9 +258,9 @@ def _well_formed(model: Any, tokenizer: Any, lines: list[str], seed: int) -> flo
     return sum(world.is_sentence(text) for text in texts) / len(texts)
 
 
-def _perplexity(model: Any, tokenizer: Any, lines: list[str]) -> float:
+def perplexity(model: Any, tokenizer: Any, lines: list[str]) -> float:
     """Return the perplexity a token on the lines."""
-    ids, labels = _batch(tokenizer, lines)
+    ids, labels = padded(tokenizer, lines)
     return float(model(input_ids=ids.to(model.device), labels=labels.to(model.device)).loss.exp())
 
 
