@@ -6,8 +6,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from autograder.declare.draws import Draws
-from autograder.declare.probes import shipped
+from autograder.declare import Draws, shipped
 from dlcv_lab.checking.model import Case
 
 

@@ -3,9 +3,7 @@
 import torch
 from torch import nn
 
-from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise
-from autograder.declare.slips import slip
+from autograder.declare import Alternative, Exercise, case, slip
 
 
 def counts_cases(d):

@@ -5,9 +5,7 @@ import re
 import torch
 from torch import nn
 
-from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise, alternative
-from autograder.declare.slips import slip
+from autograder.declare import Alternative, Exercise, alternative, case, slip
 
 
 def inject_cases(d):

@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.declare.draws import case
-from autograder.declare.exercise import Exercise, alternative
-from autograder.declare.slips import slip
+from autograder.declare import Exercise, alternative, case, slip
 from dlcv_lab.checking import probing
 
 

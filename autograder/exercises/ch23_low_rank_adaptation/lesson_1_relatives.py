@@ -3,9 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.draws import case
-from autograder.declare.exercise import Exercise, alternative
-from autograder.declare.slips import slip
+from autograder.declare import Exercise, alternative, case, slip
 from autograder.exercises.ch23_low_rank_adaptation.common import slopes
 from dlcv_lab.checking import probing
 

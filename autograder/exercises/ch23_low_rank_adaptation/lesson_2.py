@@ -1,6 +1,6 @@
 """Chapter 23, notebook 2: the written question."""
 
-from autograder.declare.exercise import Question
+from autograder.declare import Question
 
 INCONSISTENT = Question(
     name="inconsistent_rows",

@@ -1,8 +1,6 @@
 """Chapter 23, notebook 2: the two counting functions."""
 
-from autograder.declare.draws import case
-from autograder.declare.exercise import Exercise, alternative
-from autograder.declare.slips import slip
+from autograder.declare import Exercise, alternative, case, slip
 
 
 def vector_cases(d):

@@ -6,10 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise, mistaken
-from autograder.declare.probes import shipped
-from autograder.declare.slips import slip
+from autograder.declare import Alternative, Exercise, case, mistaken, shipped, slip
 from autograder.exercises.ch23_low_rank_adaptation.common import cast, layer_data, linear, slopes
 from dlcv_lab.checking import probing
 

@@ -6,9 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autograder.declare.draws import Draws, case
-from autograder.declare.exercise import Alternative, Exercise
-from autograder.declare.slips import slip
+from autograder.declare import Alternative, Draws, Exercise, case, slip
 from dlcv_lab.checking import probing
 from solutions.ch23_low_rank_adaptation.lesson_2 import nf4_code
 

@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise, alternative, mistaken
-from autograder.declare.slips import slip
+from autograder.declare import Alternative, Exercise, alternative, case, mistaken, slip
 from autograder.exercises.ch23_low_rank_adaptation.common import layer_data, linear, slopes, trainable
 from autograder.exercises.ch23_low_rank_adaptation.lesson_2_nf4 import (
     CODE,
