@@ -113,7 +113,7 @@ def test_a_row_that_cannot_be_read_says_why(demo, edit, file, old, new, says):
 
 def test_fewer_than_three_misconceptions_are_refused(demo, edit, workshop: Path):
     text = (workshop / EXERCISES).read_text()
-    start = text.index('        slip(\n            "corner"')
+    start = text.index('        slip("corner"')
     end = text.index("    ),\n    hints", start)
     edit(EXERCISES, text[start:end], "")
     assert any("unsharp has 2 misconceptions" in finding for finding in row_checks.findings(rows.load_row("ch99")))

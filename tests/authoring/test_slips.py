@@ -149,7 +149,7 @@ def test_a_row_refuses_slips_that_are_the_reference_or_one_another(with_slips):
 
 def test_a_row_names_the_file_of_a_slip_that_no_longer_applies(demo, edit):
     file = "autograder/exercises/ch99_demo.py"
-    first = '        slip(\n            "wrong_sign"'
+    first = '        slip("wrong_sign"'
     edit(file, first, "        slip('drifted', {'no such piece': ''}, 'a long sentence', 'a source'),\n" + first)
     found = [finding for finding in row_checks.findings(rows.load_row("ch99")) if "drifted" in finding]
     assert len(found) == 1

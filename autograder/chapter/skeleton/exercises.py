@@ -40,24 +40,12 @@ BOX_BLUR = Exercise(
     oracle=blur_library,
     alternatives=(alternative(box_blur__pooled), alternative(box_blur__unfolded)),
     misconceptions=(
-        slip(
-            "sums",
-            {"y / k**2": "y"},
-            "You add the window up. An average also divides by the number of pixels in it.",
-            "card trap",
-        ),
-        slip(
-            "only_rows",
-            {"for v in range(k):": "for v in range(1):", "y / k**2": "y / k"},
-            "You average downwards only. The window has k columns, too.",
-            "student mistake: one axis forgotten",
-        ),
-        slip(
-            "divides_by_side",
-            {"y / k**2": "y / k"},
-            "You divide by k. A window of side k holds k * k pixels.",
-            "student mistake: side for area",
-        ),
+        slip("sums", {"y / k**2": "y"},
+             "You add the window up. An average also divides by the number of pixels in it.", "card trap"),
+        slip("only_rows", {"for v in range(k):": "for v in range(1):", "y / k**2": "y / k"},
+             "You average downwards only. The window has k columns, too.", "student mistake: one axis forgotten"),
+        slip("divides_by_side", {"y / k**2": "y / k"},
+             "You divide by k. A window of side k holds k * k pixels.", "student mistake: side for area"),
     ),
     hints=(
         "How many windows of side k fit along an axis of length H?",
@@ -68,7 +56,7 @@ BOX_BLUR = Exercise(
     minutes=10,
     difficulty="easy",
     core=True,
-)
+)  # fmt: skip
 
 
 def unsharp_cases(d):
@@ -97,24 +85,14 @@ UNSHARP = Exercise(
     standins=(alternative(box_blur__pooled, name="box_blur"),),
     alternatives=(alternative(unsharp__one_kernel), alternative(unsharp__weighted)),
     misconceptions=(
-        slip(
-            "wrong_sign",
-            {"middle - box_blur(x, 3)": "box_blur(x, 3) - middle"},
-            "You add the average and take the detail away: that blurs. Add the detail.",
-            "card trap",
-        ),
-        slip(
-            "detail_only",
-            {"return middle + amount": "return amount"},
-            "This is the detail alone. The picture itself must stay in the sum.",
-            "student mistake: the first term forgotten",
-        ),
-        slip(
-            "corner",
-            {"x[1:-1, 1:-1]": "x[:-2, :-2]"},
-            "You take the upper left corner of each window. Its middle is one row down and one column right.",
-            "student mistake: off by one",
-        ),
+        slip("wrong_sign", {"middle - box_blur(x, 3)": "box_blur(x, 3) - middle"},
+             "You add the average and take the detail away: that blurs. Add the detail.", "card trap"),
+        slip("detail_only", {"return middle + amount": "return amount"},
+             "This is the detail alone. The picture itself must stay in the sum.",
+             "student mistake: the first term forgotten"),
+        slip("corner", {"x[1:-1, 1:-1]": "x[:-2, :-2]"},
+             "You take the upper left corner of each window. Its middle is one row down and one column right.",
+             "student mistake: off by one"),
     ),
     hints=(
         "What does a picture minus its average look like?",
@@ -123,7 +101,7 @@ UNSHARP = Exercise(
     ),
     good_for="seeing a filter as the picture plus what another filter removes",
     minutes=5,
-)
+)  # fmt: skip
 
 WHERE_BLUR_HURTS = Question(
     name="where_blur_hurts",
