@@ -12,7 +12,8 @@ DRAWING = frozenset({"show", "interact"})
 def split(source: str) -> tuple[str, str]:
     """Return what a page prints of a given cell: what is read, and what folds.
 
-    From the first top-level statement on that draws (`show...`, `interact`, or a function that does) the rest folds.
+    From the first top-level statement on that draws (`show...`, `interact`, matplotlib, or a function that does) the
+    rest folds.
     Statements that ask (`needs`, `check`, `predict`, `reveal`) and arguments `alt=` are left out of both.
     """
     try:
@@ -67,8 +68,10 @@ def _asks(node: ast.stmt) -> bool:
 
 
 def _draws(node: ast.stmt) -> bool:
-    """Tell whether a statement calls `interact` or something of `show`, however deep."""
+    """Tell whether a statement calls `interact` or something of `show`, however deep, or turns to matplotlib."""
     for each in ast.walk(node):
+        if isinstance(each, ast.ImportFrom) and (each.module or "").startswith("matplotlib"):
+            return True
         if isinstance(each, ast.Call):
             root = each.func
             while isinstance(root, ast.Attribute):

@@ -43,6 +43,11 @@ def test_a_function_that_draws_belongs_to_the_picture():
     assert folding.split(source) == ("a = 1", source[source.index("@cached") :])
 
 
+def test_figures_drawn_by_hand_are_drawing():
+    source = "a = 1\nfrom matplotlib.figure import Figure\nfig = Figure()\nshow.figure(fig)"
+    assert folding.split(source) == ("a = 1", source[6:])
+
+
 @pytest.mark.parametrize(
     ("source", "hidden"),
     [
