@@ -1,6 +1,7 @@
 """Gradients, gradient descent and its stochastic form, by hand.
 
-Notebook 2 of chapter 1. Axes: N pictures, D numbers a picture, K classes, B pictures in a mini-batch.
+Notebook 2 of chapter 1. Axes: N pictures, D numbers a picture, K classes, B pictures in
+a mini-batch.
 """
 
 from collections.abc import Callable
@@ -12,17 +13,22 @@ from torch import Tensor
 
 
 def numeric_gradient(
-    f: Callable[[Tensor], Tensor | float], w: Float[Tensor, "..."], *, h: float = 1e-5, central: bool = True
+    f: Callable[[Tensor], Tensor | float],
+    w: Float[Tensor, "..."],
+    *,
+    h: float = 1e-5,
+    central: bool = True,
 ) -> Float[Tensor, "..."]:
-    """Measure the slope of f at w in every direction: nudge one weight at a time, and see what f does.
+    """Measure the slope of f at w: nudge one weight at a time, and see what f does.
 
     With e_i = 1 at place i and 0 elsewhere, entry i is
         central:  (f(w + h e_i) - f(w - h e_i)) / (2 h)
         forward:  (f(w + h e_i) - f(w)) / h             if central is False
 
     Args:
-        f: takes a tensor of the shape of w and returns one number (a float, or a tensor without axes). It is called
-            2 * w.numel() times (central) or w.numel() + 1 times (forward).
+        f: takes a tensor of the shape of w and returns one number (a float, or a tensor
+            without axes). It is called 2 * w.numel() times (central) or w.numel() + 1
+            times (forward).
         w: weights of any shape; they are the same afterwards, to the last bit.
         h: the size of the nudge.
 
@@ -45,21 +51,31 @@ def numeric_gradient(
 
 
 def relative_error(a: Float[Tensor, "..."], n: Float[Tensor, "..."]) -> float:
-    """Compare two gradients: the largest |a - n| / max(|a| + |n|, 1e-12) over all entries, as a Python float."""
+    """Compare two gradients, and return a Python float.
+
+    It is the largest |a - n| / max(|a| + |n|, 1e-12) over all entries.
+    """
     ### BEGIN SOLUTION
     return float(((a - n).abs() / (a.abs() + n.abs()).clamp(min=1e-12)).max())
     ### END SOLUTION
 
 
 def softmax_loss_grad(
-    X: Float[Tensor, "N D"], y: Int[Tensor, "N"], W: Float[Tensor, "K D"], b: Float[Tensor, "K"], *, l2: float = 0.0
+    X: Float[Tensor, "N D"],
+    y: Int[Tensor, "N"],
+    W: Float[Tensor, "K D"],
+    b: Float[Tensor, "K"],
+    *,
+    l2: float = 0.0,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "K D"], Float[Tensor, "K"]]:
-    """Return the loss of a linear softmax classifier, and its gradient, derived by hand.
+    """Return the loss of a linear softmax classifier, and its gradient by hand.
 
-    loss = mean over n of -log softmax(S)[n, y_n]  +  l2/2 * (sum of W[k, d]^2),  with S = X W^T + b.
-    With P = softmax(S) and Y = 1 at the true classes, 0 elsewhere, the blame is G = (P - Y) / N, and
+    With S = X W^T + b and P = softmax(S), a row for each picture,
+        loss = (mean over n of -log P[n, y_n]) + l2/2 * (sum of all W[k, d]^2).
+    With Y = 1 at the true classes and 0 elsewhere, the blame is G = (P - Y) / N, and
         dW = G^T X + l2 * W,    db = sum over n of G[n].
-    The bias is not penalised. Autograd is off while your function runs. `F.softmax` and `F.log_softmax` are allowed.
+    The bias is not penalised. Autograd is off while your function runs. `F.softmax` and
+    `F.log_softmax` are allowed.
 
     Returns:
         (loss, dW, db): a tensor without axes, and gradients in the shapes of W and b.
@@ -74,29 +90,36 @@ def softmax_loss_grad(
 
 
 def gradient_descent(
-    grad_fn: Callable[[Tensor], Tensor], w0: Float[Tensor, "..."], *, lr: float, steps: int
+    grad_fn: Callable[[Tensor], Tensor],
+    w0: Float[Tensor, "..."],
+    *,
+    lr: float,
+    steps: int,
 ) -> Float[Tensor, "steps+1 ..."]:
-    """Walk downhill: w <- w - lr * grad_fn(w), `steps` times, and return the whole path.
+    """Walk downhill, w <- w - lr * grad_fn(w), `steps` times; return the whole path.
 
-    `grad_fn` returns the gradient at the weights it is given, in their shape. `w0` stays as it is.
+    `grad_fn` returns the gradient at the weights it is given, in their shape. `w0`
+    stays as it is.
 
     Returns:
-        The weights before the first step, after the first, ... after the last: path[0] equals w0.
+        The weights before the first step, after the first, ... after the last: path[0]
+        equals w0.
     """
     ### BEGIN SOLUTION
     w = w0.clone()
     path = [w]
     for _ in range(steps):
-        w = w - lr * grad_fn(w)  # a new tensor in every step, so that the path keeps the old ones
+        w = w - lr * grad_fn(w)  # a new tensor, so that the path keeps the old one
         path.append(w)
     return torch.stack(path)
     ### END SOLUTION
 
 
 def max_stable_lr(A: Float[Tensor, "D D"]) -> float:
-    """Return the learning rate at which gradient descent on the bowl f(w) = 1/2 * w^T A w stops converging.
+    """Return the learning rate at which gradient descent stops converging on a bowl.
 
-    That is 2 / (the largest eigenvalue of A). A is symmetric, without negative eigenvalues; for A = 0 it is infinite.
+    The bowl is f(w) = 1/2 * w^T A w, and the answer 2 / (the largest eigenvalue of A).
+    A is symmetric, without negative eigenvalues; for A = 0 the answer is infinite.
     """
     ### BEGIN SOLUTION
     steepest = float(torch.linalg.eigvalsh(A).max())
@@ -115,9 +138,10 @@ def sgd_step(
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     """Take one step of SGD with momentum and weight decay, and return the new (w, v).
 
-    In this order:  g <- g + weight_decay * w,   v <- momentum * v + g,   w <- w - lr * v.
-    In the first step there is no velocity yet: v is None, and the new v is g (weight decay included).
-    None of the tensors that come in is changed.
+    In this order:
+        g <- g + weight_decay * w,   v <- momentum * v + g,   w <- w - lr * v.
+    In the first step there is no velocity yet: v is None, and the new v is g (weight
+    decay included). None of the tensors that come in is changed.
     """
     ### BEGIN SOLUTION
     g = g + weight_decay * w
@@ -126,13 +150,19 @@ def sgd_step(
     ### END SOLUTION
 
 
-def minibatches(perm: Int[Tensor, "N"], batch_size: int, *, drop_last: bool = False) -> list[Int[Tensor, "B"]]:
+def minibatches(
+    perm: Int[Tensor, "N"],
+    batch_size: int,
+    *,
+    drop_last: bool = False,
+) -> list[Int[Tensor, "B"]]:
     """Cut an order of visit into batches of `batch_size`, in that order.
 
     What is left over becomes a last, smaller batch, or is left out if `drop_last`.
     """
     ### BEGIN SOLUTION
-    batches = [perm[start : start + batch_size] for start in range(0, len(perm), batch_size)]
+    starts = range(0, len(perm), batch_size)
+    batches = [perm[start : start + batch_size] for start in starts]
     if drop_last and batches and len(batches[-1]) < batch_size:
         batches.pop()
     return batches
@@ -151,10 +181,11 @@ def train_softmax_sgd(
 ) -> tuple[Float[Tensor, "K D"], Float[Tensor, "K"]]:
     """Train a linear softmax classifier from W = 0, b = 0, and return (W, b).
 
-    `perms` holds one order of visit an epoch. Every epoch visits the pictures in its order, in batches of `batch_size`
-    (a smaller last batch counts, too). For each batch: the gradient by `softmax_loss_grad` on that batch alone, then
-    one `sgd_step` for W and one for b, with `lr` and `momentum`. Each of the two has a velocity of its own, which lives
-    on from batch to batch and from epoch to epoch.
+    `perms` holds one order of visit an epoch. Every epoch visits the pictures in its
+    order, in batches of `batch_size` (a smaller last batch counts, too). For each
+    batch: the gradient by `softmax_loss_grad` on that batch alone, then one `sgd_step`
+    for W and one for b, with `lr` and `momentum`. Each of the two has a velocity of its
+    own, which lives on from batch to batch and from epoch to epoch.
     """
     ### BEGIN SOLUTION
     W, b = X.new_zeros(num_classes, X.shape[1]), X.new_zeros(num_classes)
