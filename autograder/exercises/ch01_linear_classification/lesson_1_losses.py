@@ -203,13 +203,11 @@ SOFTMAX_JACOBIAN = Exercise(
 
 
 def softmax__standin(s, dim=-1):
-    e = (s - s.amax(dim, keepdim=True)).exp()
-    return e / e.sum(dim, keepdim=True)
+    return torch.softmax(s, dim)
 
 
 def log_softmax__standin(s, dim=-1):
-    shifted = s - s.amax(dim, keepdim=True)
-    return shifted - shifted.exp().sum(dim, keepdim=True).log()
+    return torch.log_softmax(s, dim)
 
 
 def cross_entropy_cases(d):

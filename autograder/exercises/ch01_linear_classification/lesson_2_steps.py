@@ -293,15 +293,20 @@ SGD_STEP = Exercise(
 
 
 def softmax_loss_grad__standin(X, y, W, b, *, l2=0.0):
-    S = X @ W.T + b
-    G = (F.softmax(S, 1) - F.one_hot(y, len(W)).to(X.dtype)) / len(y)
-    return F.cross_entropy(S, y) + l2 / 2 * (W**2).sum(), G.T @ X + l2 * W, G.sum(0)
+    leaves = [W.detach().requires_grad_(), b.detach().requires_grad_()]
+    with torch.enable_grad():
+        loss = F.cross_entropy(F.linear(X, *leaves), y) + 0.5 * l2 * leaves[0].square().sum()
+        return loss.detach(), *torch.autograd.grad(loss, leaves)
 
 
 def sgd_step__standin(w, g, v, *, lr, momentum=0.0, weight_decay=0.0):
-    g = g + weight_decay * w
-    v = g if v is None else momentum * v + g
-    return w - lr * v, v
+    leaf = w.detach().clone()
+    leaf.grad = g.detach().clone()
+    optimizer = torch.optim.SGD([leaf], lr=lr, momentum=momentum, weight_decay=weight_decay)
+    if v is not None and momentum:
+        optimizer.state[leaf]["momentum_buffer"] = v.clone()
+    optimizer.step()
+    return leaf, optimizer.state[leaf].get("momentum_buffer", g)
 
 
 def train_cases(d):
