@@ -80,11 +80,7 @@ def test_a_slip_is_found_as_the_solution_that_it_is_made_of(demo, place):
 
 # stand-ins that share code with a solution, and why; whoever adds one gives the reason
 OBJECTIVE = "the solution is a call of the library's loss itself: F.binary_cross_entropy_with_logits"
-OPEN = "open: the library has this one (torch.softmax, F.cross_entropy, torch.optim.SGD); wrap it"
 REASONS = {
-    "ch01.cross_entropy, stand-in for softmax": OPEN,
-    "ch01.train_softmax_sgd, stand-in for softmax_loss_grad": OPEN,
-    "ch01.train_softmax_sgd, stand-in for sgd_step": OPEN,
     "ch02.loss_surface, stand-in for objective": OBJECTIVE,
     "ch02.train_neuron, stand-in for objective": OBJECTIVE,
     "ch02.choose_alpha, stand-in for objective": OBJECTIVE,
