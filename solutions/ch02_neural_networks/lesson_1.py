@@ -12,12 +12,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def neuron(x: Float[Tensor, "N D"], w: Float[Tensor, "D"], b: float | Tensor = 0.0) -> Float[Tensor, "N"]:
+def neuron(
+    x: Float[Tensor, "N D"],
+    w: Float[Tensor, "D"],
+    b: float | Tensor = 0.0,
+) -> Float[Tensor, "N"]:
     """Return the output p of one neuron for every row of `x`.
 
-    The activation is a = w . x + b, one number a row. The output squashes it: p = 1 / (1 + exp(-a)), the sigmoid. It
-    must be right for any a: exactly 1 at a = 1000 and exactly 0 at a = -1000, in float32, never NaN. Write the
-    sigmoid yourself.
+    The activation is a = w . x + b, one number a row. The output squashes it: p = 1 /
+    (1 + exp(-a)), the sigmoid. It must be right for any a: exactly 1 at a = 1000 and
+    exactly 0 at a = -1000, in float32, never NaN. Write the sigmoid yourself.
     """
     ### BEGIN SOLUTION
     a = x @ w + b
@@ -29,9 +33,10 @@ def boundary(w: Float[Tensor, "2"], b: float) -> tuple[Float[Tensor, "2"], float
     """Describe the line on which a neuron of two inputs answers 1/2.
 
     Returns:
-        (n, d): n is the vector of length 1 across the line, pointing to the side where the neuron answers more than
-        1/2. d (a float) says how far along n, from the origin, the line lies: the point d * n is on the line, and d
-        is negative where the line lies behind the origin.
+        (n, d): n is the vector of length 1 across the line, pointing to the side where
+        the neuron answers more than 1/2. d (a float) says how far along n, from the
+        origin, the line lies: the point d * n is on the line, and d is negative where
+        the line lies behind the origin.
 
     Raises:
         ValueError: w is zero, so there is no line.
@@ -39,20 +44,24 @@ def boundary(w: Float[Tensor, "2"], b: float) -> tuple[Float[Tensor, "2"], float
     ### BEGIN SOLUTION
     length = torch.linalg.vector_norm(w)
     if length == 0:
-        raise ValueError("a neuron with zero weights answers the same everywhere: it has no boundary")
+        raise ValueError("a neuron with zero weights has no boundary")
     return w / length, float(-b / length)
     ### END SOLUTION
 
 
 def objective(
-    w: Float[Tensor, "D"], x: Float[Tensor, "N D"], t: Float[Tensor, "N"], alpha: float = 0.0
+    w: Float[Tensor, "D"],
+    x: Float[Tensor, "N D"],
+    t: Float[Tensor, "N"],
+    alpha: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Return M(w) = G(w) + alpha * E(w) of a neuron without bias.
 
-    G = -sum over n of [t log p + (1 - t) log(1 - p)], with p the neuron's output for row n: a SUM over the points, not
-    a mean. E = (1/2) * sum over i of w_i squared. `t` holds floats from 0 to 1. The value is finite also where a
-    point is far on the wrong side (a = 300, t = 0 costs 300). F.binary_cross_entropy_with_logits, which you wrote in
-    chapter 1, is allowed.
+    G = -sum over n of [t log p + (1 - t) log(1 - p)], with p the neuron's output for
+    row n: a SUM over the points, not a mean. E = (1/2) * sum over i of w_i squared. `t`
+    holds floats from 0 to 1. The value is finite also where a point is far on the wrong
+    side (a = 300, t = 0 costs 300). F.binary_cross_entropy_with_logits, which you wrote
+    in chapter 1, is allowed.
     """
     ### BEGIN SOLUTION
     G = F.binary_cross_entropy_with_logits(x @ w, t, reduction="sum")
@@ -62,9 +71,15 @@ def objective(
 
 
 def objective_grad(
-    w: Float[Tensor, "D"], x: Float[Tensor, "N D"], t: Float[Tensor, "N"], alpha: float = 0.0
+    w: Float[Tensor, "D"],
+    x: Float[Tensor, "N D"],
+    t: Float[Tensor, "N"],
+    alpha: float = 0.0,
 ) -> Float[Tensor, "D"]:
-    """Return dM/dw = -sum over n of (t_n - p_n) x_n + alpha * w, by hand: no autograd. Arguments as in `objective`."""
+    """Return dM/dw = -sum over n of (t_n - p_n) x_n + alpha * w, without autograd.
+
+    Arguments as in `objective`.
+    """
     ### BEGIN SOLUTION
     p = torch.sigmoid(x @ w)  # (N,)
     return (p - t) @ x + alpha * w  # (N,) @ (N, D) -> (D,)
@@ -72,12 +87,16 @@ def objective_grad(
 
 
 def loss_surface(
-    x: Float[Tensor, "N 2"], t: Float[Tensor, "N"], grid: Float[Tensor, "G"], alpha: float = 0.0
+    x: Float[Tensor, "N 2"],
+    t: Float[Tensor, "N"],
+    grid: Float[Tensor, "G"],
+    alpha: float = 0.0,
 ) -> Float[Tensor, "G G"]:
     """Evaluate the objective M at every point of a square piece of weight space.
 
-    Entry [i, j] is M at w = (grid[j], grid[i]): the first weight runs along a row, the second from row to row, as
-    matplotlib draws it. All entries are finite, for weights of 50, too.
+    Entry [i, j] is M at w = (grid[j], grid[i]): the first weight runs along a row, the
+    second from row to row, as matplotlib draws it. All entries are finite, for weights
+    of 50, too.
     """
     ### BEGIN SOLUTION
     w2, w1 = torch.meshgrid(grid, grid, indexing="ij")
@@ -88,7 +107,12 @@ def loss_surface(
 
 
 def train_neuron(
-    x: Float[Tensor, "N D"], t: Float[Tensor, "N"], *, alpha: float, lr: float, steps: int
+    x: Float[Tensor, "N D"],
+    t: Float[Tensor, "N"],
+    *,
+    alpha: float,
+    lr: float,
+    steps: int,
 ) -> Float[Tensor, "T D"]:
     """Walk downhill on M from w = 0 and return every point of the walk.
 
@@ -108,17 +132,20 @@ def train_neuron(
 
 
 def choose_alpha(
-    alphas: list[float], fit: Callable[[float], Tensor], x_val: Float[Tensor, "N D"], t_val: Float[Tensor, "N"]
+    alphas: list[float],
+    fit: Callable[[float], Tensor],
+    x_val: Float[Tensor, "N D"],
+    t_val: Float[Tensor, "N"],
 ) -> float:
-    """Return the strength of weight decay whose trained neuron explains held-out points best.
+    """Return the strength of decay whose neuron explains held-out points best.
 
     Args:
         alphas: strengths to try, in any order.
         fit: alpha -> trained weights w (D,). Call it once for each alpha.
         x_val, t_val: points that were not used for training.
 
-    Best means the smallest G on the held-out points; the price of the weights is for training and does not count
-    here. Of equally good ones the largest alpha wins.
+    Best means the smallest G on the held-out points; the price of the weights is for
+    training and does not count here. Of equally good ones the largest alpha wins.
     """
     ### BEGIN SOLUTION
     held_out = {alpha: float(objective(fit(alpha), x_val, t_val)) for alpha in alphas}

@@ -15,12 +15,17 @@ Params = list[tuple[Tensor, Tensor]]
 
 
 def two_layer_forward(
-    x: Float[Tensor, "N D"], W: Float[Tensor, "K D"], b: Float[Tensor, "K"], w: Float[Tensor, "K"], c: float | Tensor
+    x: Float[Tensor, "N D"],
+    W: Float[Tensor, "K D"],
+    b: Float[Tensor, "K"],
+    w: Float[Tensor, "K"],
+    c: float | Tensor,
 ) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N"]]:
     """Run points through K hidden neurons and one output neuron.
 
-    Hidden unit k is a neuron with weights W[k] and bias b[k]: h_k = sigmoid(W[k] . x + b_k). The output is a neuron
-    that looks at h: p = sigmoid(w . h + c). torch.sigmoid is allowed.
+    Hidden unit k is a neuron with weights W[k] and bias b[k]: h_k = sigmoid(W[k] . x +
+    b_k). The output is a neuron that looks at h: p = sigmoid(w . h + c). torch.sigmoid
+    is allowed.
 
     Returns:
         (h, p): h (N, K), what the hidden units say, and p (N,), the answer.
@@ -32,14 +37,16 @@ def two_layer_forward(
     ### END SOLUTION
 
 
-def xor_weights() -> tuple[Float[Tensor, "K 2"], Float[Tensor, "K"], Float[Tensor, "K"], Float[Tensor, ""]]:
+def xor_weights() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Choose the weights of a two-layer network by hand, so that it computes XOR.
 
-    The inputs are the corners (0, 0), (0, 1), (1, 0), (1, 1). `two_layer_forward` with your weights must answer above
-    .9 at (0, 1) and (1, 0), and below .1 at (0, 0) and (1, 1).
+    The inputs are the corners (0, 0), (0, 1), (1, 0), (1, 1). `two_layer_forward` with
+    your weights must answer above .9 at (0, 1) and (1, 0), and below .1 at (0, 0) and
+    (1, 1).
 
     Returns:
-        (W, b, w, c), float32: W (K, 2), b (K,), w (K,), c a tensor with one number and no axes. K is yours to choose.
+        (W, b, w, c), float32: W (K, 2), b (K,), w (K,), c a tensor with one number and
+        no axes. K is yours to choose.
     """
     ### BEGIN SOLUTION
     W = torch.tensor([[6.0, 6.0], [6.0, 6.0]])
@@ -58,18 +65,21 @@ def two_layer_backward(
     w: Float[Tensor, "K"],
     c: float | Tensor,
     alpha: float = 0.0,
-) -> tuple[Float[Tensor, "K D"], Float[Tensor, "K"], Float[Tensor, "K"], Float[Tensor, ""]]:
-    """Return the gradients (dW, db, dw, dc) of M = G + alpha * E for the network of `two_layer_forward`, by hand.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients (dW, db, dw, dc) of M = G + alpha * E, by hand.
 
-    G = -sum over n of [t log p + (1 - t) log(1 - p)], a sum over the points. E = (1/2) (sum of w_k squared + sum of
-    W_kd squared): weights pay, biases do not. No autograd, and finite also where p is exactly 0 or 1.
+    The network is that of `two_layer_forward`; each gradient has the shape of its weight.
+
+    G = -sum over n of [t log p + (1 - t) log(1 - p)], a sum over the points. E = (1/2)
+    (sum of w_k squared + sum of W_kd squared): weights pay, biases do not. No autograd,
+    and finite also where p is exactly 0 or 1.
     """
     h, p = two_layer_forward(x, W, b, w, c)
     ### BEGIN SOLUTION
     delta = p - t  # (N,) dG/da, the error at the output
     dw = delta @ h + alpha * w
     dc = delta.sum()
-    delta_h = delta[:, None] * w * h * (1 - h)  # (N, K) dG/da_k, the error at each hidden unit
+    delta_h = delta[:, None] * w * h * (1 - h)  # (N, K) dG/da_k, the hidden errors
     dW = delta_h.T @ x + alpha * W
     db = delta_h.sum(0)
     return dW, db, dw, dc
@@ -79,9 +89,10 @@ def two_layer_backward(
 def activation(name: str, a: Tensor) -> Tensor:
     """Apply an activation function, element by element.
 
-    `name` is one of: "sigmoid"; "tanh"; "relu", max(0, a); "leaky_relu", a where a > 0 and .01 a elsewhere; "gelu",
-    a * Phi(a) with Phi the distribution function of the standard normal, (1 + erf(a / sqrt(2))) / 2; "silu",
-    a * sigmoid(a). torch.sigmoid, torch.tanh, torch.exp and torch.erf are allowed; the ready-made functions of
+    `name` is one of: "sigmoid"; "tanh"; "relu", max(0, a); "leaky_relu", a where a > 0
+    and .01 a elsewhere; "gelu", a * Phi(a) with Phi the distribution function of the
+    standard normal, (1 + erf(a / sqrt(2))) / 2; "silu", a * sigmoid(a). torch.sigmoid,
+    torch.tanh, torch.exp and torch.erf are allowed; the ready-made functions of
     torch.nn.functional are not.
 
     Raises:
@@ -105,10 +116,10 @@ def activation(name: str, a: Tensor) -> Tensor:
 
 
 def activation_grad(name: str, a: Tensor) -> Tensor:
-    """Return the derivative of `activation(name, a)` with respect to a, element by element, by hand.
+    """Return the slope of `activation(name, a)` at every element of a, by hand.
 
-    At a = 0 that of "relu" is 0 and that of "leaky_relu" is .01. The density of the standard normal is
-    exp(-a*a / 2) / sqrt(2 pi).
+    At a = 0 that of "relu" is 0 and that of "leaky_relu" is .01. The density of the
+    standard normal is exp(-a*a / 2) / sqrt(2 pi).
 
     Raises:
         ValueError: another name.
@@ -132,35 +143,45 @@ def activation_grad(name: str, a: Tensor) -> Tensor:
     ### END SOLUTION
 
 
-def gradient_norms(name: str, depth: int, width: int = 64, rng: torch.Generator | None = None) -> list[float]:
-    """Return the mean size |dG/dW| of the weight gradients of each layer of a deep network at its start, first first.
+def gradient_norms(
+    name: str,
+    depth: int,
+    width: int = 64,
+    rng: torch.Generator | None = None,
+) -> list[float]:
+    """Return the mean |dG/dW| of each layer of a fresh deep network, first layer first.
 
-    128 random inputs pass `depth` layers of `width` units, W drawn with variance 2 / width for ReLU (He) and
-    1 / width else (Glorot), biases 0; the loss is the mean cross-entropy of the last layer's numbers as scores of
-    `width` random classes.
+    128 random inputs, random classes. W has variance 2 / width for ReLU (He), else
+    1 / width (Glorot).
     """
     rng = torch.Generator().manual_seed(0) if rng is None else rng
     gain = 2.0 if name == "relu" else 1.0
-    weights = [
-        (torch.randn(width, width, generator=rng) * math.sqrt(gain / width)).requires_grad_() for _ in range(depth)
-    ]
+    weights = torch.randn(depth, width, width, generator=rng) * math.sqrt(gain / width)
+    weights.requires_grad_()
     h = torch.randn(128, width, generator=rng)
     for W in weights[:-1]:
         h = activation(name, h @ W.T)
-    loss = F.cross_entropy(h @ weights[-1].T, torch.randint(width, (128,), generator=rng))
-    return [g.abs().mean().item() for g in torch.autograd.grad(loss, weights)]
+    classes = torch.randint(width, (128,), generator=rng)
+    F.cross_entropy(h @ weights[-1].T, classes).backward()
+    return weights.grad.abs().mean((1, 2)).tolist()
 
 
-def mlp_loss_grad(x: Float[Tensor, "N D"], y: Int[Tensor, "N"], params: Params) -> tuple[Float[Tensor, ""], Params]:
+def mlp_loss_grad(
+    x: Float[Tensor, "N D"],
+    y: Int[Tensor, "N"],
+    params: Params,
+) -> tuple[Float[Tensor, ""], Params]:
     """Run a multilayer perceptron forwards and backwards, by hand: no autograd.
 
-    Layer l computes a_l = h_(l-1) @ W.T + b from its (W, b) of `params`, W (out, in) and b (out,), with h_0 = x.
-    Every layer but the last is followed by a ReLU, h_l = max(0, a_l), whose derivative is 1 where a_l > 0 and 0
-    elsewhere. The last a are class scores. There may be one layer or many.
+    Layer l computes a_l = h_(l-1) @ W.T + b from its (W, b) of `params`, W (out, in)
+    and b (out,), with h_0 = x. Every layer but the last is followed by a ReLU, h_l =
+    max(0, a_l), whose derivative is 1 where a_l > 0 and 0 elsewhere. The last a are
+    class scores. There may be one layer or many.
 
     Returns:
-        (loss, grads): the MEAN softmax cross-entropy over the N points (F.cross_entropy is allowed for the value), and
-        one (dW, db) a layer, in the order and shapes of `params`.
+        (loss, grads): the MEAN softmax cross-entropy over the N points (F.cross_entropy
+        is allowed for the value), and one (dW, db) a layer, in the order and shapes of
+        `params`.
     """
     ### BEGIN SOLUTION
     hs = [x]  # the input of each layer
@@ -170,19 +191,20 @@ def mlp_loss_grad(x: Float[Tensor, "N D"], y: Int[Tensor, "N"], params: Params) 
     scores = hs[-1] @ W.T + b
     loss = F.cross_entropy(scores, y)
 
-    G = (scores.softmax(1) - F.one_hot(y, scores.shape[1])) / len(x)  # (N, C) dL/da of the last layer
+    G = (scores.softmax(1) - F.one_hot(y, scores.shape[1])) / len(x)  # (N, C)
     grads = []
     for (W, _), h in zip(reversed(params), reversed(hs)):
         grads.append((G.T @ h, G.sum(0)))
-        G = (G @ W) * (h > 0)  # h > 0 exactly where its a > 0; of no use at the input, where it is not needed
+        G = (G @ W) * (h > 0)  # h > 0 exactly where its a > 0
     return loss, grads[::-1]
     ### END SOLUTION
 
 
 def collapse_linear(params: Params) -> tuple[Tensor, Tensor]:
-    """Replace a stack of layers WITHOUT activation functions by one layer that computes the same.
+    """Replace a stack of layers WITHOUT activation functions by one equal layer.
 
-    `params` holds (W, b) of each layer, W (out, in) and b (out,), the first layer first; layer l gives h @ W.T + b.
+    `params` holds (W, b) of each layer, W (out, in) and b (out,), the first layer
+    first; layer l gives h @ W.T + b.
 
     Returns:
         (W, b) with x @ W.T + b equal to the output of the whole stack, for every x.
@@ -198,9 +220,9 @@ def collapse_linear(params: Params) -> tuple[Tensor, Tensor]:
 def layer_activations(model: nn.Sequential, x: Tensor) -> list[Float[Tensor, "N F"]]:
     """Return what every part of `model` hands to the next, for the inputs `x` (N, ...).
 
-    The model computes in evaluation mode and without gradients; afterwards it is in the mode (training or evaluation)
-    in which you found it. A part that changes its input in place must not change what you recorded of the part
-    before.
+    The model computes in evaluation mode and without gradients; afterwards it is in the
+    mode (training or evaluation) in which you found it. A part that changes its input
+    in place must not change what you recorded of the part before.
 
     Returns:
         One tensor a part, in order, each flattened to (N, features of one input).
