@@ -105,15 +105,15 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def accessible() -> Callable[..., None]:
-    """Assert that axe-core finds nothing serious or critical on a page, or within one element of it."""
+    """Assert that axe-core finds nothing serious or critical on a page, or within one element of it; `levels` adds."""
     script = (Path(__file__).parent / "browser" / "vendor" / "axe.min.js").read_text(encoding="utf-8")
 
-    def look(page: Any, within: Any = None) -> None:
+    def look(page: Any, within: Any = None, levels: tuple[str, ...] = ("serious", "critical")) -> None:
         page.evaluate(script)
         found = page.evaluate("part => axe.run(part || document, {resultTypes: ['violations']})", within)["violations"]
         grave = [f"{item['id']} ({item['impact']}): {item['help']}; {item['nodes'][0]['html'][:200]}; "
                  f"{item['nodes'][0]['failureSummary']}; {len(item['nodes'])} in all"
-                 for item in found if item["impact"] in ("serious", "critical")]  # fmt: skip
+                 for item in found if item["impact"] in levels]  # fmt: skip
         assert grave == [], page.url + "\n" + "\n".join(grave)
 
     return look

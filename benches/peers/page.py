@@ -53,7 +53,7 @@ class; the two sizes in the table show it. Ours has a start-up of some seconds, 
 
 ## What was aimed at
 
-| figure | aimed at | measured | |
+| figure | aimed at | measured | result |
 |---|---:|---:|---|
 """
 ATTACKED = """

@@ -1,4 +1,7 @@
-// gives the theme's unnamed controls a name for screen readers
+// gives the theme's unnamed controls and its side bar a name for screen readers
+const side = document.querySelector(".bd-sidebar-primary");
+side?.setAttribute("role", "complementary");
+side?.setAttribute("aria-label", "The book");
 document.querySelectorAll(".bd-sidebar-primary summary").forEach((toggle) => {
   const chapter = toggle.closest("li")?.querySelector("a")?.textContent.trim() ?? "";
   toggle.setAttribute("aria-label", `Pages of ${chapter}`);

@@ -114,7 +114,7 @@ def test_a_section_asks_at_most_three_and_shows_one_of_them(visit):
     for name in lesson_pages():
         page = visit(name)
         asked = page.eval_on_selector_all(
-            "section.quick",
+            ".quick",
             "blocks => blocks.map((block) => [block.querySelectorAll('.quick-question').length, "
             "[...block.querySelectorAll('.quick-question')].filter((each) => each.checkVisibility()).length])",
         )
