@@ -6,7 +6,7 @@ without weights are left out. Run it again after training, and look at what chan
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from dlcv_lab import world, zoo
+from dlcv_lab.files import write_whole
 from dlcv_lab.zoo import cards, catalogue, classifiers, clip, eye, language
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,9 +35,9 @@ def save(name: str, images: Tensor, columns: int, zoom: int = 2) -> None:
     """Write images [N, 3, S, S] in rows as a PNG with at most 256 colours, whole or not at all."""
     big = images.clamp(0, 1).repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
     picture = to_pil_image(make_grid(big, nrow=columns, padding=3, pad_value=1.0))
-    part = OUT / f"{name}.png.part"
-    picture.quantize(256, dither=Image.Dither.NONE).save(part, format="PNG", optimize=True)
-    os.replace(part, OUT / f"{name}.png")
+    png = io.BytesIO()
+    picture.quantize(256, dither=Image.Dither.NONE).save(png, format="PNG", optimize=True)
+    write_whole(OUT / f"{name}.png", png.getvalue())
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 import wave
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from dlcv_lab import world
 from dlcv_lab.card import Picture, from_pixels
+from dlcv_lab.files import write_whole
 from dlcv_lab.interaction import filmstrip_html
 from dlcv_lab.world.sights import Sights
 
@@ -42,9 +42,9 @@ def sheet(images: Tensor, columns: int, zoom: int = 2, gap: int = 3) -> Image.Im
 
 def save(name: str, picture: Image.Image) -> None:
     """Write a picture as a PNG with at most 256 colours, whole or not at all."""
-    part = OUT / f"{name}.png.part"
-    picture.quantize(256, dither=Image.Dither.NONE).save(part, format="PNG", optimize=True)
-    os.replace(part, OUT / f"{name}.png")
+    png = io.BytesIO()
+    picture.quantize(256, dither=Image.Dither.NONE).save(png, format="PNG", optimize=True)
+    write_whole(OUT / f"{name}.png", png.getvalue())
 
 
 def text(name: str, body: str) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from autograder.base import paths
+from dlcv_lab.files import write_whole
 
 
 def digest(*parts: str | bytes) -> str:
@@ -47,16 +46,7 @@ def write(path: Path, raw: bytes) -> bool:
     """Write a file in one step, only where it changed; return whether it did."""
     if path.exists() and path.read_bytes() == raw:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(raw)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, raw, sync=False)
     return True
 
 

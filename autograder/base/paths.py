@@ -35,10 +35,10 @@ def exercises() -> Path:
     return root() / "autograder" / "exercises"
 
 
-def bibliography() -> Path:
-    """Return book/references.bib of the rows' folder, or the checkout's where that has none."""
-    own = root() / "book" / "references.bib"
-    return own if own.exists() else CHECKOUT / "book" / "references.bib"
+def bibliography() -> list[Path]:
+    """Return the files of book/references, one a chapter; the checkout's where the rows' folder has none."""
+    own = sorted((root() / "book" / "references").glob("*.bib"))
+    return own or sorted((CHECKOUT / "book" / "references").glob("*.bib"))
 
 
 def methods_table() -> Path:

@@ -104,7 +104,7 @@ class Rewriter:
         keys = [key.strip() for key in text.split(",")]
         for key in keys:
             if key not in self.references:
-                raise MarkupError(f"the citation key {key!r} is not in book/references.bib; add the entry there")
+                raise MarkupError(f"the citation key {key!r} is not in book/references; add it to the chapter's file")
             if key not in self.cited:
                 self.cited.append(key)
         links = [as_link(self.references[key]) for key in keys]

@@ -1,7 +1,8 @@
-"""Citations for notebooks: `{cite:p}` becomes a link, from the same BibTeX file that the book reads."""
+"""Citations for notebooks: `{cite:p}` becomes a link, from the same BibTeX files that the book reads."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 from pybtex.database import Entry, parse_string
 
 from autograder.base import paths
+
+
+class ReferencesError(ValueError):
+    """The bibliography cannot be used; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +49,25 @@ def _link(entry: Entry) -> str:
     return fields.get("url", "")
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _parse(text: str) -> dict[str, Reference]:
     entries = parse_string(text, "bibtex").entries
     return {key: Reference(_label(e), _clean(e.fields.get("title", "")), _link(e)) for key, e in entries.items()}
 
 
-def load(path: Path | None = None) -> dict[str, Reference]:
-    """Read a BibTeX file, by default book/references.bib; an absent one is an empty bibliography."""
-    path = path or paths.bibliography()
-    return _parse(path.read_text(encoding="utf-8")) if path.exists() else {}
+def load(files: Sequence[Path] | None = None) -> dict[str, Reference]:
+    """Read BibTeX files, by default those of book/references: together they are one bibliography.
+
+    Raises:
+        ReferencesError: a key is there twice.
+    """
+    found: dict[str, Reference] = {}
+    for path in paths.bibliography() if files is None else files:
+        own = _parse(path.read_text(encoding="utf-8"))
+        if twice := sorted(found.keys() & own.keys()):
+            raise ReferencesError(f"{paths.shown(path)}: {twice[0]!r} stands in another file, too; remove one of them")
+        found |= own
+    return found
 
 
 def as_link(reference: Reference) -> str:

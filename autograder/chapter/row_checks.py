@@ -13,7 +13,7 @@ from autograder.base import paths
 from autograder.chapter import lesson as lessons
 from autograder.chapter import source
 from autograder.chapter.lesson import DEFINITION_LINES, Lesson
-from autograder.chapter.rows import Row, RowError, slugs
+from autograder.chapter.rows import Row, RowError
 from autograder.declare import probes, slips
 from autograder.declare.exercise import Exercise
 
@@ -189,19 +189,16 @@ def _placed_twice(row: Row) -> Iterator[str]:
 
 
 def shown_and_graded(slug: str) -> list[str]:
-    """Find functions that one chapter shows and another grades; only lessons are read, nothing is imported."""
-    shown: dict[str, str] = {}
-    graded: dict[str, str] = {}
-    for other in slugs():
-        for path in sorted((paths.chapters() / other).glob("lesson*.md")):
-            names = placeholders(path, path.stat().st_mtime_ns)
-            shown |= {name: other for name in names["show"]}
-            graded |= {name: other for name in names["exercise"]}
+    """Find functions that a chapter shows in one place and grades in another; only lessons are read, nothing is
+    imported. Another chapter may show something else under the same name; what it shows of a graded solution, the
+    search for leaks finds."""
+    read = [
+        placeholders(path, path.stat().st_mtime_ns) for path in sorted((paths.chapters() / slug).glob("lesson*.md"))
+    ]
+    shown, graded = ({name for names in read for name in names[kind]} for kind in ("show", "exercise"))
     return [
-        f"{name} is shown in {shown[name]} and graded in {graded[name]}: whoever reads the one can copy it into the "
-        f"other; rename or drop one"
-        for name in sorted(shown.keys() & graded.keys())
-        if slug in (shown[name], graded[name]) and shown[name] != graded[name]
+        f"{name} is shown and graded in {slug}: whoever reads the one can copy it into the other; rename or drop one"
+        for name in sorted(shown & graded)
     ]
 
 

@@ -107,8 +107,8 @@ class Row:
 
     def files(self) -> list[Path]:
         """Return every file that the row's notebooks and packs are made from."""
-        found = [lesson.path for lesson in self.notebooks] + [*self.solution_files, *self.exercise_files]
-        return found + ([paths.bibliography()] if paths.bibliography().exists() else [])
+        lessons = [lesson.path for lesson in self.notebooks]
+        return [*lessons, *self.solution_files, *self.exercise_files, *paths.bibliography()]
 
 
 def slugs() -> list[str]:

@@ -138,8 +138,8 @@ def gradescope(
     from autograder.chapter import rows
     from autograder.exports import ExportError
     from autograder.exports import gradescope as exporting
-    from autograder.grade.autograded import write_whole
     from autograder.release.judged_cases import student_key
+    from dlcv_lab.files import write_whole
 
     with troubles():
         found = needed_course(course)
@@ -191,7 +191,7 @@ def _graded(course: Course, slug: str) -> list[Entry]:
 
 
 def _write(data: bytes, to: Path) -> None:
-    from autograder.grade.autograded import write_whole
+    from dlcv_lab.files import write_whole
 
     try:
         write_whole(to, data)

@@ -13,7 +13,7 @@ class Claim:
     id: str
     methods: tuple[str, ...]  # keys of methods.csv
     says: str  # what the source says, with its table or figure
-    source: str  # citation keys of book/references.bib and the slide's heading
+    source: str  # citation keys of book/references and the slide's heading
     analogue: str  # what is measured here instead
     conditions: str  # fixed before measuring
     threshold: str  # in words, what `holds` computes

@@ -20,9 +20,9 @@ from autograder.base import paths
 from autograder.base.wording import headline, plain_text
 from autograder.chapter.rows import Row
 from autograder.exports import ExportError
-from autograder.grade.autograded import write_whole
 from autograder.grade.journal import Entry
 from dlcv_lab.checking.model import ExerciseResult, Verdict
+from dlcv_lab.files import write_whole
 
 _STAMP = (2020, 1, 1, 0, 0, 0)  # the same bundle from the same files
 _MODE = {True: 0o755, False: 0o644}
@@ -129,9 +129,10 @@ def _files(row: Row) -> Iterator[tuple[Path, str]]:
         yield from _row_files(home, row)
     for path in sorted((paths.chapters() / row.slug).glob("lesson*.md")):
         yield path, f"chapters/{row.slug}/{path.name}"
-    for path in (paths.bibliography(), paths.methods_table()):
-        if path.is_file():
-            yield path, f"book/{path.name}"
+    for path in paths.bibliography():
+        yield path, f"book/references/{path.name}"
+    if paths.methods_table().is_file():
+        yield paths.methods_table(), "book/methods.csv"
     yield paths.CHECKOUT / "autograder/exercises/__init__.py", "autograder/exercises/__init__.py"
     yield paths.CHECKOUT / "solutions/__init__.py", "solutions/__init__.py"
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 
 from autograder.feedback.shrinking import measure, simpler
-from autograder.grade.autograded import write_whole
 from autograder.grade.journal import Entry
 from autograder.grade.marking import Marker
 from autograder.release.judged_cases import HiddenError, Reference
@@ -27,6 +26,7 @@ from dlcv_lab.checking.envelope import EnvelopeError, decode, encode
 from dlcv_lab.checking.judging import judge_outcomes
 from dlcv_lab.checking.model import Case, ExerciseInfo, ExerciseResult, Job, Outcome, Pack, Program, Verdict
 from dlcv_lab.checking.wire import decode_outcome, encode_outcome
+from dlcv_lab.files import write_whole
 
 SHRUNK = (Verdict.WA, Verdict.TY, Verdict.RE)  # what ends a process is not run again and again to shrink it
 SECONDS = 6.0  # at most, per exercise

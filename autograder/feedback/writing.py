@@ -17,7 +17,7 @@ from autograder.chapter.rows import Row
 from autograder.feedback import as_submitted, class_report, student_page
 from autograder.feedback.smallest import SHRUNK, Kept, Shrinker
 from autograder.grade import recording
-from autograder.grade.autograded import cells_of, write_whole
+from autograder.grade.autograded import cells_of
 from autograder.grade.gradebook import GradebookError, open_book
 from autograder.grade.journal import Entry
 from autograder.grade.marking import Marker
@@ -25,6 +25,7 @@ from autograder.grade.submissions import read_bytes
 from autograder.release import packing
 from autograder.release.course import Course
 from dlcv_lab.checking.notebook_reader import UnreadableError
+from dlcv_lab.files import write_whole
 
 
 @dataclass(frozen=True)

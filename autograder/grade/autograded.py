@@ -7,12 +7,9 @@ not survive. A graded cell never stays without output: nbgrader would read that 
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode, v4
@@ -131,21 +128,3 @@ def _put_verdict(cell: NotebookNode, table: dict[str, Known], by_id: dict[str, E
         extra = next((result for result in by_id.values() if result.name == match[1]), None)
         if extra is not None:
             cell.outputs = [v4.new_output("stream", name="stdout", text=headline(extra) + "\n")]
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, never half of it; an `OSError` names it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(descriptor, "wb") as sink:
-            sink.write(data)
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a full disk is told without the name of the file
-        raise

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from autograder.grade.autograded import write_whole
 from autograder.grade.submissions import MAX_NOTEBOOK, name_problem
+from dlcv_lab.files import write_whole
 
 _GITHUB = re.compile(r"^(?:https://github\.com/|git@github\.com:)(?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 _FILES = ("100644", "100755")  # ordinary files; links and submodules are left where they are

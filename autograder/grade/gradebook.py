@@ -26,6 +26,7 @@ from autograder.grade import autograded
 from autograder.grade.autograded import Known
 from autograder.release.assemble import check_id, grade_id
 from dlcv_lab.checking.model import ExerciseResult
+from dlcv_lab.files import write_whole
 
 _KEPT = "No verdict is lost: the journal keeps them"
 
@@ -60,7 +61,7 @@ class Book:
             notebooks[stem] = autograded.compose(cells, self.known(stem), results.get(stem, ()), self.slug[:4])
         before = {stem: self._answers(student, stem) for stem in notebooks}
         for stem, notebook in notebooks.items():
-            autograded.write_whole(self._copy(student, stem), nbformat.writes(notebook).encode("utf-8"))
+            write_whole(self._copy(student, stem), nbformat.writes(notebook).encode("utf-8"))
         book = self.gradebook
         book.update_or_create_student(student)
         stamp = _timestamp(self.root / "submitted" / student / self.slug)

@@ -243,6 +243,12 @@ def require_pages(app: Sphinx, config: Config) -> None:
         raise SystemExit(2)
 
 
+def list_references(app: Sphinx, config: Any) -> None:
+    """Let the bibliography be all files of book/references, so that a chapter's authors touch theirs alone."""
+    home = Path(app.srcdir)
+    config.bibtex_bibfiles = [path.relative_to(home).as_posix() for path in sorted(home.glob("book/references/*.bib"))]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("comments_config", {}, "")  # jupyter-book sets it, also where sphinx-comments is not loaded
     app.add_config_value("dlcv_book", {}, "")  # read by autograder.release.launch_buttons
@@ -254,5 +260,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", describe)
     app.connect("missing-reference", elsewhere)
     app.connect("build-finished", lighten)
+    app.connect("config-inited", list_references)
     app.connect("config-inited", require_pages, priority=950)  # after sphinx-external-toc read _toc.yml
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

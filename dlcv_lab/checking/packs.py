@@ -11,7 +11,6 @@ import difflib
 import functools
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import dlcv_lab
 from dlcv_lab.checking.model import Pack
+from dlcv_lab.files import write_whole
 
 REMEDY = (
     "work in a folder of the course's repository, install the course's own wheel of dlcv-lab, "
@@ -208,15 +208,7 @@ def save_pack(pack: Pack, path: Path) -> None:
     """Write a pack in one step. The same pack gives the same bytes."""
     from dlcv_lab.checking.wire import encode_pack
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(encode_pack(pack))
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, encode_pack(pack), sync=False)
 
 
 def _near(name: str, known: Iterator[str] | tuple[str, ...] | list[str]) -> str:

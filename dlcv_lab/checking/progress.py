@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from dlcv_lab.files import write_whole
 
 FOLDER, FILE = ".dlcv", "progress.json"
 
@@ -88,11 +88,7 @@ class Progress:
         kept = {"predictions": dict(sorted(self.predictions.items()))} if self.predictions else {}
         text = json.dumps({"format": 1, "exercises": exercises, **kept}, indent=1, ensure_ascii=False) + "\n"
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{FILE}.")
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.write(text)
-            os.replace(temporary, self.path)
+            write_whole(self.path, text.encode())
         except OSError as error:
             print(f"Your progress could not be written to {self.path} ({error.strerror}); the verdict stands.")
 

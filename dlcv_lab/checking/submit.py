@@ -9,9 +9,7 @@ import importlib.metadata
 import inspect
 import json
 import linecache
-import os
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from dlcv_lab.checking.notebook_reader import UnreadableError
 from dlcv_lab.checking.packs import Chapter, PacksError, load_pack
 from dlcv_lab.checking.runners import LocalRunner, Runner
 from dlcv_lab.checking.submission import judge
+from dlcv_lab.files import write_whole
 
 MANIFEST = "submission.json"
 
@@ -176,10 +175,7 @@ def _write(receipt: Receipt) -> None:
     """Write the manifest in one step; a folder that cannot be written is told, never a reason to refuse."""
     text = json.dumps(receipt.data(), indent=1, ensure_ascii=False) + "\n"
     try:
-        handle, temporary = tempfile.mkstemp(dir=receipt.path.parent, prefix=f".{MANIFEST}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        os.replace(temporary, receipt.path)
+        write_whole(receipt.path, text.encode())
     except OSError as error:
         print(f"The receipt could not be written to {receipt.path} ({error.strerror}). Your notebooks are untouched.")
 

@@ -91,42 +91,51 @@ def sample(
     """
     gen = generator(seed)
     least, most = _object_range(n, objects)
+    _check_layout(position, rotation, overlap, most)
     slots = max(1, most)
-    if position not in ("free", "centre") or (position == "centre" and most > 1):
-        raise WorldError('position is "free", or "centre" for scenes of one object.')
-    if rotation not in _ROTATIONS:
-        raise WorldError(f"rotation is one of {', '.join(_ROTATIONS)}; got {rotation!r}.")
-    if not 0 <= overlap <= 1:
-        raise WorldError(f"overlap is a share from 0 to 1; got {overlap}.")
     combos = _combinations(shapes, colours, pairs, shape_weights)
     count = torch.randint(least, most + 1, (n,), generator=gen)
-    present = torch.arange(slots)[None] < count[:, None]
     kind = _combine(combos, n, slots, gen, distinct)
     size = _draw_sizes(n, count, slots, sizes, gen)
     x, y = _place(size, count, overlap, position, gen)
-    spread = _ROTATIONS[rotation]
-    turn = (torch.rand(n, slots, generator=gen) * 2 - 1) * spread
-    mark = choose(words.labels("mark", marks), (n, slots), gen)
-    hidden = {words.label("mark", name) for name in ("spot", "eyes")}
-    on_ring = (kind[..., 0] == words.label("shape", "ring")) & torch.isin(mark, torch.tensor(sorted(hidden)))
-    mark = torch.where(on_ring, torch.full_like(mark, words.label("mark", "belt")), mark)
-    return Scene(
+    turn = (torch.rand(n, slots, generator=gen) * 2 - 1) * _ROTATIONS[rotation]
+
+    def drawn(attribute: str, allowed: Sequence[str], *shape: int) -> Tensor:
+        return choose(words.labels(attribute, allowed), shape, gen)
+
+    return Scene(  # drawn in this order: a seed gives the same scenes for ever
         shape=kind[..., 0],
         colour=kind[..., 1],
         size=size,
         x=x,
         y=y,
         rotation=turn,
-        texture=choose(words.labels("texture", textures), (n, slots), gen),
-        mark=mark,
+        mark=_seen_on_a_ring(kind[..., 0], drawn("mark", marks, n, slots)),
+        texture=drawn("texture", textures, n, slots),
         shade=torch.zeros(n, slots),
         layer=torch.arange(slots).expand(n, slots).clone(),
-        present=present,
-        background=choose(words.labels("background", backgrounds), (n,), gen),
-        ground=choose(words.labels("ground", grounds), (n,), gen),
-        style=choose(words.labels("style", styles), (n,), gen),
+        present=torch.arange(slots)[None] < count[:, None],
+        background=drawn("background", backgrounds, n),
+        ground=drawn("ground", grounds, n),
+        style=drawn("style", styles, n),
         seed=torch.randint(1 << 24, (n,), generator=gen),
     )
+
+
+def _check_layout(position: str, rotation: str, overlap: float, most: int) -> None:
+    if position not in ("free", "centre") or (position == "centre" and most > 1):
+        raise WorldError('position is "free", or "centre" for scenes of one object.')
+    if rotation not in _ROTATIONS:
+        raise WorldError(f"rotation is one of {', '.join(_ROTATIONS)}; got {rotation!r}.")
+    if not 0 <= overlap <= 1:
+        raise WorldError(f"overlap is a share from 0 to 1; got {overlap}.")
+
+
+def _seen_on_a_ring(shape: Tensor, mark: Tensor) -> Tensor:
+    """Return the marks with a belt on every ring that drew one which would lie in its hole."""
+    hidden = torch.tensor([words.label("mark", name) for name in ("spot", "eyes")])
+    lost = (shape == words.label("shape", "ring")) & torch.isin(mark, hidden)
+    return torch.where(lost, torch.full_like(mark, words.label("mark", "belt")), mark)
 
 
 def _object_range(n: int, objects: int | tuple[int, int]) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from dlcv_lab.files import write_whole
 
 from . import words
 from .faces import render_faces, sample_faces
@@ -238,7 +239,7 @@ def calibrate(net: ReaderNet, temperature: dict[str, float], n: int = 2000) -> d
 
 def main() -> None:
     """Train (unless `--calibrate`), measure, and write weights and card, each file whole or not at all."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=3000)
@@ -257,9 +258,7 @@ def main() -> None:
     else:
         net = train(args.steps)
         state = {name: value.contiguous() for name, value in net.state_dict().items()}
-        save_file(state, str(path) + ".part")
-        os.replace(str(path) + ".part", path)
-        path.chmod(0o644)
+        write_whole(path, save(state))
         seconds = round(time.process_time() - began)
         trained = {"steps": args.steps, "torch": torch.__version__, "cpu_seconds": seconds}
     temperature = fit_temperatures(net)
@@ -273,9 +272,7 @@ def main() -> None:
         "temperature": temperature,
         "calibration": calibrate(net, temperature),
     }
-    part = args.out / "reader.json.part"
-    part.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, card_path)
+    write_whole(card_path, (json.dumps(card, indent=1) + "\n").encode())
     for name, row in card["calibration"].items():
         print(f"{name:32s} shape {row['shape']:.4f} (unsure {row['shape unsure']:.3f})  colour {row['colour']:.4f}")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from dlcv_lab.files import write_whole
 
 from .catalogue import CHECKPOINT, DamagedWeightsError
 
@@ -123,9 +124,7 @@ def compare(card: Card, measured: dict[str, float], aims: dict[str, float]) -> l
 def write(folder: Path, card: Card) -> None:
     """Write a card in one step, with the checksums of all files that lie in the folder now."""
     data = asdict(card) | {"files": digests(folder)}
-    part = folder / f".{NAME}.part"
-    part.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, folder / NAME)
+    write_whole(folder / NAME, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
     _whole.discard(folder.resolve())
 
 

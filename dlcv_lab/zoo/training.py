@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import math
 import os
 import shutil
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from dlcv_lab.files import write_whole
 
 from . import cards
 from .catalogue import CHECKPOINT, Model, Options, ZooError
@@ -232,13 +235,12 @@ def _bar(steps: int, first: int, wanted: bool, name: str) -> Any:
 
 
 def _save(path: Path, plan: dict[str, Any], step: int, spent: float, modules: dict[str, nn.Module], *rest: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {"plan": plan, "step": step, "seconds": spent}
     state["modules"] = {name: module.state_dict() for name, module in modules.items()}
     state["rest"] = [None if part is None else part.state_dict() for part in rest]
-    partial = path.with_name(path.name + ".part")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    kept = io.BytesIO()
+    torch.save(state, kept)
+    write_whole(path, kept.getvalue())
 
 
 def _restore(path: Path, plan: dict[str, Any], modules: dict[str, nn.Module], *rest: Any) -> tuple[int, float]:

@@ -3,7 +3,7 @@
 import pytest
 
 from autograder.chapter.markup import MarkupError, Rewriter, headings
-from autograder.chapter.references import Reference, load
+from autograder.chapter.references import Reference, ReferencesError, load
 
 REFERENCES = {
     "ioffe2015batch": Reference("Ioffe & Szegedy 2015", "Batch Normalization", "https://arxiv.org/abs/1502.03167"),
@@ -49,7 +49,7 @@ def test_the_bibliography_lists_what_was_cited_before():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{cite:p}`nobody2020`", "'nobody2020' is not in book/references.bib"),
+        ("{cite:p}`nobody2020`", "'nobody2020' is not in book/references;"),
         ("{glue}`x`", "the role {glue} cannot be shown"),
         ("```{figure} a.png\n```", "the directive {figure} cannot be shown"),
         (":::{note}\nnever closed", "is not closed"),
@@ -70,7 +70,18 @@ def test_labels_and_links_come_from_bibtex(tmp_path):
         "@article{a, author={Van Gogh, Vincent and Turing, Alan}, title={{T}wo}, year=2001, doi={10.1/2}}\n"
         "@misc{b, author={One, A and Two, B and Three, C}, title={X}, year=2002, eprint={1502.03167}}\n"
     )
-    found = load(path)
+    found = load([path])
     assert found["a"] == Reference("Van Gogh & Turing 2001", "Two", "https://doi.org/10.1/2")
     assert found["b"].label == "One et al. 2002"
     assert found["b"].link == "https://arxiv.org/abs/1502.03167"
+
+
+def test_files_are_one_bibliography_and_no_key_stands_twice(tmp_path):
+    one, two = tmp_path / "ch01.bib", tmp_path / "ch02.bib"
+    one.write_text("@misc{a, author={One, A}, title={X}, year=2002}\n")
+    two.write_text("@misc{b, author={Two, B}, title={Y}, year=2003}\n")
+    assert load([one, two]).keys() == {"a", "b"}
+    two.write_text("@misc{a, author={Two, B}, title={Y}, year=2003}\n")
+    with pytest.raises(ReferencesError, match="'a' stands in another file"):
+        load([one, two])
+    assert len(load()) > 60, "the files of the book"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dlcv_lab.checking.compare import as_tensor, compare, input_dtype, numeric_leaves
 from dlcv_lab.checking.diagnosis.judged_case import Evidence
+from dlcv_lab.checking.diagnosis.sentences import generic
 from dlcv_lab.checking.messages import say
 from dlcv_lab.checking.model import Diagnosis
 
@@ -25,27 +26,23 @@ def changed(wrong: Sequence[Evidence], where: str = "") -> Diagnosis | None:
     start = start[0].upper() + start[1:]
     for order in _orders(wrong[0]):
         if all(_is_reordered(item, order) for item in wrong):
-            return _generic("order", start=start, order=", ".join(f"item {index}" for index in order))
+            return generic("order", start=start, order=", ".join(f"item {index}" for index in order))
     first = wrong[0].first_wrong()
     if first is not None:
         for key, candidates in _CHANGES:
             for words, change in candidates(*first[1:]):
                 if all(_becomes_right(item, change) for item in wrong):
-                    return _generic(key, start=start, **words)
+                    return generic(key, start=start, **words)
     factors = [factor for item in wrong if (factor := _factor(item)) is not None]
     if len(factors) == len(wrong):
         if _alike(factors):
-            return _generic("factor", start=start, factor=f"{factors[0]:.4g}")
+            return generic("factor", start=start, factor=f"{factors[0]:.4g}")
         text = ", ".join(f"{factor:.4g} {item.name}" for factor, item in zip(factors, wrong))
-        return _generic("factors", factors=text)
+        return generic("factors", factors=text)
     offsets = [offset for item in wrong if (offset := _offset(item)) is not None]
     if len(offsets) == len(wrong) and _alike(offsets):
-        return _generic("offset", start=start, offset=f"{offsets[0]:.4g}")
+        return generic("offset", start=start, offset=f"{offsets[0]:.4g}")
     return None
-
-
-def _generic(key: str, **parts: object) -> Diagnosis:
-    return Diagnosis(key, say(f"diagnosis.{key}", **parts), "generic")
 
 
 def _orders(item: Evidence) -> Iterator[tuple[int, ...]]:

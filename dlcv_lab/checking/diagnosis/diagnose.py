@@ -20,9 +20,10 @@ from dlcv_lab.checking.diagnosis.judged_case import Evidence, comparable
 from dlcv_lab.checking.diagnosis.parts import groups, numbers, parts
 from dlcv_lab.checking.diagnosis.places import differences
 from dlcv_lab.checking.diagnosis.relations import pattern, related
+from dlcv_lab.checking.diagnosis.sentences import generic
 from dlcv_lab.checking.diagnosis.shapes import conditions
 from dlcv_lab.checking.envelope import leaves
-from dlcv_lab.checking.messages import input_name, say, spoken
+from dlcv_lab.checking.messages import input_name, spoken
 from dlcv_lab.checking.model import Diagnosis
 
 _CUT_OFF = ("does not require grad", "does not have a grad_fn")
@@ -64,10 +65,6 @@ def _changes(values: Sequence[Evidence], *, whole: bool) -> Diagnosis | None:
     return found
 
 
-def _generic(key: str, **parts: object) -> Diagnosis:
-    return Diagnosis(key, say(f"diagnosis.{key}", **parts), "generic")
-
-
 def _start(item: Evidence) -> str:
     return item.name[0].upper() + item.name[1:]
 
@@ -77,18 +74,18 @@ def _errors(wrong: Sequence[Evidence]) -> Diagnosis | None:
     if not errors:
         silent = [item for item in wrong if item.expected.status == "raised"]
         if silent and len(silent) == len(wrong):
-            return _generic("no_error", error=silent[0].expected.error, where=silent[0].name)
+            return generic("no_error", error=silent[0].expected.error, where=silent[0].name)
         return None
     for item in errors:
         if any(text in item.outcome.message for text in _CUT_OFF):
-            return _generic("detached")
+            return generic("detached")
         if any(text in item.outcome.message for text in _IN_PLACE):
-            return _generic("inplace_gradient")
+            return generic("inplace_gradient")
     first = errors[0].outcome
     if first.error == "NameError":
-        return _generic("name_error", message=first.message.strip().rstrip("."))
+        return generic("name_error", message=first.message.strip().rstrip("."))
     if first.error == "NotImplementedError" and len(errors) == len(wrong):
-        return _generic("part_missing", where=errors[0].name)
+        return generic("part_missing", where=errors[0].name)
     return None
 
 
@@ -97,21 +94,21 @@ def _none(wrong: Sequence[Evidence]) -> Diagnosis | None:
         item for item in wrong if item.has_values and item.outcome.value is None and item.expected.value is not None
     ]
     if empty and len(empty) == len(wrong):
-        return _generic("none")
+        return generic("none")
     for item in wrong:
         if item.has_values:
             table = dict(leaves(item.outcome.value))
             lost = [path for path, _ in numeric_leaves(item.expected.value) if path and table.get(path, 0) is None]
             if lost:
                 key = "no_gradient" if "grad" in item.case.group.lower() else "none_inside"
-                return _generic(key, path=spoken(lost[0]), where=item.name)
+                return generic(key, path=spoken(lost[0]), where=item.name)
     return None
 
 
 def _mutated(wrong: Sequence[Evidence], names: frozenset[str] | None) -> Diagnosis | None:
     if all(item.outcome.mutated and item.comparison is not None and item.comparison.equal for item in wrong):
         changed_ = dict.fromkeys(input_name(path, names) for path in wrong[0].outcome.mutated)
-        return _generic("mutated", names=", ".join(f"`{name}`" for name in changed_))
+        return generic("mutated", names=", ".join(f"`{name}`" for name in changed_))
     return None
 
 
@@ -121,20 +118,20 @@ def _types(wrong: Sequence[Evidence]) -> Diagnosis | None:
             mine = item.outcome.value
             if isinstance(mine, list | tuple):
                 if len(mine) == 1 and item.fits(mine[0], item.expected.value):
-                    return _generic("wrapped", kind=type(mine).__name__)
-                return _generic("sequence", kind=type(mine).__name__, where=item.name)
+                    return generic("wrapped", kind=type(mine).__name__)
+                return generic("sequence", kind=type(mine).__name__, where=item.name)
         for _, part, right in item.pairs():
             if isinstance(part, np.ndarray) and isinstance(right, torch.Tensor):
-                return _generic("numpy", where=item.name)
+                return generic("numpy", where=item.name)
             if is_number(part) and isinstance(right, torch.Tensor):
-                return _generic("plain_number", where=item.name)
+                return generic("plain_number", where=item.name)
     return None
 
 
 def _strange(values: Sequence[Evidence]) -> Diagnosis | None:
     for item in values:
         if item.comparison is not None and item.comparison.kind == "nan":
-            return _generic("nan", start=_start(item), text=item.comparison.text)
+            return generic("nan", start=_start(item), text=item.comparison.text)
     return None
 
 
@@ -144,7 +141,7 @@ def _shapes(values: Sequence[Evidence]) -> Diagnosis | None:
             if isinstance(mine, torch.Tensor) and isinstance(right, torch.Tensor) and mine.shape != right.shape:
                 place = f"At {spoken(path)}, your output has" if path else "Your output has"
                 key = "axes" if mine.dim() != right.dim() else "shape"
-                return _generic(key, place=place, mine=tuple(mine.shape), right=tuple(right.shape), where=item.name,
+                return generic(key, place=place, mine=tuple(mine.shape), right=tuple(right.shape), where=item.name,
                                 dims=mine.dim(), want=right.dim())  # fmt: skip
     return None
 
@@ -152,19 +149,19 @@ def _shapes(values: Sequence[Evidence]) -> Diagnosis | None:
 def _dtypes(values: Sequence[Evidence]) -> Diagnosis | None:
     for item in values:
         if item.comparison is not None and item.comparison.kind == "dtype":
-            return _generic("dtype", start=_start(item), text=item.comparison.text)
+            return generic("dtype", start=_start(item), text=item.comparison.text)
         pair, first = item.single(), item.first_wrong()
         if pair is None or first is None or input_dtype(item.case) != torch.float64 or first[1].dtype == torch.float64:
             continue
         if compare(*pair, [1e-5 * float(pair[1].abs().max())]).equal:
-            return _generic("precision", dtype=describe(first[1]).split()[1], where=item.name)
+            return generic("precision", dtype=describe(first[1]).split()[1], where=item.name)
     return None
 
 
 def _structures(values: Sequence[Evidence]) -> Diagnosis | None:
     for item in values:
         if item.comparison is not None and item.comparison.kind in ("structure", "type"):
-            return _generic("structure", start=_start(item), text=item.comparison.text)
+            return generic("structure", start=_start(item), text=item.comparison.text)
     return None
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from dlcv_lab.checking.compare import is_number, numeric_leaves
 from dlcv_lab.checking.diagnosis.judged_case import Evidence
-from dlcv_lab.checking.messages import say, spoken
+from dlcv_lab.checking.diagnosis.sentences import generic
+from dlcv_lab.checking.messages import spoken
 from dlcv_lab.checking.model import Diagnosis
 
 
@@ -23,13 +24,13 @@ def numbers(wrong: Sequence[Evidence]) -> Diagnosis | None:
     gaps = [mine - right for mine, right in pairs]
     if max(gaps) - min(gaps) <= 1e-9 * max(map(abs, gaps)):
         key = "number_large" if gaps[0] > 0 else "number_small"
-        return _generic(key, by=f"{abs(gaps[0]):.6g}", cases=len(pairs))
+        return generic(key, by=f"{abs(gaps[0]):.6g}", cases=len(pairs))
     if len(pairs) > 1 and all(mine and right for mine, right in pairs):
         ratios = [right / mine for mine, right in pairs]
         if max(ratios) - min(ratios) <= 1e-6 * max(map(abs, ratios)):
-            return _generic("number_factor", factor=f"{ratios[0]:.6g}")
+            return generic("number_factor", factor=f"{ratios[0]:.6g}")
     if len(pairs) > 1 and (min(gaps) > 0 or max(gaps) < 0):
-        return _generic("number_above" if gaps[0] > 0 else "number_below", cases=len(pairs))
+        return generic("number_above" if gaps[0] > 0 else "number_below", cases=len(pairs))
     return None
 
 
@@ -53,7 +54,7 @@ def parts(evidence: Sequence[Evidence]) -> Diagnosis | None:
     if not wrong or not fine or len(wrong) > 3:
         return None
     key = "part_wrong" if len(wrong) == 1 else "parts_wrong"
-    return _generic(key, wrong=_listed(wrong), right=_listed(fine[:4]))
+    return generic(key, wrong=_listed(wrong), right=_listed(fine[:4]))
 
 
 def groups(evidence: Sequence[Evidence]) -> Diagnosis | None:
@@ -66,12 +67,8 @@ def groups(evidence: Sequence[Evidence]) -> Diagnosis | None:
     own = [item for item in evidence if item.case.group == name]
     count = sum(not item.right for item in own)
     notes = ", ".join(f"'{item.case.note}'" for item in own if not item.right and item.case.note)
-    return _generic("group", group=name, count=count, total=len(own), notes=notes)
+    return generic("group", group=name, count=count, total=len(own), notes=notes)
 
 
 def _listed(paths: Sequence[str] | dict[str, None]) -> str:
     return " and ".join(map(spoken, paths))
-
-
-def _generic(key: str, **given: object) -> Diagnosis:
-    return Diagnosis(key, say(f"diagnosis.{key}", **given), "generic")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dlcv_lab.checking.messages import say
+from dlcv_lab.checking.diagnosis.sentences import generic
 from dlcv_lab.checking.model import Diagnosis
 
 
@@ -18,24 +18,20 @@ def differences(mine: Tensor, right: Tensor, slack: float, where: str) -> Diagno
     if not bool(wrong.any()):
         return None
     if mine.numel() > 1 and not bool(mine.any()):
-        return _generic("zeros", where=where)
+        return generic("zeros", where=where)
     if mine.numel() > 1 and bool((mine == mine.reshape(-1)[0]).all()) and float(right.std()) > slack:
-        return _generic("constant", where=where)
+        return generic("constant", where=where)
     for axis in range(-1, -mine.dim() - 1, -1):
         for steps in (1, -1):
             if _is_shifted(mine, right, axis, steps, slack):
-                return _generic("shifted", steps=steps, axis=axis, where=where)
+                return generic("shifted", steps=steps, axis=axis, where=where)
     if _only_border(wrong):
-        return _generic("border", where=where)
+        return generic("border", where=where)
     index = tuple(int(i) for i in wrong.nonzero()[0])
-    return _generic(
+    return generic(
         "numbers", count=int(wrong.sum()), total=wrong.numel(), index=index if len(index) != 1 else index[0],
         mine=f"{float(mine[index]):.4g}", right=f"{float(right[index]):.4g}", where=where,
     )  # fmt: skip
-
-
-def _generic(key: str, **parts: object) -> Diagnosis:
-    return Diagnosis(key, say(f"diagnosis.{key}", **parts), "generic")
 
 
 def _is_shifted(mine: Tensor, right: Tensor, axis: int, steps: int, slack: float) -> bool:

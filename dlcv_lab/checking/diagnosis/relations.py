@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dlcv_lab.checking.diagnosis.judged_case import Evidence, comparable
+from dlcv_lab.checking.diagnosis.sentences import generic
 from dlcv_lab.checking.messages import say, spoken
 from dlcv_lab.checking.model import Diagnosis
 
@@ -50,10 +51,10 @@ def pattern(item: Evidence) -> Diagnosis | None:
         where = f"at {spoken(path)} {item.name}" if path else item.name
         if _equal(mine.abs(), right.abs(), slack):
             count = int(((mine - right).abs() > slack).sum())
-            return _generic("signs", where=where, count=count)
+            return generic("signs", where=where, count=count)
         several = mine.numel() > 3 and float(right.std()) > slack
         if several and _equal(mine.reshape(-1).sort().values, right.reshape(-1).sort().values, slack):
-            return _generic("shuffled", where=where)
+            return generic("shuffled", where=where)
         found = _per_axis(mine, right, slack, where) or _zeros_where_wrong(mine, right, slack, where)
         if found:
             return found
@@ -82,7 +83,7 @@ def _function(
 ) -> Diagnosis | None:
     for name, function in _FUNCTIONS.items():
         if all(_equal(function(mine), right, slack) for each in pairs for _, mine, right, slack in each):
-            return _generic("function", start=start, function=name)
+            return generic("function", start=start, function=name)
     return None
 
 
@@ -96,7 +97,7 @@ def _input_itself(
             for value, each in zip(values, pairs)
             for _, mine, _, _ in each
         ):
-            return _generic("input_returned", start=start, name=name)
+            return generic("input_returned", start=start, name=name)
     return None
 
 
@@ -115,7 +116,7 @@ def _input_missing(
                 for value, each in zip(values, pairs)
                 for _, mine, right, slack in each
             ):
-                return _generic("input_missing", start=start, word=word, name=name)
+                return generic("input_missing", start=start, word=word, name=name)
     return None
 
 
@@ -159,7 +160,7 @@ def _per_axis(mine: Tensor, right: Tensor, slack: float, where: str) -> Diagnosi
             middle = table.mean(others, keepdim=True)
             mended = mine + middle if key == "offset_axis" else mine * middle
             if _equal(mended, right, slack):
-                return _generic(key, where=where, axis=axis)
+                return generic(key, where=where, axis=axis)
     return None
 
 
@@ -169,7 +170,7 @@ def _zeros_where_wrong(mine: Tensor, right: Tensor, slack: float, where: str) ->
         return None
     for key, values in (("zero_where_wrong", mine), ("zero_wanted", right)):
         if not bool(values[wrong].any()):
-            return _generic(key, count=int(wrong.sum()), where=where)
+            return generic(key, count=int(wrong.sum()), where=where)
     return None
 
 
@@ -185,7 +186,7 @@ def _one_index(mine: Tensor, right: Tensor, slack: float, where: str) -> Diagnos
             held = held.any(dim=other)
         indices = held.nonzero().reshape(-1).tolist()
         if len(indices) == 1:
-            return _generic("one_index", index=indices[0], axis=axis, size=mine.shape[axis], where=where)
+            return generic("one_index", index=indices[0], axis=axis, size=mine.shape[axis], where=where)
     return None
 
 
@@ -195,7 +196,3 @@ def _equal(mine: Tensor, right: Tensor, slack: float) -> bool:
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
-
-
-def _generic(key: str, **parts: object) -> Diagnosis:
-    return Diagnosis(key, say(f"diagnosis.{key}", **parts), "generic")
