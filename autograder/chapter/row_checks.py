@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import csv
-import functools
 from collections.abc import Iterator
-from pathlib import Path
 
 from autograder.base import paths
 from autograder.chapter import lesson as lessons
@@ -32,7 +30,6 @@ def findings(row: Row) -> list[str]:
         if len(question.samples) != 3 or not question.rubric.strip():
             found.append(f"{_files(row)}: the question {question.name!r} needs a rubric and three sample answers")
     found += _placed_twice(row)
-    found += shown_and_graded(row.slug)
     return found
 
 
@@ -186,30 +183,6 @@ def _placed_twice(row: Row) -> Iterator[str]:
         for name in lesson.named("show"):
             if name in graded:
                 yield f"{paths.shown(lesson.path)}: {name} is shown here and graded in this chapter; choose one"
-
-
-def shown_and_graded(slug: str) -> list[str]:
-    """Find functions that a chapter shows in one place and grades in another; only lessons are read, nothing is
-    imported. Another chapter may show something else under the same name; what it shows of a graded solution, the
-    search for leaks finds."""
-    read = [
-        placeholders(path, path.stat().st_mtime_ns) for path in sorted((paths.chapters() / slug).glob("lesson*.md"))
-    ]
-    shown, graded = ({name for names in read for name in names[kind]} for kind in ("show", "exercise"))
-    return [
-        f"{name} is shown and graded in {slug}: whoever reads the one can copy it into the other; rename or drop one"
-        for name in sorted(shown & graded)
-    ]
-
-
-@functools.lru_cache(maxsize=256)
-def placeholders(path: Path, stamp: int) -> dict[str, tuple[str, ...]]:
-    """Return the names of a lesson's placeholders by kind; unreadable lessons report themselves elsewhere."""
-    try:
-        lesson = lessons.read(path)
-    except lessons.LessonError:
-        return {"show": (), "exercise": (), "question": ()}
-    return {kind: lesson.named(kind) for kind in ("show", "exercise", "question")}
 
 
 def method_keys() -> frozenset[str]:
