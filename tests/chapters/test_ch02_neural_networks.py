@@ -155,6 +155,8 @@ def run_cells(number, monkeypatch):
 def test_the_prose_of_notebook_1_says_what_its_cells_compute(monkeypatch):
     names = run_cells(1, monkeypatch)
     x, t, x_test, t_test, paths_ = (names[k] for k in ("x", "t", "x_test", "t_test", "paths"))
+    # "many neurons have all twenty right"
+    assert all(((x @ torch.tensor(w) > 0) == (t == 1)).all() for w in ((1.0, 1.0), (3.0, 3.0), (1.0, 0.9)))
     # "a line separates these twenty points", "G falls and falls towards the upper right"
     assert ((x @ paths_[0.0][-1] > 0) == (t == 1)).all()
     assert names["G"].argmin() == names["G"].numel() - 1
