@@ -190,6 +190,18 @@ def _docstring(node: ast.AST) -> ast.Constant | None:
 
 
 _seen: dict[str, _Module | None] = {}  # in this walk: files may change between two
+_still = [False]
+
+
+@contextlib.contextmanager
+def still() -> Iterator[None]:
+    """Look at the files only once for all keys that are made inside: whoever says so knows that none changes."""
+    _seen.clear()
+    _still[0] = True
+    try:
+        yield
+    finally:
+        _still[0] = False
 
 
 class _Walk:
@@ -201,7 +213,8 @@ class _Walk:
         self.statements: dict[tuple[str, str], set[str]] = {}
         self.data: dict[Path, str] = {}  # files and folders beside a module -> its package
         self.words: dict[str, set[str]] = {}  # package -> strings in what is reached of it
-        _seen.clear()
+        if not _still[0]:
+            _seen.clear()
 
     def done(self) -> Reach:
         return Reach(self.statements, self._weights())

@@ -59,7 +59,8 @@ def keys() -> dict[str, str]:
     held = paths.cache() / "row_keys" / f"{_stamp()}.json"
     with cache.locked(str(held)):
         if not held.exists():
-            found = {slug: key_of(rows.load_row(slug)) for slug in rows.slugs()}
+            with closure.still():
+                found = {slug: key_of(rows.load_row(slug)) for slug in rows.slugs()}
             cache.write(held, json.dumps(found).encode())
         known: dict[str, str] = json.loads(held.read_text())
     return known
