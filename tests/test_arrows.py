@@ -130,8 +130,7 @@ def test_a_chapter_imports_from_declare_alone():
         f"{path.relative_to(ROOT)} imports {name}"
         for path in [*sources("chapters"), *sources("autograder/exercises")]
         for name in imported(ast.parse(path.read_text(encoding="utf-8")))
-        if name.startswith("autograder.")
-        and not name.startswith(("autograder.declare", "autograder.exercises"))
+        if name.startswith("autograder.") and not name.startswith(("autograder.declare", "autograder.exercises"))
     ]
     assert wrong == []
 

@@ -236,8 +236,8 @@ def align_filter(records: Sequence[Any], *, least: int = 200, ratio: float = 3.0
 def conceptual_filter(text: str, lexicon: dict[str, str], *, strict: bool = True) -> str:
     """Return "kept" or the first test of Conceptual Captions' text filter that a text fails.
 
-    `lexicon` gives the part of speech of known words. Strict (CC3M): unknown words at most a tenth; determiner, noun and
-    preposition present (a verb is no substitute); no proper name, that is no unknown word with a capital letter;
+    `lexicon` gives the part of speech of known words. Strict (CC3M): unknown words at most a tenth; determiner, noun
+    and preposition present (a verb is no substitute); no proper name, that is no unknown word with a capital letter;
     capitals at most half of the words; each word at most twice. Else (CC12M): 3 to 256 words, determiner and noun
     present, half of the words known. The paper prints no thresholds; these are ours.
     """

@@ -263,7 +263,8 @@ def test_a_table_of_texts_and_verdicts():
     for text, strict, loose in [
         ("a picture of a red ring.", "kept", "kept"),
         ("a red ring.", "no preposition", "kept"),
-        ("a red ring shows the green box.", "no preposition", "kept"),  # a verb is not the preposition that is asked for
+        # a verb is not the preposition that is asked for
+        ("a red ring shows the green box.", "no preposition", "kept"),
         ("Anna shows a picture of a red ring on a big blue ground", "proper name", "kept"),  # 1 of 12 words is unknown
         ("a big picture of a red ring on the blue ground of Utrecht", "proper name", "kept"),
         ("red ring on sand", "no determiner and noun", "no determiner and noun"),

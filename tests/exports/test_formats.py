@@ -24,7 +24,6 @@ from autograder.exports.scores import Score
 from autograder.grade.journal import Entry
 from autograder.release.course import Course
 from dlcv_lab.cli.frame import Trouble
-from dlcv_lab.files import write_whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 SLUG = "ch99_demo"
