@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from autograder.base import paths
 from autograder.chapter import lesson as lessons
@@ -54,10 +54,8 @@ def _file(row: Row, exercise: Exercise) -> str:
 def _lesson_faults(row: Row, lesson: Lesson) -> Iterator[str]:
     names = {exercise.name for exercise in row.exercises}
     yield from lessons.faults(lesson, row.key, names, set(row.question_by_name))
-    known = method_keys()
-    for key in lesson.meta.get("methods", []):
-        if key not in known and any(other.startswith(row.key + "/") for other in known):
-            yield f"{paths.shown(lesson.path)}: the method {key!r} is not in book/methods.csv; correct the key"
+    for key in _unlisted(row, lesson.meta.get("methods", [])):
+        yield f"{paths.shown(lesson.path)}: the method {key!r} is not in book/methods.csv; correct the key"
     for cell in lesson.cells:
         if cell.kind == "show":
             for name in cell.names:
@@ -76,6 +74,13 @@ def _lesson_faults(row: Row, lesson: Lesson) -> Iterator[str]:
             f"{paths.shown(lesson.path)}: {len(core)} core exercises of {minutes} minutes together; at most "
             f"{CORE_EXERCISES} and {CORE_MINUTES} minutes: make some of them extra (core=False)"
         )
+
+
+def _unlisted(row: Row, keys: Iterable[str]) -> list[str]:
+    """Return the keys that are in no list of methods; a chapter that has no methods there yet may name its own."""
+    known, own = method_keys(), row.key + "/"
+    listed = any(key.startswith(own) for key in known)
+    return [key for key in keys if key not in known and (listed or not key.startswith(own))]
 
 
 def _exercise_faults(row: Row, exercise: Exercise) -> Iterator[str]:
@@ -98,10 +103,8 @@ def _exercise_faults(row: Row, exercise: Exercise) -> Iterator[str]:
     for misconception in exercise.misconceptions:
         if not misconception.hint.strip() or not misconception.source_of.strip():
             yield f"{name}: the misconception {misconception.name!r} needs its hint and source_of"
-    known = method_keys()
-    for key in exercise.methods:
-        if key not in known and any(other.startswith(row.key + "/") for other in known):
-            yield f"{name}: the method {key!r} is not in book/methods.csv; correct the key"
+    for key in _unlisted(row, exercise.methods):
+        yield f"{name}: the method {key!r} is not in book/methods.csv; correct the key"
     try:
         if any(name in lesson.named("exercise") for lesson in row.notebooks):
             yield from _source_faults(row, exercise)
@@ -117,7 +120,9 @@ def _source_faults(row: Row, exercise: Exercise) -> Iterator[str]:
     yield from _use_faults(row, lesson, exercise)
     for name in exercise.defines:
         text = row.source(name)
-        yield from source.region_faults(text, name)
+        if faults := source.region_faults(text, name):
+            yield from faults
+            return  # slips and names are looked for in the region
         if ast.get_docstring(ast.parse(text).body[0]) is None:  # type: ignore[arg-type]
             yield f"{name} has no docstring; say what comes in and what comes out, with shapes"
     cell = row.reference(exercise)

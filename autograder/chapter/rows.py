@@ -11,6 +11,7 @@ import functools
 import importlib
 import re
 import sys
+import traceback
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -262,8 +263,19 @@ def _import_exercises(slug: str, files: _Columns) -> list[ModuleType]:
         if not hasattr(package, "__path__"):
             return [package]
         return [importlib.import_module(f"{name}.{path.stem}") for path in files]
-    except (ImportError, SyntaxError, AttributeError, NameError, TypeError) as error:
-        raise RowError(f"autograder/exercises/{slug} cannot be imported: {type(error).__name__}: {error}") from error
+    except (ImportError, SyntaxError, AttributeError, NameError, TypeError, LookupError, ValueError) as error:
+        told = f"{type(error).__name__}: {error}{_place_in(files, error)}"
+        raise RowError(f"autograder/exercises/{slug} cannot be imported: {told}") from error
+
+
+def _place_in(files: _Columns, error: Exception) -> str:
+    """Say at which line of a chapter's files an import ended; nothing where it was not there."""
+    own = {str(path.resolve()): path for path in files}
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
+        if (path := own.get(str(Path(frame.filename).resolve()))) is not None:
+            return f"; mend {paths.shown(path)}:{frame.lineno}: {frame.line}"
+    return ""
 
 
 _D = TypeVar("_D", Exercise, Question)

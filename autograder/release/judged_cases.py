@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -27,6 +28,8 @@ from dlcv_lab.checking.execute import load_namespace, load_probe, run_case, run_
 from dlcv_lab.checking.model import Case, ExerciseInfo, MisconceptionAnswers, Outcome, Pack, Program
 
 PUBLIC_SEED = b"dlcv public cases 1"
+
+_MISCALLED = re.compile(r"unexpected keyword argument|missing \d+ required|multiple values for argument")
 
 
 class HiddenError(RuntimeError):
@@ -95,6 +98,11 @@ class Reference:
         if outcome.status == "value":
             return Outcome("value", value=outcome.value)
         if outcome.status == "raised":
+            if outcome.error == "TypeError" and _MISCALLED.search(outcome.message):
+                raise HiddenError(
+                    f"{self.info.key}: the case {case.note!r} cannot be put to the reference ({outcome.message}); "
+                    "name its data like the parameters, or declare a probe"
+                )
             return Outcome("raised", error=outcome.error, error_bases=outcome.error_bases, message=outcome.message)
         raise HiddenError(f"{self.info.key}: the reference fails on the case {case.note!r}: {outcome.message}")
 
@@ -143,8 +151,9 @@ def draw(exercise: Exercise, seed: bytes) -> list[Case]:
     cases = list(exercise.cases(generator(seed)))
     groups = {case.group for case in cases}
     if groups != set(exercise.groups):
-        odd = ", ".join(sorted(groups ^ set(exercise.groups)))
-        raise HiddenError(f"{exercise.name}: cases and groups of points do not agree about {odd}")
+        faults = [f"the group {name!r} has points and no case" for name in exercise.groups if name not in groups]
+        faults += [f"cases of the group {name!r} have no points" for name in sorted(groups - set(exercise.groups))]
+        raise HiddenError(f"{exercise.name}: {'; '.join(faults)}; name the same groups in `groups` and in `cases`")
     try:
         return asked(exercise, cases)
     except SourceError as error:

@@ -84,6 +84,8 @@ def test_a_missing_column_names_the_file_to_write(demo, workshop: Path, missing)
         (EXERCISES, 'difficulty="easy"', 'difficulty="simple"', "write one of easy, medium, hard"),
         (EXERCISES, "    oracle=blur_library,", "    probe=blur_cases,", "takes ['d']; it takes (ns, data)"),
         (SOLUTION, "y / k**2", "y * k**-2", "box_blur: the slip 'sums': the piece 'y / k**2' does not stand"),
+        (EXERCISES, '("ch99/box_blur",),\n    groups={"plain": 1}', '("ch03/convv",),\n    groups={"plain": 1}',
+         "the method 'ch03/convv' is not in book/methods.csv"),
         (EXERCISES, "x[1:-1, 1:-1] - amount * box_blur(x, 3)", "helper(x)", "the variant 'weighted' uses helper"),
     ],
 )  # fmt: skip
@@ -100,6 +102,7 @@ def test_a_fault_is_named_with_its_file(demo, edit, file, old, new, says):
     [
         (EXERCISES, 'name="unsharp"', 'name="box_blur"', "two exercises are called 'box_blur'"),
         (EXERCISES, "import torch\n", "import no_such_module\n", "cannot be imported"),
+        (EXERCISES, "box_blur__pooled", "pooled", r"mend autograder/exercises/ch99_demo.py:\d+: .*alternative\(pooled\)"),
         (SOLUTION, "def unsharp(", "def sharpen(", "no function or class is called 'unsharp'"),
         (LESSON, "# show: contrast", "# show: contrast\nx = 1", "a placeholder stands alone in its cell"),
         (LESSON, "---\njupytext", "jupytext", "no front matter"),
@@ -109,6 +112,12 @@ def test_a_row_that_cannot_be_read_says_why(demo, edit, file, old, new, says):
     edit(file, old, new)
     with pytest.raises(RowError, match=says):
         rows.load_row("ch99")
+
+
+def test_a_region_without_its_end_is_told_once(demo, edit):
+    edit(SOLUTION, "    return y / k**2\n    ### END SOLUTION\n", "    return y / k**2\n")
+    found = [finding for finding in row_checks.findings(rows.load_row("ch99")) if "box_blur" in finding]
+    assert len(found) == 1, found
 
 
 def test_fewer_than_three_misconceptions_are_refused(demo, edit, workshop: Path):

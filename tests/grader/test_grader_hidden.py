@@ -9,6 +9,7 @@ import pytest
 import torch
 from grader_helpers import Class
 
+from autograder.declare.draws import case
 from autograder.declare.exercise import Alternative, Exercise, Misconception
 from autograder.release import judged_cases, packing
 from autograder.release.judged_cases import (
@@ -99,6 +100,16 @@ def test_where_a_mistake_raises_its_line_stays_with_us(blur: tuple[Exercise, Exe
     assert {outcome.error for outcome in outcomes} == {"RuntimeError"}
     assert {outcome.line for outcome in outcomes} == {""}
     assert {outcome.message for outcome in outcomes} == {"not today"}
+
+
+@pytest.mark.parametrize("data", [{"X": 0}, {"x": torch.zeros(3, 3)}])
+def test_data_that_no_parameter_takes_is_the_authors_fault(
+    blur: tuple[Exercise, ExerciseInfo], data: dict[str, Any]
+) -> None:
+    exercise, info = blur
+    misnamed = dataclasses.replace(exercise, groups={"plain": 1}, cases=lambda d: [case("plain", "misnamed", **data)])
+    with pytest.raises(HiddenError, match="'misnamed' cannot be put to the reference .*name its data like"):
+        public_pack(misnamed, info)
 
 
 def test_a_group_without_a_case_is_the_authors_fault(blur: tuple[Exercise, ExerciseInfo]) -> None:
