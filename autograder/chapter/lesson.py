@@ -162,7 +162,11 @@ def needed(cell: LessonCell) -> tuple[str, ...]:
 def faults(lesson: Lesson, key: str, exercises: set[str], questions: set[str]) -> list[str]:
     """Check a lesson against the rules that need nothing but its text and the names of the row."""
     shown = paths.shown(lesson.path)
-    found = [f"{shown}: the front matter lacks '{name}'" for name in REQUIRED if name not in lesson.meta]
+    found = [
+        f"{shown}: the front matter lacks '{name}'; docs/authoring.md says what it holds"
+        for name in REQUIRED
+        if name not in lesson.meta
+    ]
     found += [f"{shown}: {fault}" for fault in _teaching_faults(lesson)]
     code = [cell for cell in lesson.cells if cell.kind != "prose"]
     if not code or code[0].kind != "setup":

@@ -102,7 +102,7 @@ def test_a_fault_is_named_with_its_file(demo, edit, file, old, new, says):
     [
         (EXERCISES, 'name="unsharp"', 'name="box_blur"', "two exercises are called 'box_blur'"),
         (EXERCISES, "import torch\n", "import no_such_module\n", "cannot be imported"),
-        (EXERCISES, "box_blur__pooled", "pooled", r"mend autograder/exercises/ch99_demo.py:\d+: .*alternative\(pooled\)"),
+        (EXERCISES, "box_blur__pooled", "pooled", r"mend \S+/ch99_demo.py:\d+: .*alternative\(pooled\)"),
         (SOLUTION, "def unsharp(", "def sharpen(", "no function or class is called 'unsharp'"),
         (LESSON, "# show: contrast", "# show: contrast\nx = 1", "a placeholder stands alone in its cell"),
         (LESSON, "---\njupytext", "jupytext", "no front matter"),

@@ -108,7 +108,7 @@ def test_data_that_no_parameter_takes_is_the_authors_fault(
 ) -> None:
     exercise, info = blur
     misnamed = dataclasses.replace(exercise, groups={"plain": 1}, cases=lambda d: [case("plain", "misnamed", **data)])
-    with pytest.raises(HiddenError, match="'misnamed' cannot be put to the reference .*name its data like"):
+    with pytest.raises(HiddenError, match=r"'misnamed' cannot be put to the reference .*name its data like"):
         public_pack(misnamed, info)
 
 
