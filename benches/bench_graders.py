@@ -159,7 +159,8 @@ def attack_ours(lessons: Lessons) -> dict[str, Any]:
     scores = PLACE / "scores.json"
     command = [sys.executable, "-c", "from dlcv_lab.cli import main; main()", "grade", str(folder), "--chapter", "ch03"]
     taken = take([*command, "--json", str(scores)], cwd=PLACE)
-    told = {entry["student"]: {e["name"]: e for e in entry["exercises"]} for entry in json.loads(scores.read_text())}
+    students = json.loads(scores.read_text())["students"]
+    told = {entry["student"]: {e["name"]: e for e in entry["exercises"]} for entry in students}
     neighbour = told["z"]["conv2d"]["score"]
     return {
         attack.name: {"points": told[student]["conv2d"]["score"], "verdict": told[student]["conv2d"]["verdict"],

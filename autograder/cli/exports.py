@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autograder.cli.shared import CourseDir, needed_course, troubles
-from dlcv_lab.cli.frame import console, errors, fail
+from dlcv_lab.cli.frame import FINDINGS, console, errors, fail
 
 if TYPE_CHECKING:
     from autograder.exports.platforms import Filled, Platform
@@ -42,11 +42,24 @@ def csv(
     from autograder.chapter import rows
     from autograder.exports import nbgrader_csv
     from autograder.exports.scores import scores
+    from autograder.grade.gradebook import assignments
 
     with troubles():
         found = needed_course(course)
         slugs = [rows.resolve(chapter) for chapter in chapters or found.chapters]
-        _write(nbgrader_csv.export(scores(found, slugs), bom=bom), to or Path("grades.csv"))
+        if not chapters:  # all of the course: those that are in the gradebook by now
+            there = assignments(found.database)
+            left = [slug[:4] for slug in slugs if slug not in there]
+            slugs = [slug for slug in slugs if slug in there]
+            if not slugs:
+                fail(f"no chapter is in the gradebook yet; run `dlcv release CH --course {found.root}` first")
+            if left:
+                errors.print(f"Not released yet, so not in the file: {', '.join(left)}", highlight=False)
+        listed = scores(found, slugs)
+        _write(nbgrader_csv.export(listed, bom=bom), to or Path("grades.csv"))
+        handed_in = sum(score.handed_in for score in listed)
+        sums = f"{len(listed)} rows: {handed_in} with a submission, {len(listed) - handed_in} without."
+        console.print(sums, highlight=False)
 
 
 def canvas(
@@ -104,12 +117,14 @@ def _fill(
             fail(str(error))
         _write(filled.data, target)
         _tell(filled)
+        if filled.rows_without_student or filled.students_without_row:
+            raise typer.Exit(FINDINGS)
 
 
 def _tell(filled: Filled) -> None:
     from autograder.base.wording import plain_text
 
-    console.print(f"{len(filled.filled)} scores filled in, students told by {filled.matched_by!r}.", highlight=False)
+    console.print(f"{filled.sums()} Students are told by {filled.matched_by!r}.", highlight=False)
     lists = (
         ("Rows without a student in the gradebook", filled.rows_without_student),
         ("Students without a row", filled.students_without_row),

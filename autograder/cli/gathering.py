@@ -12,6 +12,7 @@ import typer
 from dlcv_lab.cli.frame import FINDINGS, console, errors, fail
 
 if TYPE_CHECKING:
+    from autograder.grade.accounting import Fate
     from autograder.grade.gathering import Gathered
 
 CourseDir = Annotated[Path, typer.Option("--course", help="The course folder. Default: the current one.")]
@@ -78,14 +79,27 @@ def give_back(chapter: ChapterName, course: CourseDir = Path(), roster: Roster =
 
 
 def _tell(results: Iterable[Gathered]) -> int:
-    """Print one line a student; exit code 1 where something could not be fetched or pushed."""
-    problems = 0
+    """Print one line a student and the sums; exit code 1 where something was not fetched or pushed, or not taken."""
+    from autograder.grade.accounting import Account
+
+    problems = fetched = 0
+    fates: list[Fate] = []
     for result in results:
+        fates += result.fates
         if result.problem:
             problems += 1
             errors.print(f"{result.student}: {result.problem}", markup=False, highlight=False)
             continue
+        fetched += 1
         when = f"{result.received:%Y-%m-%d %H:%M:%S} UTC" if result.received else ""
         doubt = "" if result.trusted else ", by the commit's own date, which its author can set"
         console.print(f"{result.student}: {result.commit[:12]} {when}{doubt}", markup=False, highlight=False)
-    return FINDINGS if problems else 0
+        for fate in result.fates:
+            if fate.why and fate.outcome != "no concern":
+                errors.print(
+                    f"{result.student}: {fate.file}: {fate.outcome}, {fate.why}", markup=False, highlight=False
+                )
+    sums = Account(fates).counts()
+    files = f"; {len(fates)} files: {', '.join(f'{n} {kind}' for kind, n in sums.items())}" if fates else ""
+    console.print(f"{problems + fetched} students: {fetched} done, {problems} not{files}.", highlight=False)
+    return FINDINGS if problems or sums["refused"] or sums["ambiguous"] else 0

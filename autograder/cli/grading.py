@@ -17,7 +17,8 @@ from autograder.cli.shared import (
     cores_of,
     course_at,
     needed_course,
-    refused,
+    tell,
+    tell_account,
     troubles,
     write_feedback,
 )
@@ -58,7 +59,8 @@ def grade(
     """Grade the submissions of one chapter, in a sandbox, on fresh secret cases.
 
     With a course, verdicts go to its journal, gradebook, autograded copies and feedback pages, and a stopped run goes
-    on where it was. Without one, a secret for this run alone is made. Exit code 1 where the grader itself failed on a
+    on where it was. Without one, a secret for this run alone is made. Every file and student of what was given is
+    accounted for. Exit code 1 where a file was not taken or could not be read, and where the grader itself failed on a
     submission: nothing is scored for it, run the same command again.
     """
     from autograder import sandbox
@@ -79,7 +81,8 @@ def grade(
         if sandbox.require_device(device) != "cpu" and (scheduler or slurm):
             fail("--device cuda is for jobs on this machine; leave out --scheduler and --slurm")
         stems = [lesson.stem for lesson in row.notebooks]
-        handed_in = submissions.collect(place or _submitted(found), row.slug, stems, Path(scratch), refused)
+        given = place or _submitted(found)
+        handed_in, account = submissions.accounted(given, row.slug, stems, Path(scratch), _class_of(found))
         plan = Plan(row.slug, found.secret() if found else secrets.token_bytes(32), reached, device=device)
         cores = cores_of(workers)
         lost: list[str] = []
@@ -98,18 +101,42 @@ def grade(
                 latest = list(journal.latest().values())
             from autograder.grade import recording  # nbgrader's modules, when the first verdicts are out
 
-            recording.record(found, row.slug, entries, handed_in)
+            recording.record(found, row.slug, entries, handed_in, say=tell)
             write_feedback(found, row.slug, entries if place is None else latest)
             entries = recording.with_decisions(found, row.slug, entries)
     entries.sort(key=lambda entry: entry.student)
+    account.unreadable(_unreadable(entries))
     if json_to is not None:
-        write_json([as_data(entry) for entry in entries], json_to)
+        students = [as_data(entry) for entry in entries]
+        write_json({"chapter": row.slug, "students": students, "account": account.as_data()}, json_to)
     _table(entries)
+    tell_account(account)
     faulty = [entry.student for entry in entries if entry.faulty] + lost
     if faulty:
         named = ", ".join(faulty)
         errors.print(f"Not graded, a fault of the grader: {named}. Run the same command again.", markup=False)
+    if faulty or account.findings:
         raise typer.Exit(FINDINGS)
+
+
+def _class_of(course: Course | None) -> list[str]:
+    """Return the students of the course's roster.csv, where there is one."""
+    from autograder.grade.gathering import read_roster
+
+    roster = course.root / "roster.csv" if course is not None else None
+    return [member.student for member in read_roster(roster)] if roster is not None and roster.is_file() else []
+
+
+def _unreadable(entries: list[Entry]) -> dict[tuple[str, str], str]:
+    """Return why notebooks that were taken could not be read, by student and notebook."""
+    from dlcv_lab.checking.model import Verdict
+
+    return {
+        (entry.student, stem): results[0].message
+        for entry in entries
+        for stem, results in entry.results.items()
+        if results and all(result.verdict is Verdict.UR for result in results)
+    }
 
 
 def _elsewhere(scheduler: str, slurm: bool, workers: int) -> AbstractContextManager[Elsewhere | None]:

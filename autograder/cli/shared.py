@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Task
     from rich.text import Text
 
+    from autograder.grade.accounting import Account
     from autograder.grade.journal import Entry
     from autograder.release.course import Course
 
@@ -50,6 +51,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
     """Return message and exit code of an error that is known; the gradebook's imports wait until there is one."""
     from autograder.base import disks
     from autograder.chapter.rows import RowError
+    from autograder.grade.gathering import GatheringError
     from autograder.grade.gradebook import GradebookError
     from autograder.grade.journal import JournalError
     from autograder.grade.schedulers import SchedulerError
@@ -58,8 +60,8 @@ def _told(error: Exception) -> tuple[str, int] | None:
     from autograder.sandbox import IsolationError, SandboxFault
     from dlcv_lab.checking.notebook_reader import UnreadableError
 
-    if isinstance(error, CourseError | RowError | IsolationError | SubmissionsError | UnreadableError
-                  | FileNotFoundError):  # fmt: skip
+    if isinstance(error, CourseError | GatheringError | RowError | IsolationError | SubmissionsError
+                  | UnreadableError | FileNotFoundError):  # fmt: skip
         return str(error), USAGE
     if isinstance(error, GradebookError | JournalError | SchedulerError | SandboxFault):
         return str(error), FAULT
@@ -86,6 +88,19 @@ def needed_course(place: Path | None) -> Course:
 def refused(why: str) -> None:
     """Say that a file was left out."""
     errors.print(f"Left out: {why}", markup=False, highlight=False)
+
+
+def tell_account(account: Account) -> None:
+    """Print what became of everything that was given: what was not taken by name, the rest as sums."""
+    from autograder.base.wording import plain_text
+
+    for fate in account.told:
+        tell(plain_text(f"Taken: {fate.file} {fate.why}"))
+    for fate in account.findings:
+        tell(plain_text(f"Not taken: {fate.line()}"))
+    if missing := account.students()["nothing handed in"]:
+        tell(plain_text(f"Nothing handed in: {', '.join(missing)}"))
+    console.print(account.sums(), markup=False, highlight=False)
 
 
 def cores_of(workers: int) -> int:
@@ -137,11 +152,12 @@ def write_feedback(
 
     if not entries:
         return
-    done = write_all(course, rows.load_row(slug), entries, cases=cases, search=search, say=_say)
+    done = write_all(course, rows.load_row(slug), entries, cases=cases, search=search, say=tell)
     console.print(f"{len(done.pages)} feedback pages; class summary: {done.summary}", highlight=False)
     if done.notice:
         console.print(done.notice, highlight=False)
 
 
-def _say(text: str) -> None:
+def tell(text: str) -> None:
+    """Print a line on standard error as it is."""
     errors.print(text, markup=False, highlight=False)

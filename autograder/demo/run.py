@@ -53,7 +53,7 @@ def run(*, book: bool = True) -> int:
             "--json", paths.shown(where.scores))  # fmt: skip
     if book:
         command("build the book page of the chapter", "book", "--chapters", CHAPTER[2:].lstrip("0"))
-    results = {entry["student"]: entry for entry in json.loads(where.scores.read_text(encoding="utf-8"))}
+    results = {entry["student"]: entry for entry in json.loads(where.scores.read_text(encoding="utf-8"))["students"]}
     code = show(results)
     next_steps(where, book)
     console.print(f"{time.perf_counter() - started:.0f} seconds.", highlight=False)

@@ -10,9 +10,9 @@ import io
 import json
 import os
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from autograder.base import paths
 from autograder.base.wording import headline, plain_text
 from autograder.chapter.rows import Row
 from autograder.exports import ExportError
+from autograder.grade import submissions
+from autograder.grade.accounting import Account, choose
 from autograder.grade.journal import Entry
 from dlcv_lab.checking.model import ExerciseResult, Verdict
 from dlcv_lab.files import write_whole
@@ -161,7 +163,6 @@ def grade_one(base: Path) -> int:
     """Grade what lies in Gradescope's submission folder and write results.json; 1 where the grader itself failed."""
     from autograder import sandbox
     from autograder.chapter import rows
-    from autograder.grade import submissions
     from autograder.grade.marking import Marker
 
     described = json.loads((base / "source" / _DESCRIPTION).read_text(encoding="utf-8"))
@@ -170,27 +171,32 @@ def grade_one(base: Path) -> int:
     to = base / "results" / "results.json"
     student = _student(base / "submission_metadata.json")
     level = sandbox.require(described["minimum"])
-    with tempfile.TemporaryDirectory(prefix="dlcv-gradescope-") as scratch:
-        submission = _collect(submissions, base / "submission", row, student, Path(scratch))
-        with Marker(row.slug, secret, level) as marker:
-            entry = marker.mark(submission)
-    write_whole(to, (json.dumps(results(entry), indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+    submission, account = _collect(base / "submission", row, student)
+    with Marker(row.slug, secret, level) as marker:
+        entry = marker.mark(submission)
+    told = with_account(results(entry), account)
+    write_whole(to, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
     return 1 if entry.faulty else 0
 
 
-def _collect(submissions: Any, folder: Path, row: Row, student: str, scratch: Path) -> Any:
-    """Return the submission: notebooks of the chapter's names, whatever folder of the upload they lie in."""
-    found = submissions.Submission(student)
-    for lesson in row.notebooks:
-        files = sorted(path for path in folder.rglob(f"{lesson.stem}*.ipynb") if "__MACOSX" not in path.parts)
-        exact = [path for path in files if path.stem == lesson.stem]
-        if files:
-            path = (exact or files)[-1]
-            if path.is_symlink() or not path.is_file():
-                found.problems[lesson.stem] = "the file is a link"
-            else:
-                found.files[lesson.stem] = path
-    return found
+def _collect(folder: Path, row: Row, student: str) -> tuple[submissions.Submission, Account]:
+    """Return the submission, and what became of every file of the upload.
+
+    An upload is a few files or a whole repository: the chapter's folder counts, then files in no chapter's folder.
+    """
+    stems = [lesson.stem for lesson in row.notebooks]
+    given = [replace(one, name="/".join(one.parts)) for one in submissions.files_of(folder, student) if one.parts]
+    chosen = choose(given, row.slug, stems, submissions.begins, loose=True)
+    taken = {stem: one.path for stem, one in chosen.files.items() if one.path is not None}
+    return submissions.Submission(student, taken, chosen.problems), Account(chosen.fates)
+
+
+def with_account(made: dict[str, Any], account: Account) -> dict[str, Any]:
+    """Return a results.json that tells what became of every file of the upload."""
+    told = [f"Taken: {fate.file} {fate.why}" for fate in account.told]
+    told += [f"Not taken: {fate.file}: {fate.why}" for fate in account.findings]
+    extra = {**made.get("extra_data", {}), "account": account.as_data()}
+    return {**made, "output": plain_text("\n".join([made["output"], *told])), "extra_data": extra}
 
 
 def _student(metadata: Path) -> str:

@@ -13,6 +13,8 @@ from autograder.exports.scores import Score
 from autograder.exports.tables import Field, Table, read
 
 Record = tuple[Field, ...]
+_EXCUSED = ("ex", "excused")  # as Canvas writes and reads it
+_TEST_STUDENT = "student, test"  # Canvas's own, in every export of a course that has been looked at as a student
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ class Filled:
     rows_without_student: list[str] = field(default_factory=list)
     students_without_row: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # students whose row stays as the platform has it
+
+    def sums(self) -> str:
+        """Return in one sentence what became of every row and of every student."""
+        rows = len(self.filled) + len(self.left) + len(self.rows_without_student)
+        return (
+            f"{rows} rows: {len(self.filled)} filled in, {len(self.left)} left as they are, "
+            f"{len(self.rows_without_student)} without a student in the gradebook. "
+            f"{len(self.students_without_row)} students without a row."
+        )
 
 
 def fill(
@@ -83,9 +95,14 @@ def fill(
     used: dict[str, int] = {}
     for number, record in enumerate(table.records[1:], 1):
         said = record[table.column(identity)].text
-        if _is_points_row(record[0].text):
+        if _is_points_row(record[0].text) or _plain(record[0].text) == _TEST_STUDENT:
             continue
         score = known.get(_plain(said))
+        if score is not None and score.student not in used and _plain(record[place].text) in _EXCUSED:
+            used[score.student] = number
+            filled.left.append(score.student)
+            filled.notices.append(f"{score.student}, line {number + 1}: excused on the platform; it stays so")
+            continue
         if score is None:
             filled.rows_without_student.append(said.strip() or f"line {number + 1}")
         elif score.student in used:
@@ -94,6 +111,7 @@ def fill(
             )
         elif _is_locked(table, record, platform):
             used[score.student] = number
+            filled.left.append(score.student)
             filled.notices.append(f"{score.student}: the platform does not let this grade be changed; left as it is")
         else:
             used[score.student] = number
@@ -104,7 +122,7 @@ def fill(
     waiting = [score.student for score in scores if score.waits and score.student in filled.filled]
     if waiting:
         filled.notices.append(f"still to be marked by hand, exported as they are now: {', '.join(waiting)}")
-    if not values:
+    if not values and not filled.left:
         raise ExportError(f"{path}: no row belongs to a student of the gradebook (looked at {identity!r}); use --match")
     filled.data = table.with_values(place, values)
     return filled

@@ -11,6 +11,7 @@ import torch
 
 from autograder.base.wording import plain_text, points
 from autograder.grade.marking import Marker
+from autograder.grade.submissions import folder_of
 from dlcv_lab.checking import compare
 from dlcv_lab.checking.envelope import encode, leaves
 from dlcv_lab.checking.model import Case, CaseResult, ExerciseResult, Job, Outcome, Pack, Program
@@ -104,7 +105,7 @@ def leaf_in_words(leaf: Any, dtype: torch.dtype | None = None) -> str:
 
 def find_submission(course: Path, student: str, slug: str, stem: str) -> Path:
     """Return the file that a student handed in; raise FileNotFoundError that names what was looked for."""
-    path = course / "submitted" / student / slug / f"{stem}.ipynb"
+    path = folder_of(course / "submitted", student) / slug / f"{stem}.ipynb"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; is {student!r} the student's folder name?")
     return path

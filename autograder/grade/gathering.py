@@ -8,6 +8,7 @@ log, the commit's own date decides, and the report says so, because whoever comm
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from autograder.grade.accounting import Fate, Given, choose, one_form
 from autograder.grade.submissions import MAX_NOTEBOOK, name_problem
 from dlcv_lab.files import write_whole
 
@@ -50,6 +52,7 @@ class Gathered:
     trusted: bool = False  # the platform's word, not the commit's own date
     files: tuple[str, ...] = ()
     problem: str = ""
+    fates: tuple[Fate, ...] = ()  # of every file of the repository
 
 
 def read_roster(path: Path) -> list[Member]:
@@ -58,14 +61,10 @@ def read_roster(path: Path) -> list[Member]:
     Raises:
         GatheringError: the file is missing, has other columns, or a student stands in it twice.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            table = list(csv.DictReader(lines))
-    except OSError as error:
-        raise GatheringError(f"{path}: {error.strerror}; write a file with the columns student,repository") from None
+    table = _table(path)
     members: list[Member] = []
     for number, line in enumerate(table, start=2):
-        student, repository = ((line.get(name) or "").strip() for name in ("student", "repository"))
+        student, repository = (one_form((line.get(name) or "").strip()) for name in ("student", "repository"))
         fault = "both columns are needed: student,repository" if not (student and repository) else name_problem(student)
         if not fault and student in {member.student for member in members}:
             fault = f"{student} stands here twice"
@@ -75,6 +74,29 @@ def read_roster(path: Path) -> list[Member]:
     if not members:
         raise GatheringError(f"{path} names no student; write lines such as ada,https://github.com/class/ada-work")
     return members
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file with a header: UTF-8, with commas, semicolons (as Excel writes it in many countries) or tabs."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise GatheringError(f"{path}: {error.strerror}; write a file with the columns student,repository") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise GatheringError(
+            f"{path}, line {line}: not UTF-8. Save it as 'CSV UTF-8' (Excel: File > Save As), or convert it with "
+            f"`iconv -f WINDOWS-1252 -t UTF-8`"
+        ) from None
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    try:
+        return [{(name or "").strip().casefold(): value for name, value in line.items() if isinstance(value, str)}
+                for line in reader]  # fmt: skip
+    except csv.Error as error:
+        raise GatheringError(f"{path}, line {reader.line_num}: {error}; write the file anew as CSV UTF-8") from None
 
 
 def gather(
@@ -110,19 +132,23 @@ def _gather_one(
             raise GatheringError("no commit is older than the deadline")
         received = datetime.fromtimestamp(int(_git(scratch, "show", "-s", "--format=%ct", commit)), UTC)
     assert received is not None
-    found = {}
-    for name, size in _files(scratch, commit, slug):
-        if Path(name).stem in stems and name.endswith(".ipynb"):
-            if size > MAX_NOTEBOOK:
-                raise GatheringError(f"{slug}/{name} has {size} bytes; at most {MAX_NOTEBOOK} are read")
-            found[name] = _git(scratch, "cat-file", "blob", f"{commit}:{slug}/{name}")
+    given = list(_files(scratch, commit, member.student))
+    chosen = choose(given, slug, stems, lambda one: "")
+    found: dict[str, bytes] = {}
+    for one in given:  # of two that are equally near, both: `dlcv grade` names them, and takes none
+        fate = next(fate for fate in chosen.fates if fate.file == one.name)
+        if fate.outcome == "taken" or (fate.outcome == "ambiguous" and not one.problem):
+            name = one.parts[-1] if one.parts[-1] not in found else "-".join(one.parts)
+            found[name] = _git(scratch, "cat-file", "blob", f"{commit}:{one.name}")
     if not found:
-        raise GatheringError(f"commit {commit[:12]} has no notebook in {slug}/")
+        reasons = "; ".join(f"{fate.file}: {fate.why}" for fate in chosen.fates if fate.outcome == "refused")
+        told = f" ({reasons[:500]})" if reasons else ""
+        raise GatheringError(f"commit {commit[:12]} has no notebook in {slug}/{told}")
     folder = to / member.student / slug
     for name, raw in found.items():
         write_whole(folder / name, raw)
     write_whole(folder / "timestamp.txt", received.strftime("%Y-%m-%d %H:%M:%S UTC\n").encode())
-    return Gathered(member.student, commit, received, trusted, tuple(sorted(found)))
+    return Gathered(member.student, commit, received, trusted, tuple(sorted(found)), fates=tuple(chosen.fates))
 
 
 def _received(repository: str, deadline: datetime) -> tuple[str, datetime | None]:
@@ -148,13 +174,17 @@ def _gh(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _files(scratch: Path, commit: str, slug: str) -> Iterator[tuple[str, int]]:
-    """Yield (name, size) of the ordinary files directly in the chapter's folder."""
-    for line in _git(scratch, "ls-tree", "-z", "-l", commit, f"{slug}/").decode("utf-8", "replace").split("\0"):
+def _files(scratch: Path, commit: str, student: str) -> Iterator[Given]:
+    """Yield the files of a commit; links and submodules are problems."""
+    for line in _git(scratch, "ls-tree", "-r", "-z", "-l", commit).decode("utf-8", "replace").split("\0"):
         facts, _, path = line.partition("\t")
         words = facts.split()
-        if len(words) == 4 and words[0] in _FILES and path.count("/") == 1:
-            yield path.split("/")[1], int(words[3])
+        if len(words) == 4:
+            size = int(words[3]) if words[3].isdigit() else 0
+            problem = "" if words[0] in _FILES else "it is a link, or a repository of its own"
+            if size > MAX_NOTEBOOK:
+                problem = f"it has {size} bytes; at most {MAX_NOTEBOOK} are read"
+            yield Given(path, student, tuple(one_form(path).split("/")), problem=problem)
 
 
 def give_back(members: Sequence[Member], slug: str, pages: Path) -> Iterator[Gathered]:

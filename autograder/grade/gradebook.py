@@ -24,10 +24,13 @@ from autograder.base import wording
 from autograder.base.disks import told
 from autograder.grade import autograded
 from autograder.grade.autograded import Known
+from autograder.grade.submissions import folder_of
 from autograder.release.assemble import check_id, grade_id
 from dlcv_lab.checking.model import ExerciseResult
 from dlcv_lab.files import write_whole
 
+_AS_TIME = "Write it as 2027-05-04 23:59:00 UTC, or with an offset, +02:00; names such as CEST are not understood"
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(UTC|GMT|Z|[+-]\d\d:?\d\d))?")
 _KEPT = "No verdict is lost: the journal keeps them"
 
 
@@ -41,6 +44,7 @@ class Book:
     def __init__(self, gradebook: Any, slug: str, course_root: Path) -> None:
         self.gradebook, self.slug, self.root = gradebook, slug, course_root
         self.late = late_penalties(course_root)
+        self.notices: list[str] = []  # what should be told about submissions that were recorded
 
     def stems(self) -> list[str]:
         """Return the names of the chapter's notebooks."""
@@ -64,7 +68,8 @@ class Book:
             write_whole(self._copy(student, stem), nbformat.writes(notebook).encode("utf-8"))
         book = self.gradebook
         book.update_or_create_student(student)
-        stamp = _timestamp(self.root / "submitted" / student / self.slug)
+        stamp, notice = _timestamp(folder_of(self.root / "submitted", student) / self.slug)
+        self.notices += [notice] if notice else []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SAWarning)  # nbgrader builds a submission before it adds it to the session
             book.update_or_create_submission(self.slug, student, **({"timestamp": stamp} if stamp else {}))
@@ -247,6 +252,15 @@ def open_book(database: str, slug: str, course_root: Path) -> Iterator[Book]:
         raise GradebookError(_remedy(shown(database), error)) from error
 
 
+def assignments(database: str) -> set[str]:
+    """Return the names of the gradebook's assignments; raise `GradebookError` where it cannot be used."""
+    try:
+        with _told_once(), Gradebook(database) as gradebook:
+            return {assignment.name for assignment in gradebook.assignments}
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        raise GradebookError(_remedy(shown(database), error)) from error
+
+
 @contextlib.contextmanager
 def _told_once() -> Iterator[None]:
     """Keep nbgrader from logging the trace of an error that is told in one sentence."""
@@ -293,9 +307,18 @@ def _remedy(database: str, error: BaseException) -> str:
     return f"the gradebook {database} could not be used ({text}); {advice}. {_KEPT}"
 
 
-def _timestamp(folder: Path) -> datetime | None:
-    """Return what nbgrader's collect wrote about the time of submission, or nothing."""
+def _timestamp(folder: Path) -> tuple[datetime | None, str]:
+    """Return what timestamp.txt says about the time of submission, and a sentence where that cannot be read."""
+    path = folder / "timestamp.txt"
     try:
-        return utils.parse_utc((folder / "timestamp.txt").read_text(encoding="utf-8").strip()[:64])
+        text = path.read_bytes().decode("utf-8-sig").strip()
+        return utils.parse_utc(text if _is_time(text) else ""), ""
+    except FileNotFoundError:
+        return None, ""
     except (OSError, ValueError, OverflowError):
-        return None
+        return None, f"{path}, line 1: the time of submission cannot be read, so it counts as in time. {_AS_TIME}"
+
+
+def _is_time(text: str) -> bool:
+    """Tell whether a time says date, time and zone, for "CEST" is a name that programs read as UTC."""
+    return _TIME.fullmatch(text) is not None

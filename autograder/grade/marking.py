@@ -85,7 +85,8 @@ class Marker:
                     problem = f"the file cannot be read: {error.strerror or error}"
                 else:
                     digests[stem] = hashlib.sha256(raw).hexdigest()
-                    results[stem] = self.mark_notebook(submission.student, stem, raw)
+                    marked = self.mark_notebook(submission.student, stem, raw)
+                    results[stem] = tuple(_beside(result, submission.beside.get(stem, ())) for result in marked)
                     continue
             if problem:
                 results[stem] = tuple(unreadable(info, f"{stem}.ipynb: {problem}") for info in infos)
@@ -214,6 +215,13 @@ def version(infos: dict[str, list[ExerciseInfo]]) -> str:
     """Return a hash over everything that decides the verdicts of a chapter."""
     facts = [f"{info.key} {info.version}" for listed in infos.values() for info in listed]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _beside(result: ExerciseResult, files: Sequence[str]) -> ExerciseResult:
+    """Say of an exercise that is not attempted that another file lay beside the one that was read."""
+    if result.verdict is not Verdict.NA or not files:
+        return result
+    return replace(result, message=f"{result.message} Another file was handed in and not read: {', '.join(files)}.")
 
 
 def _not_handed_in(info: ExerciseInfo) -> ExerciseResult:

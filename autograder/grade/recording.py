@@ -50,10 +50,12 @@ def record(
     entries: Iterable[Entry],
     handed_in: Iterable[Submission],
     changed: Callable[[str], None] = lambda student: None,
+    say: Callable[[str], None] = lambda notice: None,
 ) -> None:
     """Write entries into gradebook and autograded copies; those with a fault of the grader stay as they were.
 
-    Files that are no longer what was judged are passed over, and `changed` is told their students.
+    Files that are no longer what was judged are passed over, and `changed` is told their students; `say` is told what
+    could not be read about a submission, such as its time.
 
     Raises:
         gradebook.GradebookError: the gradebook cannot be used; the journal keeps every verdict.
@@ -66,6 +68,8 @@ def record(
                 changed(entry.student)
             elif not entry.faulty:
                 book.record(entry.student, entry.results, raws)
+        for notice in book.notices:
+            say(notice)
 
 
 def _judged_files(entry: Entry, files: dict[str, Path]) -> dict[str, bytes] | None:

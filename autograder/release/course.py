@@ -134,6 +134,11 @@ def init_course(
     root = root.resolve()
     if edition not in EDITIONS:
         raise CourseError(f"there is no edition {edition!r}; choose one of {', '.join(EDITIONS)}")
+    if bad := sorted({letter for letter in str(root) if letter in "*?[]"}):
+        raise CourseError(
+            f"{root}: a course folder's path may not hold {' '.join(bad)}, which nbgrader takes for a pattern; choose "
+            "another name"
+        )
     if root.is_relative_to(paths.build()) and not root.name.startswith("demo"):
         raise CourseError(f"{root} lies in build/, which `make clean` removes; choose a folder elsewhere")
     keys = [rows.resolve(chapter)[:4] for chapter in chapters] or [slug[:4] for slug in rows.slugs()]
@@ -178,6 +183,9 @@ def load_course(root: Path) -> Course:
         raise CourseError(f"{path} does not exist; make the folder with `dlcv course init {root}`")
     try:
         data: dict[str, dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise CourseError(f"{path}, line {line}: not UTF-8; save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise CourseError(f"{path}: not valid TOML: {error}") from None
     course, grading = data.get("course", {}), data.get("grading", {})

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 import typer
 
 from dlcv_lab.cli import student, zoo
-from dlcv_lab.cli.frame import run
+from dlcv_lab.cli.frame import errors, run
 
 GROUP = "dlcv.commands"
 
@@ -26,7 +26,12 @@ def build_app() -> typer.Typer:
     student.register(app)
     app.add_typer(zoo.app, name="zoo", rich_help_panel="For everyone who works through the notebooks")
     for extension in sorted(entry_points(group=GROUP), key=lambda found: found.name):
-        extension.load()(app)
+        try:
+            extension.load()(app)
+        except Exception as error:  # whatever is wrong with somebody's extension, the other commands work
+            said = f"dlcv: the extension {extension.name} ({extension.value}) does not load and is left out: "
+            remedy = "Reinstall it, or take it away with pip uninstall."
+            errors.print(f"{said}{type(error).__name__}: {error}. {remedy}", markup=False, highlight=False)
     return app
 
 

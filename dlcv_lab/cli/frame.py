@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,7 +50,13 @@ def write_json(data: Any, to: Path | None = None) -> None:
 
 
 def run(app: Callable[..., Any]) -> int:
-    """Run the app and return its exit code; known troubles become one line, Ctrl-C ends cleanly."""
+    """Run the app and return its exit code; known troubles become one line, Ctrl-C ends cleanly.
+
+    What a terminal's encoding (ascii, cp1252) has no letter for is printed as "?", never a reason to stop.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         result = app(standalone_mode=False)
         return result if isinstance(result, int) else DONE

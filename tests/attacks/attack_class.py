@@ -135,6 +135,11 @@ class Graded:
     said: str
     students: dict[str, dict[str, Any]]
 
+    @property
+    def aborted(self) -> bool:
+        """Tell whether the run ended early or could not judge somebody; 1 alone says that files were not read."""
+        return self.code > 1 or "a fault of the grader" in self.said
+
 
 def command(course: Course, level: str, workers: int, out: Path, *, recorded: bool = False) -> list[str]:
     """Return the command line of `dlcv grade`: on the folder of submissions, or with `recorded` into the course."""
@@ -151,7 +156,7 @@ def grade(course: Course, level: str, workers: int, seconds: float) -> Graded:
         command(course, level, workers, out), env=course.environment, cwd=course.root.parent, capture_output=True,
         text=True, timeout=seconds,
     )  # fmt: skip
-    students = {item["student"]: item for item in json.loads(out.read_text())} if out.exists() else {}
+    students = {item["student"]: item for item in json.loads(out.read_text())["students"]} if out.exists() else {}
     return Graded(done.returncode, done.stdout + done.stderr, students)
 
 
@@ -228,7 +233,7 @@ def table(level: str, found: Sequence[Line], wronged: Sequence[str], graded: Gra
     evaded = sum(line.gained > 0 for line in rules)
     rows_.append(f"rules of the exercise: {len(rules)} tried, {evaded} evaded (the answers are right)")
     rows_ += [f"not stopped, as known for this level: {line.attack}" for line in honest if not line.stopped]
-    rows_.append(f"others touched: {len(wronged)}; run aborted: {'no' if graded.code == 0 else 'yes'}")
+    rows_.append(f"others touched: {len(wronged)}; run aborted: {'yes' if graded.aborted else 'no'}")
     return "\n".join(rows_)
 
 
@@ -248,7 +253,7 @@ def record(level: str, found: Sequence[Line], wronged: Sequence[str], graded: Gr
         "points gained": sum(line.gained for line in integrity),
         "leaks": sum(line.leaked for line in integrity),
         "others touched": len(wronged),
-        "aborted": graded.code != 0,
+        "aborted": graded.aborted,
         "rules": {"attacks": len(rules), "evaded": sum(line.gained > 0 for line in rules)},
         "classes": dict(Counter(line.kind for line in integrity)),
         "lines": [asdict(line) for line in found],

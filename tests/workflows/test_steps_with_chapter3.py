@@ -60,7 +60,7 @@ def test_the_class_is_fetched_graded_and_told(place: Place, trial: Path):
     (grade,) = (path for path in RELEASED if path.stem == "grade")
     said = {each.name: place.run(each, course, **values) for each in steps(grade)}
     assert "by the commit's own date" in said["gather"]
-    (entry,) = json.loads((course / "scores" / "ch03.json").read_text())
+    (entry,) = json.loads((course / "scores" / "ch03.json").read_text())["students"]
     assert (entry["student"], entry["score"], entry["max_score"]) == ("tim", 28.5, 30.0)
     assert said["grade"].count("::stop-commands::") == 1
     assert "Grade ch03" in git(course, "log", "-1", "--format=%s", "origin/main")

@@ -98,7 +98,8 @@ class Place:
             script.chmod(0o755)
         (self.checkout / ".venv" / "bin" / "python").symlink_to(tools / "python")
         self.environment = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
-                            "GITHUB_STEP_SUMMARY": str(folder / "summary.md"), "RUNNER_TEMP": str(folder),
+                            "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
+                            "GITHUB_OUTPUT": str(folder / "output.txt"), "RUNNER_TEMP": str(folder),
                             "GIT_CONFIG_GLOBAL": str(folder / "gitconfig")}  # fmt: skip
 
     def run(self, step: Step, where: Path, **more: str) -> str:
