@@ -96,7 +96,7 @@ def _table(path: Path) -> list[dict[str, str]]:
         return [{(name or "").strip().casefold(): value for name, value in line.items() if isinstance(value, str)}
                 for line in reader]  # fmt: skip
     except csv.Error as error:
-        raise GatheringError(f"{path}, line {reader.line_num}: {error}; write the file anew as CSV UTF-8") from None
+        raise GatheringError(f"{path}, line {reader.line_num + 1}: {error}; write the file anew as CSV UTF-8") from None
 
 
 def gather(
