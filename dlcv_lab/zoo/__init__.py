@@ -49,7 +49,8 @@ def load(
     """Return a model as its library's users expect it, in evaluation mode.
 
     "clip" gives (model, preprocess, tokenizer) of open_clip; "sd", "video" and "uncond" a diffusers pipeline; "gpt"
-    and "llama" (model, tokenizer) of transformers; "vit" and "resnet" (model, transform); "eye" (model, processor).
+    and "llama" (model, tokenizer) of transformers; "vit" and "resnet" (model, transform); "eye" (model, processor)
+    and "ear" (model, extractor) of transformers.
 
     Args:
         name: one of `names()`.

@@ -273,6 +273,23 @@ MODELS: dict[str, Model] = {
             },
             least={"shape": 0.95, "colour": 0.95, "count": 0.90, "emotion": 0.90},
         ),
+        Model(
+            name="ear",
+            what="a second of sound or speech as 50 tokens; names timbres and words",
+            gives="(model, extractor): a WhisperForAudioClassification of transformers",
+            made_by="ear",
+            extra="vl",
+            needs=("transformers",),
+            full="openai/whisper-tiny",
+            figures={
+                "timbre": "which of eight shapes sounds, or nobody, named by the model's own head",
+                "word": "which of sixteen words is said, named by the model's own head",
+                "pitch": "a linear probe of the mean token names the semitone, of 25",
+                "pitch class": "the same without the octave, of 12",
+                "phoneme": "a linear probe of a video frame's two tokens names the phoneme or silence, of 13",
+            },
+            least={"timbre": 0.97},
+        ),
     )
 }
 

@@ -32,6 +32,7 @@ SOURCES = {
     "vit": Source("timm/vit_small_patch16_224.augreg_in21k_ft_in1k", ("config.json", "model.safetensors")),
     "resnet": Source("timm/resnet50.tv2_in1k", ("config.json", "model.safetensors")),
     "eye": Source("openai/clip-vit-large-patch14", _VISION),
+    "ear": Source("openai/whisper-tiny", _VISION),
 }
 """The models that no diffusers pipeline holds; those are in `pipelines.FULL`."""
 

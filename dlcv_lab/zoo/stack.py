@@ -1,4 +1,4 @@
-"""The words that `eye`, `llm` and `llava` share: one tokenizer with the special tokens of vision-language models."""
+"""The words of the vision-language stack: one tokenizer with the special tokens that such models need."""
 
 from __future__ import annotations
 
