@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autograder.base.wording import plain_text, points
+from autograder.base.wording import VERDICTS, plain_text, points
 from autograder.feedback.student_page import render
 from autograder.grade.journal import Entry
 from dlcv_lab.checking.model import ExerciseResult, Verdict
@@ -69,7 +70,7 @@ def _by_exercise(entries: Iterable[Entry]) -> dict[tuple[str, bool], list[Exerci
 
 
 def _exercise(name: str, results: list[ExerciseResult], extra: bool) -> dict[str, Any]:
-    causes = Counter((_key(result), plain_text(result.hint)) for result in results if result.hint)
+    causes = Counter(cause for result in results if (cause := _cause(result)))
     untouched = sum(result.verdict in (Verdict.NA, Verdict.UR) for result in results)
     seconds = [result.seconds for result in results if result.seconds]
     memory = [result.peak_mib for result in results if result.peak_mib]
@@ -86,6 +87,19 @@ def _exercise(name: str, results: list[ExerciseResult], extra: bool) -> dict[str
         "seconds": _spread(seconds, 4),
         "memory_mib": _spread(memory, 1),
     }
+
+
+def _cause(result: ExerciseResult) -> tuple[str, str] | None:
+    """Return key and text of what went wrong: the likely cause, else how it ended, with the exception's class."""
+    if result.hint:
+        return _key(result), plain_text(result.hint)
+    if result.verdict in (Verdict.OK, Verdict.NA, Verdict.UR, Verdict.XX):
+        return None
+    ended = {result.verdict} if result.verdict is not Verdict.PA else {c.verdict for c in result.cases} - {Verdict.OK}
+    first = next((case for case in result.cases if case.verdict in ended), None)
+    raised = re.match(r"your code raised (\w+)", first.text) if first is not None else None
+    verdict = first.verdict if first is not None else result.verdict
+    return f"ended: {verdict}", f"{VERDICTS[verdict]}{f': {raised[1]}' if raised else ''}"
 
 
 def _key(result: ExerciseResult) -> str:
@@ -123,9 +137,15 @@ def page(summary: Summary, links: Mapping[str, str]) -> str:
         bins=bins,
         chart_alt=f"Number of submissions by score: {told}",
         number=_number,
+        codes={str(code): VERDICTS[code] for code in Verdict if code in _shown(summary)},
         points=points,
         links={plain_text(student): link for student, link in links.items()},
     )
+
+
+def _shown(summary: Summary) -> set[Verdict]:
+    """Return the verdicts whose codes the page shows."""
+    return {Verdict(code) for item in summary["students"] for code in item["verdicts"].values() if code != "OK"}
 
 
 def _number(spread: Mapping[str, float] | None, unit: str) -> str:

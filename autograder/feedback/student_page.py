@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from autograder.base.wording import VERDICTS, plain_text, points
 from autograder.feedback.as_submitted import Outputs
@@ -20,6 +21,7 @@ from autograder.feedback.explain import inputs_in_words, outcome_in_words
 from autograder.feedback.replay import snippet
 from autograder.feedback.smallest import Smallest
 from autograder.grade.journal import Entry
+from dlcv_lab.checking.messages import as_html, say
 from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -64,11 +66,22 @@ def page(
         exercises=[
             _exercise(result, infos.get(result.name), show_cases, known.get(result.name), result.name in entry.extras)
             for result in entry.flat
+            if not _untouched(result)
+        ],
+        untouched=[
+            f"{result.name} (extra, no marks)" if result.name in entry.extras else result.name
+            for result in entry.flat
+            if _untouched(result)
         ],
         notebooks=[
             {"name": stem, "shown": found.shown, "left_out": found.left_out} for stem, found in (outputs or {}).items()
         ],
     )
+
+
+def _untouched(result: ExerciseResult) -> bool:
+    """Tell whether there is no more to say of a result than that nothing was attempted."""
+    return result.verdict is Verdict.NA and result.message == say("untouched") and not result.notes and not result.score
 
 
 def _exercise(
@@ -126,6 +139,8 @@ def render(name: str, **values: Any) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    made.filters["coded"] = lambda text: markupsafe.Markup(as_html(text))  # escapes first: only `code` becomes a tag
+    return made

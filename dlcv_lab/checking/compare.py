@@ -69,8 +69,7 @@ def compare(
     if found is not None:
         return replace(found, max_difference=largest)
     exact = largest is None or largest == 0.0
-    return Comparison(True, text="exact" if exact else f"within tolerance (max difference {largest:.2g})",
-                      max_difference=largest)  # fmt: skip
+    return Comparison(True, text="exact" if exact else "within tolerance", max_difference=largest)
 
 
 def numeric_leaves(value: Any) -> list[tuple[str, Any]]:

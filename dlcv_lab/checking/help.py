@@ -10,8 +10,8 @@ from pathlib import Path
 
 from dlcv_lab.checking import check as checking
 from dlcv_lab.checking.envelope import EnvelopeError
-from dlcv_lab.checking.messages import say
-from dlcv_lab.checking.model import ExerciseInfo
+from dlcv_lab.checking.messages import as_html, say
+from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Verdict
 from dlcv_lab.checking.packs import PacksError, find_chapter
 from dlcv_lab.checking.predictions import foreseen
 from dlcv_lab.checking.progress import Progress, home
@@ -33,11 +33,12 @@ class Note:
         return f"{self.title}\n{self.body}" if self.body else self.title
 
     def _repr_html_(self) -> str:
-        body = html.escape(self.body)
-        shown = f"<pre>{body}</pre>" if self.code else f'<p style="white-space:pre-wrap;margin:.3em 0">{body}</p>'
+        body = as_html(self.body)
+        raw = html.escape(self.body)
+        shown = f"<pre>{raw}</pre>" if self.code else f'<p style="white-space:pre-wrap;margin:.3em 0">{body}</p>'
         return (
             '<div class="dlcv-note" style="border-left:4px solid #4a6fa5;padding:.4em .8em;margin:.4em 0">'
-            f"<p style='margin:0'><strong>{html.escape(self.title)}</strong></p>{shown if self.body else ''}</div>"
+            f"<p style='margin:0'><strong>{as_html(self.title)}</strong></p>{shown if self.body else ''}</div>"
         )
 
 
@@ -49,9 +50,12 @@ def hint(name: str) -> Note:
     """
     info = checking.find(name).info
     progress = Progress()
-    stage = min(progress.of(info.key).hints + 1, len(STAGES))
+    opened = progress.of(info.key).hints
+    stage = min(opened + 1, len(STAGES))
     progress.hinted(info.key, stage)
     more = f"\nThe next call of hint shows {STAGES[stage]}." if stage < len(STAGES) else ""
+    if opened >= len(STAGES):
+        more = f"\n{say('hints_over', count=len(STAGES), name=info.name)}"
     return Note(f"{info.name}, hint {stage} of {len(STAGES)}: {STAGES[stage - 1]}", info.hints[stage - 1] + more)
 
 
@@ -110,6 +114,11 @@ def stuck(name: str) -> Note:
     return Note("Copy this into your question:", text, code=True)
 
 
+def _bare(result: ExerciseResult) -> bool:
+    """Tell whether there is no more to say of a result than that nothing was attempted."""
+    return result.verdict is Verdict.NA and result.message == say("untouched")
+
+
 class Submitted:
     """A receipt that shows itself."""
 
@@ -118,9 +127,14 @@ class Submitted:
 
     def __repr__(self) -> str:
         lines = [f"{self.receipt.chapter}: your saved code on the public cases. {say('others')}"]
+        untouched = [result.name for result in self.receipt.results if _bare(result)]
         for result in self.receipt.results:
+            if _bare(result):
+                continue
             reason = f"  {result.message} {result.hint}".rstrip()
             lines.append(f"  {result.name:24s} {result.verdict}  {result.score:g}/{result.max_score:g}{reason}")
+        if untouched:
+            lines.append(f"  not attempted yet: {', '.join(untouched)}")
         lines += [f"Note: {warning}" for warning in self.receipt.warnings]
         if foreseen(self.receipt.chapter).answered:
             lines.append(repr(foreseen(self.receipt.chapter)))

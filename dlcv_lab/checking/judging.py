@@ -160,7 +160,7 @@ def _message(cases: Sequence[CaseResult], outcomes: Sequence[Outcome]) -> str:
     if count == 1:
         text = say("one_wrong")
     else:
-        text = say("some_right" if right else "none_right", right=right, count=count)
+        text = say("some_right", right=right, count=count)
     wrong = [case for case in cases if case.verdict is not Verdict.OK]
     first = next((case for case in wrong if case.verdict is not Verdict.NA), wrong[0])
     if first.text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 
@@ -32,8 +33,11 @@ ENGLISH: dict[str, str] = {
     "all_right": "All {count} cases are right.",
     "one_right": "The case is right.",
     "some_right": "{right} of {count} cases right.",
-    "none_right": "None of {count} cases right.",
     "one_wrong": "The case is wrong.",
+    "hints_over": "There are {count} hints, and this is the last. `stuck(\"{name}\")` writes a question for the forum.",
+    "untouched": "Not attempted yet.",
+    "undefined_in_file": "Not attempted yet: no code cell of the saved notebook defines {names}. Was its cell deleted, "
+    "turned into Markdown or given a magic such as `%%memit`, or does the name differ?",
     "not_attempted": "Not attempted yet: NotImplementedError is still raised.",
     "undefined": "Not attempted yet: {names} is not defined here.",
     "standin": "right, given a working {names}",
@@ -133,6 +137,14 @@ def say(key: str, **parts: object) -> str:
     """Return the sentence of a key in the language of DLCV_LANG, filled in; in English where it has none."""
     chosen = LANGUAGES.get(os.environ.get("DLCV_LANG", "en"), ENGLISH)
     return chosen.get(key, ENGLISH[key]).format(**parts)
+
+
+_CODE = re.compile(r"`([^`\n]+)`")
+
+
+def as_html(text: str) -> str:
+    """Return a sentence as HTML: escaped, and what stands between backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", html.escape(text))
 
 
 def spoken(path: str) -> str:

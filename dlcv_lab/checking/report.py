@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from dlcv_lab.checking import compare
 from dlcv_lab.checking.envelope import leaves
+from dlcv_lab.checking.messages import as_html
 from dlcv_lab.checking.model import CaseResult, ExerciseResult, MisconceptionAnswers, Outcome, Pack, Verdict
 
 HEADLINES = {
@@ -83,8 +83,7 @@ class CheckReport:
         if len(right) <= _FEW:
             return [_case_line(case) for case in self.result.cases]
         groups = ", ".join(dict.fromkeys(case.group for case in right))
-        largest = max((case.max_difference or 0.0 for case in right), default=0.0)
-        close = f"within tolerance (max difference {largest:.1e})" if largest else "exact"
+        close = "within tolerance" if any(case.max_difference for case in right) else "exact"
         return [f"{HEADLINES[Verdict.OK][0]} {len(right)} cases ({groups}) - {close}", *map(_case_line, wrong)]
 
     def _detail(self, case: CaseResult) -> list[str]:
@@ -119,7 +118,7 @@ class CheckReport:
         colour = _FRAMES.get(self.result.verdict, "#b3541e")
         parts = []
         for kind, text in self._lines():
-            escaped = html.escape(text)
+            escaped = as_html(text)
             if kind == "head":
                 parts.append(f'<p style="margin:0 0 .3em"><strong>{escaped}</strong></p>')
             elif kind == "sample":
@@ -190,6 +189,8 @@ def _said(outcome: Outcome, dtype: torch.dtype | None = None) -> str:
 def _value(value: Any, dtype: torch.dtype | None) -> str:
     if isinstance(value, list | tuple) and 0 < len(value) <= 4:
         return "(" + ", ".join(_value(item, dtype) for item in value) + ")"
+    if isinstance(value, dict) and 0 < len(value) <= 4:  # what a probe gathered of several calls, by its names
+        return ", ".join(f"{key} = {_value(item, dtype)}" for key, item in value.items())
     text = compare.describe(value, dtype)
     if isinstance(value, torch.Tensor) and 0 < value.numel() <= 6:
         text += f" {_numbers(value)}"

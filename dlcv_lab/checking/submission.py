@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dlcv_lab.checking.bindings import DEFINITIONS
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.extract import reached_sources, read_programs
 from dlcv_lab.checking.forbidding import forbidden_names
 from dlcv_lab.checking.judging import judge_outcomes
+from dlcv_lab.checking.messages import say
 from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Job, Outcome, Pack, Program, Verdict
 from dlcv_lab.checking.notebook_reader import UnreadableError, read_bytes
 from dlcv_lab.checking.runners import Runner
@@ -71,7 +74,7 @@ def _judge_one(
 ) -> ExerciseResult:
     """Judge one exercise with the student's own functions, and with stand-ins where those it uses are broken."""
     if not program.attempted:
-        return _dressed(_not_attempted(info), info, program, 0.0, 0)
+        return _dressed(_not_attempted(info, program), info, program, 0.0, 0)
     pack = packs(info, program)
     inputs = pack.inputs or tuple(encode(case.data) for case in pack.cases)
     job = Job(program, info.probe, inputs, "", info.forbid, info.limits)
@@ -127,8 +130,19 @@ def _used_first(infos: Sequence[ExerciseInfo]) -> list[ExerciseInfo]:
     return list(ordered.values())
 
 
-def _not_attempted(info: ExerciseInfo) -> ExerciseResult:
-    return ExerciseResult(info.name, Verdict.NA, 0.0, info.points, message="Not attempted yet.")
+def _not_attempted(info: ExerciseInfo, program: Program) -> ExerciseResult:
+    """Return NA with its reason: the cell holds what was released, or no cell defines the name at all."""
+    defined = {name for source in program.statements for name in _names_defined(source)}
+    missing = [name for name in info.defines if name not in defined]
+    if missing and len(missing) == len(info.defines):
+        message = say("undefined_in_file", names=", ".join(f"`{name}`" for name in missing))
+    else:
+        message = say("untouched")
+    return ExerciseResult(info.name, Verdict.NA, 0.0, info.points, message=message)
+
+
+def _names_defined(source: str) -> list[str]:
+    return [node.name for node in ast.parse(source).body if isinstance(node, DEFINITIONS)]
 
 
 def unreadable(info: ExerciseInfo, reason: str) -> ExerciseResult:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from dlcv_lab.checking import packs
 from dlcv_lab.checking.messages import say
-from dlcv_lab.checking.model import ExerciseResult, Verdict
+from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Verdict
 from dlcv_lab.checking.packs import Chapter, PacksError
 from dlcv_lab.checking.predictions import foreseen
 from dlcv_lab.checking.progress import Progress
@@ -141,10 +141,13 @@ def hint(where: Where) -> None:
     except PacksError as error:
         fail(str(error))
     pack, marks = packs.load_pack(chapter, name), Progress()
-    stage = min(marks.of(f"{chapter}.{name}").hints + 1, 3)
+    opened = marks.of(f"{chapter}.{name}").hints
+    stage = min(opened + 1, 3)
     marks.hinted(f"{chapter}.{name}", stage)
     console.print(f"[bold]{chapter}.{name}, hint {stage} of 3[/bold]")
     console.print(pack.info.hints[stage - 1], highlight=False, markup=False)
+    if opened >= 3:
+        console.print(say("hints_over", count=3, name=name), highlight=False, markup=False)
 
 
 def next_(as_json: Json = False) -> None:
@@ -153,19 +156,14 @@ def next_(as_json: Json = False) -> None:
     Example: [bold]dlcv next[/bold]
     """
     marks = Progress()
-    for chapter in packs.chapters().values():
-        for notebook in chapter.notebooks:
-            for name in notebook.exercises:
-                if not marks.of(f"{chapter.key}.{name}").solved:
+    for core in (True, False):  # extras wait until everything that carries marks is solved
+        for chapter in packs.chapters().values():
+            for notebook in chapter.notebooks:
+                for name in notebook.exercises:
                     info = packs.load_pack(chapter.key, name).info
-                    if as_json:
-                        write_json({"exercise": info.key, "notebook": f"{chapter.slug}/{notebook.stem}.ipynb",
-                                    "minutes": info.minutes, "core": info.core})  # fmt: skip
+                    if info.core is core and not marks.of(info.key).solved:
+                        _show_next(info, f"{chapter.slug}/{notebook.stem}.ipynb", as_json=as_json)
                         return
-                    kind = "core" if info.core else "extra"
-                    console.print(f"[bold]{info.key}[/bold] ({kind}, about {info.minutes} minutes)", highlight=False)
-                    console.print(f"in {chapter.slug}/{notebook.stem}.ipynb: {info.good_for}", highlight=False)
-                    return
     if not packs.list_packs():
         fail(f"no exercises were found from here: {packs.REMEDY}")
     if as_json:
@@ -177,6 +175,15 @@ def next_(as_json: Json = False) -> None:
                 for name in notebook.written:
                     where = f"{chapter.slug}/{notebook.stem}.ipynb"
                     console.print(f"{chapter.key}.{name} in {where}: written, marked by hand", highlight=False)
+
+
+def _show_next(info: ExerciseInfo, notebook: str, *, as_json: bool) -> None:
+    if as_json:
+        write_json({"exercise": info.key, "notebook": notebook, "minutes": info.minutes, "core": info.core})
+        return
+    kind = "core" if info.core else "extra"
+    console.print(f"[bold]{info.key}[/bold] ({kind}, about {info.minutes} minutes)", highlight=False)
+    console.print(f"in {notebook}: {info.good_for}", highlight=False)
 
 
 def progress(as_json: Json = False) -> None:
@@ -274,7 +281,12 @@ def show_results(chapter: Chapter, title: str, results: Sequence[ExerciseResult]
     for heading in ("exercise", "verdict", "points", "reason"):
         shown.add_column(heading, overflow="fold", no_wrap=heading in ("exercise", "points"))
     notes: dict[str, None] = {}
+    untouched = []
     for result in results:
+        if result.verdict is Verdict.NA and result.message == say("untouched") and len(results) > 1:
+            untouched.append(f"{result.name} (extra)" if result.name in extras else result.name)
+            notes |= dict.fromkeys(result.notes)
+            continue
         style = "green" if result.verdict is Verdict.OK else "dim" if result.verdict is Verdict.NA else "yellow"
         reason = " ".join(part for part in (result.message, result.hint) if part)
         points = "extra" if result.name in extras else f"{result.score:g}/{result.max_score:g}"
@@ -288,6 +300,8 @@ def show_results(chapter: Chapter, title: str, results: Sequence[ExerciseResult]
         shown.add_section()
         shown.add_row("core, together", "", f"{earned:g}/{most:g}", "")
     console.print(shown)
+    if untouched:
+        console.print(f"NA {WORDS[Verdict.NA]}: {', '.join(untouched)}", markup=False, highlight=False)
     for note in notes:
         console.print(f"[bold]Note:[/bold] {_plain(note)}", highlight=False)
 

@@ -63,9 +63,12 @@ def test_a_wrong_function_is_told_what_was_given_came_and_was_expected_and_why(n
 def test_html_and_text_have_the_same_words(names):
     define(names, WRONG)
     report = checking.check("f")
-    words = re.sub(r"<[^>]+>", " ", report._repr_html_())
-    for word in ("partly right", "1 of 2 cases right", "Where does `stride` come in?", "expected"):
+    page = report._repr_html_()
+    words = re.sub(r"<[^>]+>", " ", page)
+    for word in ("partly right", "1 of 2 cases right", "expected"):
         assert word in words
+    assert "Where does <code>stride</code> come in?" in page
+    assert "`" not in page
 
 
 def test_what_a_student_names_cannot_become_html(names):
