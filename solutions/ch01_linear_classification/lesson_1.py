@@ -120,7 +120,7 @@ def softmax_jacobian(p: Float[Tensor, "K"]) -> Float[Tensor, "K K"]:
     """Tell how every probability reacts to every score.
 
     J[i, j] = dp_i / ds_j = p_i * ((1 if i == j else 0) - p_j).
-    `p` are the probabilities that softmax gave for one picture.
+    `p` are the probabilities that softmax gave for one picture. J is in the dtype of p.
     """
     ### BEGIN SOLUTION
     return torch.diag(p) - p[:, None] * p[None, :]
@@ -166,7 +166,7 @@ def bce_with_logits(
     One answer costs -(t * log q + (1 - t) * log(1 - q)), with q = 1 / (1 + exp(-s)).
     Scores of 10 000 and -10 000 must give a finite loss and a finite gradient, so do
     not compute q. The same number is log(1 + exp(s)) - s * t, and
-    `torch.logaddexp(a, b)` is log(exp(a) + exp(b)) for tensors a, b of any size.
+    `torch.logaddexp(a, b)` is log(exp(a) + exp(b)) for two tensors a, b of any size.
 
     Args:
         s: scores of any shape, one a question; a positive score says yes.

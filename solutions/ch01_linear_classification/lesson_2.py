@@ -102,8 +102,8 @@ def gradient_descent(
     stays as it is.
 
     Returns:
-        The weights before the first step, after the first, ... after the last: path[0]
-        equals w0.
+        The weights before the first step, after the first, ... after the last, in the
+        dtype of w0: path[0] equals w0.
     """
     ### BEGIN SOLUTION
     w = w0.clone()
@@ -158,7 +158,8 @@ def minibatches(
 ) -> list[Int[Tensor, "B"]]:
     """Cut an order of visit into batches of `batch_size`, in that order.
 
-    What is left over becomes a last, smaller batch, or is left out if `drop_last`.
+    What is left over becomes a last, smaller batch, or is left out if `drop_last`. No
+    batch is empty.
     """
     ### BEGIN SOLUTION
     starts = range(0, len(perm), batch_size)
@@ -179,7 +180,7 @@ def train_softmax_sgd(
     perms: list[Int[Tensor, "N"]],
     momentum: float = 0.0,
 ) -> tuple[Float[Tensor, "K D"], Float[Tensor, "K"]]:
-    """Train a linear softmax classifier from W = 0, b = 0, and return (W, b).
+    """Train a linear softmax classifier from W = 0, b = 0; return (W, b), in X's dtype.
 
     `perms` holds one order of visit an epoch. Every epoch visits the pictures in its
     order, in batches of `batch_size` (a smaller last batch counts, too). For each

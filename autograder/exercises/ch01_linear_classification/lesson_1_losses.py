@@ -93,6 +93,27 @@ SOFTMAX = Exercise(
             "card trap: scores of 1e4",
         ),
         slip(
+            "overflows_twice",
+            {
+                "(s - s.amax(dim, keepdim=True)).exp()": "s.exp()",
+                "below - below.exp().sum(dim, keepdim=True).log()": "softmax(s, dim).log()",
+            },
+            "Right for small scores, both of them. For large ones exp overflows to infinity, and infinity / infinity "
+            "is nan: subtract the largest score of each row first. For the logarithm subtract the log of the sum then; "
+            "the log of a probability that rounds to 0 is -inf.",
+            "student mistake: both formulas as they stand",
+        ),
+        slip(
+            "overflows_in_both",
+            {
+                "(s - s.amax(dim, keepdim=True)).exp()": "s.exp()",
+                "below - below.exp().sum(dim, keepdim=True).log()": "s - s.exp().sum(dim, keepdim=True).log()",
+            },
+            "Right for small scores, both of them. For large ones exp overflows to infinity: subtract the largest "
+            "score of each row first, in both functions.",
+            "student mistake: both formulas as they stand",
+        ),
+        slip(
             "one_maximum",
             {("softmax", "s.amax(dim, keepdim=True)"): "s.amax()"},
             "You subtract the largest of ALL scores. A row far below it becomes 0 / 0: take the largest along dim, "
@@ -283,6 +304,13 @@ CROSS_ENTROPY = Exercise(
             "card trap: log(softmax(s))",
         ),
         slip(
+            "softmax_twice",
+            {"log_softmax(s, dim=1)": "log_softmax(softmax(s, dim=1), dim=1)"},
+            "You take the softmax twice: log_softmax gets probabilities, and makes probabilities of them once more. "
+            "Give it the scores.",
+            "library difference: F.cross_entropy wants scores and gets probabilities",
+        ),
+        slip(
             "no_minus",
             {"-log_softmax": "log_softmax"},
             "Your loss is negative. A surprise is MINUS the logarithm of a probability.",
@@ -327,7 +355,7 @@ def bce_cases(d):
         case("plain", "soft targets, a table of questions", s=d.normal(N, K), t=d.uniform(N, K)),
         case("plain", "float64", s=d.normal(N, dtype=DOUBLE), t=d.uniform(N, dtype=DOUBLE)),
         case("large", "scores of 10 000", s=torch.tensor([1e4, -1e4, -1e4]), t=torch.tensor([0.0, 1.0, 0.0])),
-        case("gradient", "the gradient, large scores too", s=torch.tensor([100.0, -200.0, 1.0, 0.0]), t=d.uniform(4)),
+        case("gradient", "the gradient, large scores too", s=torch.tensor([100.0, -200.0, 1.0, -0.5]), t=d.uniform(4)),
         case("targets", "one class against the rest", y=labels, num_classes=K),
         case("targets", "a class that does not occur", y=labels, num_classes=K + 2),
     ]
@@ -340,6 +368,10 @@ def bce_gradient(ns, data):
 
 def bce_with_logits__two_parts(s, t):
     return (t * F.softplus(-s) + (1 - t) * F.softplus(s)).mean()
+
+
+def bce_with_logits__nothing_overflows(s, t):
+    return (s.clamp(min=0) - s * t + torch.log1p((-s.abs()).exp())).mean()
 
 
 def one_vs_rest_targets__fills(y, num_classes):
@@ -381,7 +413,7 @@ BCE = Exercise(
     ),
     alternatives=(
         Alternative(name="two_parts", code=(bce_with_logits__two_parts, one_vs_rest_targets__fills)),
-        Alternative(name="eye", code=(one_vs_rest_targets__eye,)),
+        Alternative(name="eye", code=(bce_with_logits__nothing_overflows, one_vs_rest_targets__eye)),
     ),
     misconceptions=(
         slip(
@@ -400,6 +432,22 @@ BCE = Exercise(
             "The formula is right, but exp(s) overflows for large scores. torch.logaddexp(s, zeros) computes the same "
             "number for any score.",
             "student mistake: log(1 + exp(s)) written out",
+        ),
+        slip(
+            "clamped",
+            {
+                "return (torch.logaddexp(s, torch.zeros_like(s)) - s * t).mean()": "q = torch.sigmoid(s)."
+                "clamp(1e-7, 1 - 1e-7)\nreturn -(t * q.log() + (1 - t) * (1 - q).log()).mean()"
+            },
+            "You keep the probability away from 0 and 1. The loss of an answer then ends at about 16, and its gradient "
+            "is 0 where the answer is worst: compute from the score, log(1 + exp(s)) - s * t.",
+            "student mistake: clamping against log(0)",
+        ),
+        slip(
+            "sign_of_the_score",
+            {"torch.logaddexp(s, torch.zeros_like(s)) - s * t": "torch.logaddexp(-s, torch.zeros_like(s)) + s * t"},
+            "The sign of s is turned round: you charge a positive score as a no. It says yes, q = 1 / (1 + exp(-s)).",
+            "student mistake: sign",
         ),
         slip(
             "yes_only",

@@ -17,7 +17,8 @@ def linear_scores_cases(d):
     N, D = d.whole(3, 5), d.whole(6, 8)
     return [
         layer("rows", "pictures as rows", d.normal(N, D), N + 1),
-        layer("rows", "as many classes as numbers, float64", d.normal(N, D, dtype=DOUBLE), D, DOUBLE),
+        layer("rows", "as many classes as numbers", d.normal(N, D), D),
+        layer("rows", "float64", d.normal(N, D, dtype=DOUBLE), N + 1, DOUBLE),
         layer("pictures", "colour pictures", d.normal(N, 3, 4, 5), 4),
         layer("pictures", "pictures that are not contiguous", d.normal(N, 5, 4, 3).permute(0, 3, 2, 1), 3),
         layer("edge", "one picture", d.normal(1, D, D), 2),
@@ -110,7 +111,7 @@ def mean_template_cases(d):
         classes("plain", "labels in any order", mixed),
         classes("plain", "float64, far from the origin", mixed, shift=10.0, dtype=DOUBLE),
         classes("edge", "one picture a class", d.shuffled([*range(K)])),
-        classes("edge", "a class without a picture", [0, 2, 2, 0, 2], K=K),
+        classes("edge", "a class without a picture", [0, 2, 2, 0, 2, 0], K=K),
     ]
 
 

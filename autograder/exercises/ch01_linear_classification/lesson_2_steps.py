@@ -96,6 +96,13 @@ GRADIENT_DESCENT = Exercise(
             "card trap: aliasing; the slide's own w -= learning_rate * dw",
         ),
         slip(
+            "one_tensor_w0",
+            {"w = w0.clone()": "w = w0", "w = w - lr * grad_fn(w)": "w -= lr * grad_fn(w)"},
+            "All places of your path are one and the same tensor, w0 itself: -= changes it in place, and the list "
+            "holds it again and again. Make a new tensor in each step, w = w - ...; then w0 stays as it is, too.",
+            "card trap: aliasing; the slide's own w -= learning_rate * dw",
+        ),
+        slip(
             "end_only",
             {"return torch.stack(path)": "return w"},
             "You return the last weights. The whole path is asked for, the start included: steps + 1 entries.",
@@ -322,11 +329,13 @@ def train_cases(d):
         case(
             "batches", "the last batch is left out", perm=d.permutation(3 * size + 1), batch_size=size, drop_last=True
         ),
+        case("batches", "nothing left over", perm=d.permutation(3 * size), batch_size=size),
         case("batches", "nothing to leave out", perm=d.permutation(3 * size), batch_size=size, drop_last=True),
         case("batches", "more room than pictures", perm=d.permutation(size), batch_size=2 * size),
         training("training", "two epochs", 3 * size + 1, size, 2),
         training("training", "one batch with all", 9, 9, 2),
         training("momentum", "momentum over two epochs", 3 * size + 1, size, 2, momentum=0.9),
+        training("momentum", "momentum, all batches of one size", 3 * size, size, 2, momentum=0.9),
     ]
 
 
@@ -425,6 +434,13 @@ TRAIN = Exercise(
             "student mistake: option not used",
         ),
         slip(
+            "empty_batch",
+            {"range(0, len(perm), batch_size)": "range(0, len(perm) + 1, batch_size)"},
+            "Where nothing is left over, you add an empty batch. It is a step too many: there is no picture in it, but "
+            "with momentum the weights move on.",
+            "student mistake: the rest appended without a look at whether there is one",
+        ),
+        slip(
             "all_the_data",
             {"X[batch], y[batch]": "X, y"},
             "Each of your steps uses all pictures. The gradient of a step comes from its batch alone: X[batch], "
@@ -436,6 +452,23 @@ TRAIN = Exercise(
             {"for perm in perms:": "for perm in perms[:1]:"},
             "You stop after the first epoch. perms has one order of visit for each.",
             "student mistake: return inside the loop",
+        ),
+        slip(
+            "weighs_the_last",
+            {
+                "_, dW, db = softmax_loss_grad(X[batch], y[batch], W, b)": "_, dW, db = softmax_loss_grad(X[batch], "
+                "y[batch], W, b)\ndW, db = dW * len(batch) / batch_size, db * len(batch) / batch_size"
+            },
+            "You multiply the gradient of a smaller last batch by its share. Every batch is one whole step: the mean "
+            "over its own pictures.",
+            "student mistake: batches weighted by their size",
+        ),
+        slip(
+            "velocity_not_kept",
+            {"W, vW = sgd_step": "W, _ = sgd_step", "b, vb = sgd_step": "b, _ = sgd_step"},
+            "Without momentum you are right. sgd_step returns the new velocity beside the weights: keep it, and give "
+            "it to the next step.",
+            "student mistake: the second result thrown away",
         ),
         slip(
             "velocity_forgotten",
