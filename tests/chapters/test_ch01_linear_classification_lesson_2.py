@@ -1,6 +1,7 @@
 """Chapter 1, notebook 2: what the oracles of the exercises do not say, and what the lesson's sentences state."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import scipy.optimize
@@ -209,12 +210,53 @@ def test_the_first_step_paints_the_class_means():
     close(-ours.softmax_loss_grad(X, y, *zeros)[1], share[:, None].double() * means - X.mean(0) / 10, 1e-7)
 
 
-def test_learning_makes_the_middle_of_the_zero_negative():
+def test_the_sentences_about_650_weights():
+    train, test = data.split(*data.digits(), test=0.4)
+    X, X_test = (F.pad(part.x.flatten(1), (0, 1), value=1.0) for part in (train, test))
+    path = ours.gradient_descent(
+        lambda W: ours.softmax_loss_grad(X, train.y, W, torch.zeros(10))[1], torch.zeros(10, 65), lr=0.5, steps=300
+    )
+    losses = [F.cross_entropy(X @ W.T, train.y).item() for W in path]
+    assert all(after < before for before, after in pairwise(losses))  # "three hundred steps, each of them downhill"
+    assert F.cross_entropy(X_test @ path[-1].T, test.y) > losses[-1]  # "the test loss ends a little higher"
+
+
+def test_the_gradient_by_hand_is_the_measured_one():
+    train, _ = data.split(*data.digits(), test=0.4)
+    x, y = train.x[:20].flatten(1).double(), train.y[:20]
+    W = 0.1 * torch.randn(10, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    calls = []
+
+    def loss(w):
+        calls.append(1)
+        return F.cross_entropy(x @ w.T, y)
+
+    measured = ours.numeric_gradient(loss, W)
+    by_hand = ours.softmax_loss_grad(x, y, W, torch.zeros(10, dtype=torch.float64))[1]
+    assert ours.relative_error(by_hand, measured) < 1e-5
+    assert len(calls) == 1280
+
+
+def test_rough_steps_beat_exact_ones():
+    train, _ = data.split(*data.digits(), test=0.4)
+    x, g = train.x.flatten(1), torch.Generator().manual_seed(0)
+    perms = [torch.randperm(len(x), generator=g) for _ in range(5)]
+    rough, exact = (
+        ours.softmax_loss_grad(x, train.y, *ours.train_softmax_sgd(x, train.y, 10, lr=0.5, batch_size=n, perms=perms))
+        for n in (64, 1078)
+    )
+    assert rough[0] < exact[0] / 3
+
+
+def test_learning_makes_the_middle_of_the_zero_negative_and_keeps_rows_like_their_means():
     train, _ = data.split(*data.digits(), test=0.4)
     x, y = train.x.flatten(1), train.y
     g = torch.Generator().manual_seed(0)
     perms = [torch.randperm(len(x), generator=g) for _ in range(18)]
     W, _ = ours.train_softmax_sgd(x, y, 10, lr=0.5, batch_size=64, perms=perms, momentum=0.9)
+    means = torch.stack([x[y == k].mean(0) for k in range(10)])
+    cosines = F.normalize(W - W.mean(0)) @ F.normalize(means - means.mean(0)).T
+    assert cosines.argmax(1).tolist() == [*range(10)]
     zero = W[0].reshape(8, 8)
     assert (
         zero[3:5, 3:5].mean()
