@@ -67,7 +67,8 @@ def make_course(place: Path, *, quick: bool = True) -> Course:
     """
     new_chapter.new_chapter(SLUG)
     declared = new_chapter.columns(SLUG)["exercises.py"]
-    text = declared.read_text().replace("import Case\n", "import Case, Forbid, Limits\n")
+    imports = "from dlcv_lab.checking.model import Forbid, Limits\n"
+    text = declared.read_text().replace("import torch\n", f"import torch\n{imports}", 1)
     declared.write_text(
         text.replace('methods=("ch99/box_blur",),\n', f'methods=("ch99/box_blur",),\n        {QUICK}', 1)
     )
