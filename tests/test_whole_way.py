@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.sandbox
 def test_the_demo_gives_every_sample_submission_its_due(capfd):
     assert demo.run(book=False) == 0
-    scores = {entry["student"]: entry for entry in json.loads(demo.place().scores.read_text())}
+    scores = {entry["student"]: entry for entry in json.loads(demo.place().scores.read_text())["students"]}
     assert set(scores) == {sample.student for sample in CLASS}
     assert scores["ada"]["score"] == scores["grace"]["score"] == scores["ada"]["max_score"]
     assert scores["eve"]["score"] == scores["li"]["score"] == 0

@@ -31,7 +31,7 @@ from dlcv_lab.cli.frame import Trouble
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")]
 STEM = "lesson_1"
 FORGIVING = "def box_blur(x, k):\n    return x.unfold(0, min(k, x.shape[0]), 1).unfold(1, k, 1).mean((2, 3))\n"
-TOO_LARGE = '        Case("edge", {"x": picture(3, 5), "k": 4}, "window too large"),\n'
+TOO_LARGE = '        case("edge", "window too large", x=d.normal(3, 5), k=4),\n'
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -167,9 +167,8 @@ def test_a_regrade_shows_first_then_writes_and_keeps_what_people_did(course: cou
 
 def test_nothing_is_lowered_unless_asked(course: courses.Course) -> None:
     before = scores(course)
-    stricter = TOO_LARGE + '        Case("plain", {"x": picture(2, 2), "k": 1}, "k one"),\n'
-    wrong = stricter.replace('"k": 1', '"k": 3')  # dan now fails a plain case as well
-    with changed(TOO_LARGE, wrong):
+    stricter = '        case("plain", "too large, too", x=d.normal(2, 2), k=3),\n'  # dan now fails a plain case as well
+    with changed(TOO_LARGE, TOO_LARGE + stricter):
         code, said = run("regrade", "ch99", "--exercise", "box_blur", "--course", str(course.root), "--never-lower")
         assert code == 0, said
         assert "(kept)" in said

@@ -189,7 +189,13 @@ def test_a_look_that_breaks_is_a_finding_and_the_others_go_on(monkeypatch):
 
 
 def test_a_student_without_the_checkout_hears_nothing_of_sandboxes(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    real = importlib.metadata.entry_points
+    none = importlib.metadata.EntryPoints()
+
+    def without(*, group: str) -> importlib.metadata.EntryPoints:
+        return none if group == "dlcv.doctor" else real(group=group)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "entry_points", without)
     assert doctor._sandbox() == []
 
 

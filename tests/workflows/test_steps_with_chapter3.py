@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from workflow_tools import OURS, RELEASED, ROOT, Place, Step, steps
+from workflow_tools import OURS, RELEASED, ROOT, Place, Step, run, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
@@ -58,7 +58,15 @@ def test_the_class_is_fetched_graded_and_told(place: Place, trial: Path):
     values = {"CHAPTER": "ch03", "DEADLINE": (datetime.now(UTC) + timedelta(hours=1)).isoformat(), "NO_COLOR": "1",
               "COLUMNS": "140", "DLCV_SECRET": SECRET, "GH_TOKEN": "none"}  # fmt: skip
     (grade,) = (path for path in RELEASED if path.stem == "grade")
-    said = {each.name: place.run(each, course, **values) for each in steps(grade)}
+    *ways, findings = steps(grade)
+    said = {each.name: place.run(each, course, **values) for each in ways}
+    code = told_to_later_steps(place, "code")
+    assert (code, findings.name, findings.environment["CODE"]) == ("0", "findings", "${{ steps.grade.outputs.code }}")
+    place.run(findings, course, CODE=code)
+    for other in ("1", "2", ""):  # empty: the step "grade" did not come to its end
+        red = run(findings, course, **place.environment, CODE=other)
+        assert (red.returncode, red.stderr) == (1, "")
+        assert "what was not read" in red.stdout
     assert "by the commit's own date" in said["gather"]
     (entry,) = json.loads((course / "scores" / "ch03.json").read_text())["students"]
     assert (entry["student"], entry["score"], entry["max_score"]) == ("tim", 28.5, 30.0)
@@ -66,6 +74,12 @@ def test_the_class_is_fetched_graded_and_told(place: Place, trial: Path):
     assert "Grade ch03" in git(course, "log", "-1", "--format=%s", "origin/main")
     assert "feedback-" in git(student, "ls-tree", "-r", "--name-only", "feedback")
     assert SECRET not in git(course, "log", "-p", "--all")
+
+
+def told_to_later_steps(place: Place, name: str) -> str:
+    """Return an output as the runner would: the last line `name=value` that a step wrote."""
+    lines = Path(place.environment["GITHUB_OUTPUT"]).read_text().splitlines()
+    return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")][-1]
 
 
 def git(folder: Path, *arguments: str) -> str:
