@@ -38,7 +38,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class FilesAndRows(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
-            if not file.endswith("rows/test_rows.py"):
+            if not file.endswith("rows/test_heavy_checks.py"):
                 return file
             return test if test.endswith("-verify]") else file + test[: test.find("-")]
 
@@ -74,7 +74,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if any("rows/test_rows.py" in report.nodeid for report in terminalreporter.stats.get("passed", [])):
+    if any("rows/test_heavy_checks.py" in report.nodeid for report in terminalreporter.stats.get("passed", [])):
         from row_choice import choice
 
         terminalreporter.section("heavy checks of the rows")

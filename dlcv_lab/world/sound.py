@@ -118,7 +118,7 @@ def waveform(sounds: Sounds, seed: torch.Generator | int, seconds: float = 1.0, 
         tremolo = 1 - depth * (0.5 + 0.5 * torch.cos(2 * math.pi * rate * t))
         since = torch.where(strokes > 0, (t * strokes) % 1 / strokes.clamp_min(1e-3), torch.tensor(0.0))
         wave = wave * tremolo * torch.exp(-decay * since)
-        wave = 0.5 * wave / wave.abs().amax(1, keepdim=True).clamp(min=1e-6)
+        wave = 0.5 * wave / wave.abs().amax(dim=1, keepdim=True).clamp(min=1e-6)
         loud = (~sounds.silent[part])[:, None]
         out[part] = (wave * loud + noise * torch.randn(m, length, generator=gen)).clamp(-1, 1)
     return out

@@ -131,7 +131,7 @@ def _watercolour(images: Tensor, seed: Tensor) -> Tensor:
 
 def _neon(images: Tensor, seed: Tensor) -> Tensor:
     line = edges(images)
-    peak = images.amax(1, keepdim=True).clamp(min=0.2)
+    peak = images.amax(dim=1, keepdim=True).clamp(min=0.2)
     hue = images * (0.4 + 0.6 * peak) / peak
     strongest = F.max_pool2d(F.pad(hue - hue.amin(1, keepdim=True), (1, 1, 1, 1)), 3, stride=1)
     tube = (strongest * 1.25).clamp(max=1) * (line * 1.6).clamp(max=1)

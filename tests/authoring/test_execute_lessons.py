@@ -19,8 +19,8 @@ def test_a_lesson_runs_once_and_then_comes_from_the_cache(demo):
     assert first.in_budget
     assert first.peak_mib > 50
     nb = nbformat.read(first.path, as_version=4)
-    printed = [output.text for cell in nb.cells for output in cell.get("outputs", []) if output.output_type == "stream"]
-    assert any("-> 0.3" in text for text in printed)
+    shown = [str(output.get("data", "")) for cell in nb.cells for output in cell.get("outputs", [])]
+    assert any("0.33 times what it was" in text for text in shown)
     raw = first.path.read_bytes()
     first.path.unlink()
     again = execute_lessons.execute_row(rows.load_row("ch99"))[0]

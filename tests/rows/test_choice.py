@@ -109,7 +109,7 @@ def test_a_fault_in_a_recorded_exercise_is_found_although_the_record_is_there(co
     assert verified.fresh() == set(rows.slugs()) - {slug}
     listed = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider",
-         str(paths.CHECKOUT / "tests" / "rows" / "test_rows.py")],
+         str(paths.CHECKOUT / "tests" / "rows" / "test_heavy_checks.py")],
         cwd=paths.CHECKOUT, env={name: value for name, value in os.environ.items() if name != "DLCV_ROWS"},
         capture_output=True, text=True,
     )  # fmt: skip

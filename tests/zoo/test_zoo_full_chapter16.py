@@ -41,7 +41,7 @@ def put_models(hub):
 def test_the_cells_on_frozen_models_and_on_the_judge_run_on_models_of_other_sizes(hub, cells):
     put_models(hub)
     names = dict(vars(solutions))
-    run(cells, 'start("ch16")', names, ('; start("ch16")', ""))
+    run(cells, 'start("ch16")', names, ('\nstart("ch16")', ""))
     names["needs"] = lambda *exercises, picture: None
     run(cells, "from dlcv_lab.world import words as lexicon", names)
     run(cells, "def contrast(", names)
