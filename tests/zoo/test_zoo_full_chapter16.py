@@ -43,6 +43,7 @@ def test_the_cells_on_frozen_models_and_on_the_judge_run_on_models_of_other_size
     names = dict(vars(solutions))
     run(cells, 'start("ch16")', names, ('\nstart("ch16")', ""))
     names["needs"] = lambda *exercises, picture: None
+    names["reveal"] = lambda *told, **more: None
     run(cells, "from dlcv_lab.world import words as lexicon", names)
     run(cells, "def contrast(", names)
     run(cells, "def of(", names)
