@@ -52,7 +52,7 @@ def clip_part() -> str:
     share = (
         model.logit_scale.exp() * F.normalize(model.encode_image(clip.normalise(images)), dim=1) @ texts.T
     ).softmax(1)
-    rows = ["| | its caption | likeliest of 64 | | next | |", "|---|---|---|---:|---|---:|"]
+    rows = ["| picture | its caption | likeliest of 64 | share | next | share |", "|---|---|---|---:|---|---:|"]
     for i, caption in enumerate(world.caption(scene, 1)):
         chance, at = share[i].topk(2)
         one, two = (" ".join(pairs[k]) for k in at.tolist())
@@ -127,7 +127,7 @@ def section(model: catalogue.Model) -> str:
     """Return a model's section: what it is, samples, figures, card."""
     card = zoo.card(model.name)
     size = sum((model.folder / name).stat().st_size for name in card.files) / 1e6
-    rows = ["| figure | | held-out data |", "|---|---:|---|"]
+    rows = ["| figure | value | held-out data |", "|---|---:|---|"]
     for name, value in card.metrics.items():
         shown = f"{value:.1%}".replace("%", NARROW) if 0.01 < value <= 1 and "error" not in name else f"{value:.3g}"
         aim = model.least.get(name)

@@ -99,7 +99,7 @@ def secrets_of(row: Row) -> dict[tuple[str, ...], str]:
 def public_texts(row: Row) -> Iterator[str]:
     """Yield the texts that students are meant to see."""
     for info in packing.infos_of(row):
-        yield from (info.stub, info.probe, info.setup, *info.hints)
+        yield from (info.stub, without_docstrings(info.stub), info.probe, info.setup, *info.hints)
     for exercise in row.exercises:
         yield from (misconception.hint for misconception in exercise.misconceptions)
     for lesson in row.notebooks:

@@ -118,14 +118,14 @@ def test_search_finds_convolution(visit):
 def filmstrips(visit: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
     for name in lesson_pages():
         page = visit(name)
-        if page.locator(".cell_output input[type=range]").count():
+        if page.locator(".cell_output input[type=range]:visible").count():
             yield name, page
 
 
 def test_a_filmstrip_moves_by_key_without_a_kernel(visit):
     seen = 0
     for name, page in filmstrips(visit):
-        slider = page.locator(".cell_output input[type=range]").first
+        slider = page.locator(".cell_output input[type=range]:visible").first
         slider.scroll_into_view_if_needed()
         slider.focus()
         before = page.evaluate(SEEN)
