@@ -45,11 +45,16 @@ def test_a_page_is_light_before_it_is_scrolled_and_as_a_whole(browser, served, b
     assert whole <= WHOLE
 
 
+def everything_arrives(page: Any) -> None:
+    """Fetch the pictures that wait for the reader, as scrolling to the end does, until all have arrived."""
+    page.evaluate("for (const picture of document.images) picture.loading = 'eager'")
+    page.wait_for_function("[...document.images].every((picture) => picture.complete && picture.naturalWidth)")
+
+
 def test_pictures_are_loaded_when_they_come_near(lesson):
     waiting = "[...document.images].filter((picture) => picture.loading === 'lazy' && !picture.complete).length"
     assert lesson.evaluate(waiting) > 0
-    lesson.evaluate("for (const picture of document.images) picture.loading = 'eager'")
-    lesson.wait_for_function("[...document.images].every((picture) => picture.complete && picture.naturalWidth)")
+    everything_arrives(lesson)
 
 
 def prediction(page: Any) -> tuple[Any, Any, Any]:
@@ -235,6 +240,7 @@ def test_a_lesson_prints_with_everything_open_and_nothing_around(lesson, tmp_pat
     folds = lesson.locator("details").all()
     inside = " ".join(lesson.locator("details.sd-dropdown .sd-card-body").first.text_content().split())[:40]
     title = lesson.locator("h1").first.evaluate("node => node.firstChild.textContent")
+    everything_arrives(lesson)
     reader = PdfReader(io.BytesIO(lesson.pdf(format="A4")))
     text = " ".join(
         " ".join(page.extract_text() for page in reader.pages).replace("ﬁ", "fi").replace("ﬂ", "fl").split()
