@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autograder.base import cache, closure, paths
+from autograder.base import cache, closure, own_modules, paths
 from autograder.chapter import oracle_record, rows
 from autograder.chapter.rows import Row
 
@@ -59,7 +59,7 @@ def keys() -> dict[str, str]:
     held = paths.cache() / "row_keys" / f"{_stamp()}.json"
     with cache.locked(str(held)):
         if not held.exists():
-            with closure.still():
+            with own_modules.still():
                 found = {slug: key_of(rows.load_row(slug)) for slug in rows.slugs()}
             cache.write(held, json.dumps(found).encode())
         known: dict[str, str] = json.loads(held.read_text())

@@ -33,7 +33,6 @@ BUDGET_SECONDS, BUDGET_MIB = 90.0, 1024
 SIDE_BY_SIDE = max(2, os.cpu_count() or 2)  # one core a lesson
 FORMAT = "3"  # of what the cache holds
 _HANG = 6 * BUDGET_SECONDS  # a single cell may not take longer, however slow the machine is
-_PARSING = threading.Lock()  # Python 3.11 loses count where two threads parse source at the same time
 
 
 class LessonFailed(Exception):
@@ -114,8 +113,7 @@ def _execute_one(row: Row, stem: str) -> Execution:
     source = paths.booksrc(row.slug) / f"{stem}.ipynb"
     target = paths.executed(row.slug) / f"{stem}.ipynb"
     nb = nbformat.read(source, as_version=4)
-    with _PARSING:
-        key = key_of(row.slug, nb)
+    key = key_of(row.slug, nb)
     held = paths.cache() / "executed" / key
     with cache.locked(str(held)):  # another process may be running the same lesson now
         if (held / "facts.json").exists():
