@@ -30,7 +30,7 @@ from dlcv_lab.checking import compare
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.extract import extract
 from dlcv_lab.checking.model import Case, ExerciseInfo, ExerciseResult, Job, Limits, Outcome, Pack, Program, Verdict
-from dlcv_lab.checking.notebook_reader import read_notebook
+from dlcv_lab.checking.notebook_reader import read_cells
 from dlcv_lab.checking.runners import Runner
 from dlcv_lab.checking.submission import judge_programs
 
@@ -231,7 +231,7 @@ class _Bench:
     def _run(self, text: str | None) -> tuple[Program, list[Outcome]]:
         """Hand the text in, pasted into its cell of the release notebook, and run it on all cases in one process."""
         nb = paste(self.release, self.row, {} if text is None else {self.exercise.name: text}, keep=self.exercise.name)
-        program = extract(read_notebook(assemble.to_bytes(nb)), self.info, self.infos)
+        program = extract(read_cells(assemble.to_bytes(nb)), self.info, self.infos)
         if not program.attempted:
             return program, []
         inputs = tuple(encode(case.data) for pack in self.packs for case in pack.cases)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from autograder.sandbox.runner import READ, SandboxRunner
 from dlcv_lab.checking.envelope import EnvelopeError, decode, encode
+from dlcv_lab.checking.extract import digest_of
 from dlcv_lab.checking.model import ExerciseInfo, Limits, Program
 from dlcv_lab.checking.notebook_reader import MAX_BYTES, UnreadableError
 from dlcv_lab.checking.wire import harmless
@@ -42,7 +42,20 @@ def read_programs(runner: SandboxRunner, raw: bytes, infos: Sequence[ExerciseInf
 
 
 def _program(info: ExerciseInfo, told: Any) -> Program:
-    statements, attempted, notes = told
-    kept = tuple(str(statement) for statement in statements)
-    digest = hashlib.sha256("\0".join(kept).encode("utf-8", "replace")).hexdigest()
-    return Program(info.setup, kept, bool(attempted), tuple(harmless(str(note)[:300]) for note in notes[:20]), digest)
+    statements, attempted, notes, reason, stands, otherwise, left_out = told
+    kept, at_the_end = tuple(map(str, statements)), tuple(map(str, otherwise))
+    return Program(
+        info.setup,
+        kept,
+        bool(attempted),
+        tuple(_said(note) for note in notes[:20]),
+        digest_of(kept, at_the_end),
+        _said(reason),
+        None if stands is None else tuple(map(int, stands)),  # type: ignore[arg-type]
+        at_the_end,
+        tuple(tuple(_said(part) for part in missed[:20]) for missed in left_out[:20]),
+    )
+
+
+def _said(text: Any) -> str:
+    return harmless(str(text)[:300])

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import __future__
+import ast
+import asyncio
 import contextlib
+import functools
+import inspect
 import itertools
 import linecache
+import operator
 import sys
 import time
 import traceback
@@ -31,6 +37,7 @@ from torch import nn
 from dlcv_lab.checking import probing
 """
 NOTHING = Forbid()
+_FUTURES = functools.reduce(operator.or_, (getattr(__future__, n).compiler_flag for n in __future__.all_feature_names))
 Probe = Callable[[Any, dict[str, Any]], Any]
 _MESSAGE = 600  # characters of an exception's text that are kept
 _OURS = str(Path(__file__).resolve().parent.parent)
@@ -54,31 +61,70 @@ class Names:
             raise MissingName(name) from None
 
 
-def load_namespace(program: Program, extra: str = "") -> tuple[Names, tuple[str, ...]]:
+class _NoShell:
+    """Takes the place of IPython's shell, for code that asks for it: whatever it is told to do, it does nothing."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.user_ns = names
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return _nothing
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """Take the place of `display` and of what a shell does."""
+
+
+def load_namespace(program: Program, extra: str = "", name: str = "") -> tuple[Names, tuple[str, ...]]:
     """Execute a program, one statement at a time; a statement that raises is skipped and reported.
 
     Args:
         program: set-up and statements.
         extra: source run last, such as a stand-in.
+        name: of the module that the code finds itself in: "__main__", as in a kernel. By default a new one.
 
     Returns:
         The names it defined, and one sentence per statement that was skipped.
     """
-    module = types.ModuleType(f"dlcv_student_{next(_numbers)}")
+    module = types.ModuleType(name or f"dlcv_student_{next(_numbers)}")
     sys.modules[module.__name__] = module  # dataclasses and pickling look a class's module up
     scope = module.__dict__
-    notes = []
-    for place, text in (("the set-up", program.setup), *(("your code", s) for s in program.statements), ("", extra)):
+    scope |= {"display": _nothing, "get_ipython": lambda: _NoShell(scope)}
+    run = _Statements(scope)
+    run("the set-up", program.setup)
+    above, own, checked = program.stands or (0, 0, 0)
+    before: dict[str, Any] = {}
+    stands: dict[str, Any] = {}
+    for number in range(len(program.statements) + 1):
+        if program.stands and number == above:
+            before = dict(scope)
+        if program.stands and number == own:
+            stands = {key: value for key, value in scope.items() if key not in before or before[key] is not value}
+        if program.stands and number == checked:
+            stands = scope | stands
+        if number < len(program.statements):
+            run("your code", program.statements[number])
+    scope |= stands
+    run("the stand-in", extra)
+    return Names(scope), tuple(run.notes)
+
+
+class _Statements:
+    """Runs texts in the names of a module; one that raises is skipped and noted."""
+
+    def __init__(self, scope: dict[str, Any]) -> None:
+        self.scope, self.flags, self.notes = scope, 0, list[str]()
+
+    def __call__(self, place: str, text: str) -> None:
         if not text.strip():
-            continue
+            return
         try:
-            _execute(text, scope)
+            self.flags |= _execute(text, self.scope, self.flags)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             first = text.strip().splitlines()[0][:80]
-            notes.append(f"a statement of {place or 'the stand-in'} was skipped, it raised {_said(error)}: {first}")
-    return Names(scope), tuple(notes)
+            self.notes.append(f"a statement of {place} was skipped, it raised {_said(error)}: {first}")
 
 
 def load_probe(source: str) -> Callable[[Any, dict[str, Any]], Any]:
@@ -89,10 +135,19 @@ def load_probe(source: str) -> Callable[[Any, dict[str, Any]], Any]:
     return probe
 
 
-def _execute(source: str, scope: dict[str, Any]) -> None:
-    name = f"<student {next(_numbers)}>" if "__name__" in scope and scope["__name__"] != "dlcv_probe" else "<probe>"
+def _execute(source: str, scope: dict[str, Any], flags: int = 0) -> int:
+    """Run a text as a kernel does: no future of this module's, those of earlier texts in `flags`, top-level `await`.
+
+    Returns:
+        The flags of the futures that the text imports; they hold for all later texts.
+    """
+    name = "<probe>" if scope.get("__name__") == "dlcv_probe" else f"<student {next(_numbers)}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    exec(compile(source, name, "exec"), scope)
+    code = compile(source, name, "exec", flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    result = eval(code, scope)
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(result)
+    return code.co_flags & _FUTURES
 
 
 def run_case(run: Probe, ns: Any, raw: bytes, forbid: Forbid = NOTHING) -> Outcome:
@@ -140,7 +195,8 @@ def _seed() -> None:
 
 def run_job(job: Job, emit: Callable[[int, bytes], None]) -> None:
     """Run every case of a job and hand over each encoded outcome as soon as it is there."""
-    names, skipped = load_namespace(job.program, job.standin)
+    torch.compile = _uncompiled  # a compiler takes minutes, and the values are the same
+    names, skipped = load_namespace(job.program, job.standin, "__main__")
     probe = load_probe(job.probe)
     for index, raw in enumerate(job.inputs):
         try:
@@ -153,6 +209,11 @@ def run_job(job: Job, emit: Callable[[int, bytes], None]) -> None:
         if len(frame) > job.limits.output_bytes:
             frame = encode_outcome(Outcome("output", message=f"the answer takes {len(frame)} bytes"))
         emit(index, frame)
+
+
+def _uncompiled(model: Any = None, **options: Any) -> Any:
+    """Take the place of `torch.compile`, called or as a decorator: nothing is compiled here."""
+    return model if model is not None else _uncompiled
 
 
 def _value(value: Any) -> Outcome:
@@ -185,14 +246,17 @@ def _said(error: BaseException) -> str:
 
 def _line(error: BaseException) -> str:
     """Return the last line of the student's own code in the traceback."""
-    found = ""
+    cell = other = ""
     for frame in traceback.extract_tb(error.__traceback__):
-        library = "site-packages" in frame.filename or "dist-packages" in frame.filename
-        if frame.filename == "<probe>" or frame.filename.startswith(_OURS) or library:
-            continue
-        if frame.line and not frame.filename.startswith(sys.base_prefix):
-            found = frame.line.strip()
-    return found[:300]
+        if frame.line and frame.filename.startswith("<student"):
+            cell = frame.line.strip()
+        elif frame.line and frame.filename != "<probe>" and not _is_library(frame.filename):
+            other = frame.line.strip()  # in a live kernel
+    return (cell or other)[:300]
+
+
+def _is_library(filename: str) -> bool:
+    return "site-packages" in filename or "dist-packages" in filename or filename.startswith((_OURS, sys.base_prefix))
 
 
 def _mutated(data: Any, raw: bytes) -> tuple[str, ...]:

@@ -1,26 +1,36 @@
 """Decide which of a student's code counts for an exercise, from the text of the cells alone.
 
-What runs: our own set-up; then, in order, from the solution cells and all other cells, every definition and import, and
-everything that assigns or changes a variable that the exercise reaches. Calls, prints, plots, training loops and magics
-are dropped. The definition of an exercise's own names is the one in its solution cell (the last cell with its grade
-id); where that cell does not define them, the last definition in the notebook.
+One promise decides every detail (docs/decisions/0020): what `check` calls right in a live kernel after "Restart and run
+all" gets the same verdict here, or the verdict names the cell and the reason. What runs: our own set-up; then, in
+order, every definition and import of the notebook, and everything that assigns or changes a variable that the exercise
+reaches. Calls, prints, plots, training loops and magics are dropped.
+
+A notebook is read as it stands at the check of the exercise: what its solution cell (the last cell with its grade id)
+binds stays, and so does what is bound above the cell with its `check`; what comes later only adds names. Where the
+notebook means something else at its end, that reading is kept, too, for an exercise that is wrong at its check.
 """
 
 from __future__ import annotations
 
 import ast
+import difflib
 import hashlib
+import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from dlcv_lab.checking.bindings import DEFINITIONS, Statement, kept, reach
-from dlcv_lab.checking.magics import without_magics
+from dlcv_lab.checking.bindings import DEFINITIONS, IMPORTS, STAR, Notes, Statement, kept, left_out, notes_on, reach
+from dlcv_lab.checking.magics import as_python, unwrapped
+from dlcv_lab.checking.messages import say
 from dlcv_lab.checking.model import ExerciseInfo, Program
-from dlcv_lab.checking.notebook_reader import CodeCell, read_notebook
+from dlcv_lab.checking.notebook_reader import Cell, read_cells
 
 MAX_STATEMENTS = 5_000
+_PYTHON = "Python " + ".".join(platform.python_version_tuple()[:2])
+_MOST_NAMED = 20  # statements left out that are remembered
 
 
 def grade_id(key: str) -> str:
@@ -28,7 +38,7 @@ def grade_id(key: str) -> str:
     return key.replace(".", "-")
 
 
-def extract(cells: Sequence[CodeCell], info: ExerciseInfo, infos: Iterable[ExerciseInfo]) -> Program:
+def extract(cells: Sequence[Cell], info: ExerciseInfo, infos: Iterable[ExerciseInfo]) -> Program:
     """Return the code that counts for one exercise.
 
     Args:
@@ -39,53 +49,201 @@ def extract(cells: Sequence[CodeCell], info: ExerciseInfo, infos: Iterable[Exerc
     return _program(_look(cells, [*infos, info]), info)
 
 
-@dataclass(frozen=True)
-class _Notebook:
-    """What the cells of a notebook say, for all of its exercises."""
-
-    statements: list[Statement]  # those that others overrule are left out
-    notes: tuple[str, ...]
-    broken: frozenset[str]  # exercises whose solution cell cannot be read
-
-
-def _look(cells: Sequence[CodeCell], infos: Iterable[ExerciseInfo]) -> _Notebook:
-    """Parse the cells once."""
-    known = {each.name: each for each in infos}
-    homes = _solution_cells(cells, known.values())
-    notes: list[str] = []
-    statements: list[Statement] = []
-    broken: set[str] = set()
-    for cell in cells:
-        owner = homes.get(cell.index)
-        found, note = _parse(cell, owner)
-        statements += found
-        if note:
-            notes.append(note)
-            broken |= {owner} if owner else set()
-    if len(statements) > MAX_STATEMENTS:
-        notes.append(f"only the first {MAX_STATEMENTS} of {len(statements)} statements were looked at")
-        statements = statements[:MAX_STATEMENTS]
-    return _Notebook(_without_overruled(statements, known), tuple(notes), frozenset(broken))
-
-
-def _program(notebook: _Notebook, info: ExerciseInfo) -> Program:
-    sources = tuple(kept(notebook.statements, reach(notebook.statements, info.defines)))
-    attempted = info.name in notebook.broken or _is_attempted(notebook.statements, info)
-    digest = hashlib.sha256("\0".join(sources).encode()).hexdigest()
-    return Program(info.setup, sources, attempted, notebook.notes, digest)
-
-
 def read_programs(raw: bytes, infos: Sequence[ExerciseInfo]) -> dict[str, Program]:
-    """Return the program of every exercise of a notebook, by name. Raises `UnreadableError` (see `read_notebook`)."""
-    notebook = _look(read_notebook(raw), infos)
+    """Return the program of every exercise of a notebook, by name. Raises `UnreadableError` (see `read_cells`)."""
+    notebook = _look(read_cells(raw), infos)
     return {info.name: _program(notebook, info) for info in infos}
+
+
+def digest_of(*parts: Iterable[str]) -> str:
+    """Return the SHA-256 of a program's texts: the attempt."""
+    return hashlib.sha256("\0\0".join("\0".join(part) for part in parts if part).encode("utf-8", "replace")).hexdigest()
 
 
 def reached_sources(sources: Iterable[str], roots: Iterable[str], stop: Iterable[str] = ()) -> list[str]:
     """Return those of a program's statements that bind or change something that `roots` use, `stop` left aside."""
     statements = [statement for source in sources for statement in _parsed(source)]
     found = reach(statements, roots, stop)
-    return [s.source for s in statements if found.names & (s.binds | (s.changes & found.variables))]
+    return [s.source for s in statements if found.touches(s)]
+
+
+@dataclass(frozen=True)
+class _Notebook:
+    """What the cells of a notebook say, for all of its exercises."""
+
+    cells: Sequence[Cell]
+    homes: Mapping[str, int]  # exercise -> number of its solution cell
+    statements: list[Statement]  # those that others overrule are left out
+    at_the_end: list[Statement]  # only stubs are left out
+    notes: Notes
+    names: frozenset[str]  # what the exercises define
+    broken: Mapping[int, str]  # cell -> why it cannot be read
+    magic: Mapping[int, str]  # cell -> the magic that keeps it from counting
+    warnings: tuple[str, ...]
+
+
+def _look(cells: Sequence[Cell], infos: Iterable[ExerciseInfo]) -> _Notebook:
+    """Parse the cells once."""
+    known = {each.name: each for each in infos}
+    code = [cell for cell in cells if cell.kind == "code"]
+    homes = _solution_cells(code, known.values())
+    owners = {cell: name for name, cell in homes.items()}
+    statements: list[Statement] = []
+    broken: dict[int, str] = {}
+    magic: dict[int, str] = {}
+    for cell in code:
+        found, fault, other = _parse(cell, owners.get(cell.index))
+        statements += found
+        if fault:
+            broken[cell.index] = fault
+        if other:
+            magic[cell.index] = other
+    warnings = [f"cell {number} was skipped: {fault}" for number, fault in broken.items()]
+    if len(statements) > MAX_STATEMENTS:
+        warnings.append(f"only the first {MAX_STATEMENTS} of {len(statements)} statements were looked at")
+        statements = statements[:MAX_STATEMENTS]
+    names = frozenset(name for each in known.values() for name in each.defines)
+    winners, end = _without_overruled(statements, known)
+    return _Notebook(cells, homes, winners, end, notes_on(statements), names, broken, magic, tuple(warnings))
+
+
+def _program(notebook: _Notebook, info: ExerciseInfo) -> Program:
+    statements, notes = notebook.statements, notebook.notes
+    home, checked = _places(notebook, info)
+    early = [s for s in statements if s.cell <= checked]
+    bound = _bound(early, notes)
+    reading = [*early, *(s for s in statements if s.cell > checked and not _is_known(s, bound, notes))]
+    reached = reach(reading, info.defines, notes=notes)
+    parts = [
+        tuple(kept([s for s in reading if low <= s.cell < high], reached))
+        for low, high in ((0, home), (home, home + 1), (home + 1, checked + 1), (checked + 1, len(notebook.cells) + 2))
+    ]
+    sources = tuple(source for part in parts for source in part)
+    stands = (len(parts[0]), len(parts[0]) + len(parts[1]), len(parts[0]) + len(parts[1]) + len(parts[2]))
+    otherwise = _at_the_end(notebook, info, home, checked)
+    missed = [(f"`{_short(s.source)}` in cell {s.cell}", *sorted(names)) for s, names in left_out(statements, reached, notebook.names)]
+    fault = notebook.broken.get(notebook.homes.get(info.name, 0), "")
+    attempted = bool(fault) or _is_attempted(statements, info)
+    return Program(
+        info.setup,
+        sources,
+        attempted,
+        notebook.warnings,
+        digest_of(sources, otherwise),
+        reason=say("syntax", cell=notebook.homes[info.name], fault=fault) if fault
+        else "" if attempted else _reason(notebook, info),
+        stands=stands,
+        otherwise=otherwise,
+        left_out=tuple(missed[:_MOST_NAMED]),
+    )  # fmt: skip
+
+
+def _places(notebook: _Notebook, info: ExerciseInfo) -> tuple[int, int]:
+    """Return the numbers of the cell that holds the solution, and of the cell that checks it (the same, without one).
+
+    The solution is in the exercise's own cell; where that holds no more than the stub, in the last other one.
+    """
+    stubs, defines = _stubs(info.stub), set(info.defines)
+    real = [s for s in notebook.statements if s.binds & defines and not _is_one_of(s.node, stubs)]
+    own = [s for s in real if s.solution_of == info.name]
+    chosen = own or real
+    home = chosen[-1].cell if chosen else notebook.homes.get(info.name, len(notebook.cells) + 1)
+    checks = (s.cell for s in notebook.at_the_end if s.cell >= home and _is_check(s.node, info))
+    return home, next(checks, home)
+
+
+def _is_check(node: ast.stmt, info: ExerciseInfo) -> bool:
+    """Tell whether a statement calls `check` for an exercise."""
+    if not isinstance(node, ast.Expr | ast.Assign):
+        return False
+    names = (info.name, info.key)
+    return any(
+        isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "check" and call.args
+        and isinstance(call.args[0], ast.Constant) and call.args[0].value in names
+        for call in ast.walk(node)
+    )  # fmt: skip
+
+
+def _bound(statements: Iterable[Statement], notes: Notes) -> dict[str, set[str]]:
+    """Return what is bound, and for what is imported, as what."""
+    found: dict[str, set[str]] = {}
+    for statement in statements:
+        for name in notes.touched(statement):
+            found.setdefault(name, set()).update(_imported(statement.node, name))
+    return found
+
+
+def _imported(node: ast.stmt, name: str) -> Iterator[str]:
+    if isinstance(node, IMPORTS):
+        base = f"{node.level}{node.module}" if isinstance(node, ast.ImportFrom) else ""
+        yield from (f"{base}:{each.name}" for each in node.names if (each.asname or each.name).split(".")[0] == name)
+
+
+def _is_known(statement: Statement, bound: Mapping[str, set[str]], notes: Notes) -> bool:
+    """Tell whether all that a statement binds or changes has a value already, as attributes of modules have."""
+    touched = {name for name in notes.touched(statement) if not name.startswith(".")}
+    return bool(touched or statement.sets) and STAR not in touched and touched <= bound.keys()
+
+
+def _at_the_end(notebook: _Notebook, info: ExerciseInfo, home: int, checked: int) -> tuple[str, ...]:
+    """Return what the notebook means at its end, or nothing where that is what it means at the exercise's check."""
+    notes, reached = notebook.notes, reach(notebook.at_the_end, info.defines, notes=notebook.notes)
+    before = _bound((s for s in notebook.at_the_end if s.cell <= checked), notes)
+    own = _bound((s for s in notebook.at_the_end if s.cell == home), notes)
+
+    def differs(statement: Statement) -> bool:
+        known = before if statement.cell > checked else own if statement.cell > home else {}
+        return any(
+            (name in known and not set(_imported(statement.node, name)) & known[name])
+            or (name.startswith(".") and statement.cell > checked)
+            for name in notes.touched(statement) & reached.names
+        )
+
+    if not any(differs(statement) for statement in notebook.at_the_end):
+        return ()
+    return tuple(kept(notebook.at_the_end, reached))
+
+
+def _reason(notebook: _Notebook, info: ExerciseInfo) -> str:
+    """Say why nothing counts as an attempt at an exercise, or nothing where its cell is as it was released."""
+    home, key = notebook.homes.get(info.name), grade_id(info.key)
+    names = " and ".join(f"`{name}`" for name in info.defines)
+    if home in notebook.magic:
+        return say("na.magic", cell=home, magic=notebook.magic[home], names=names)
+    pattern = re.compile(rf"^\s*(async +def|def|class) +({'|'.join(map(re.escape, info.defines))})\b", re.MULTILINE)
+    aside = [c for c in notebook.cells if c.kind != "code" and (c.grade_id == key or pattern.search(c.source))]
+    if aside:
+        kind = "Markdown" if aside[-1].kind == "markdown" else "raw"
+        return say("na.kind", cell=aside[-1].index, kind=kind, names=names)
+    near = _near(notebook, info, home)
+    if near:
+        return say("na.name", cell=near.cell, near=next(iter(near.binds)), names=names)
+    for number, fault in notebook.broken.items():
+        if pattern.search(notebook.cells[number - 1].source):
+            return say("syntax", cell=number, fault=fault)
+    for number, magic in notebook.magic.items():
+        if pattern.search(notebook.cells[number - 1].source):
+            return say("na.magic", cell=number, magic=magic, names=names)
+    if any(s.binds & set(info.defines) for s in notebook.statements):
+        return ""
+    return say("undefined_in_file", names=names)
+
+
+def _near(notebook: _Notebook, info: ExerciseInfo, home: int | None) -> Statement | None:
+    """Return the definition that may be meant for the exercise under another name."""
+    stubs = {node.name for node in _stubs(info.stub) if isinstance(node, DEFINITIONS)}
+    if stubs & {name for s in notebook.statements for name in s.binds}:
+        return None  # the stub is there, under its own name
+    defined = [s for s in notebook.statements if isinstance(s.node, DEFINITIONS)]
+    own = [s for s in defined if s.cell == home]
+    names = {next(iter(s.binds)): s for s in own or defined}
+    found = difflib.get_close_matches(info.defines[0], names, 1, 0.75) or (list(names)[-1:] if own else [])
+    return names[found[0]] if found else None
+
+
+def _short(source: str) -> str:
+    first = source.strip().split("\n")[0]
+    return first if len(first) <= 60 else first[:57] + "..."
 
 
 @lru_cache(maxsize=512)  # a program's statements are mostly those of the next exercise and of the next student
@@ -93,27 +251,30 @@ def _parsed(source: str) -> tuple[Statement, ...]:
     return tuple(Statement(0, source, node) for node in ast.parse(source).body)
 
 
-def _solution_cells(cells: Sequence[CodeCell], infos: Iterable[ExerciseInfo]) -> dict[int, str]:
-    """Return {cell number: exercise} for the last cell with each exercise's grade id."""
+def _solution_cells(cells: Sequence[Cell], infos: Iterable[ExerciseInfo]) -> dict[str, int]:
+    """Return {exercise: cell number} for the last cell with each exercise's grade id."""
     last = {cell.grade_id: cell.index for cell in cells if cell.grade_id}
-    return {last[grade_id(info.key)]: info.name for info in infos if grade_id(info.key) in last}
+    return {info.name: last[grade_id(info.key)] for info in infos if grade_id(info.key) in last}
 
 
-def _parse(cell: CodeCell, owner: str | None) -> tuple[list[Statement], str]:
-    """Return the statements of a cell, and a note where it has none that can be read."""
-    text = without_magics(cell.source)
+def _parse(cell: Cell, owner: str | None) -> tuple[list[Statement], str, str]:
+    """Return the statements of a cell, why it has none that can be read, and the magic because of which it has none."""
+    python = as_python(cell.source)
     try:
-        tree = ast.parse(text)
-        lines = text.encode().split(b"\n")  # positions in an ast are counted in bytes
-        found = [Statement(cell.index, _segment(lines, node), node, owner) for node in tree.body
-                 if not isinstance(node, ast.Pass)]  # fmt: skip
-        for statement in found:
-            statement.look()  # what is nested too deeply is said here
-        return found, ""
+        tree = ast.parse(python.text)
+        lines = python.text.encode().split(b"\n")  # positions in an ast are counted in bytes
+        found = []
+        for node in tree.body:
+            for inner in unwrapped(node):
+                if not isinstance(inner, ast.Pass):
+                    source = _segment(lines, inner) if inner is node else ast.unparse(inner)
+                    found.append(Statement(cell.index, source, inner, owner))
+        return found, "", python.magic
     except SyntaxError as error:
-        return [], f"cell {cell.index} was skipped: syntax error in line {error.lineno}: {error.msg}"
+        line = (error.lineno or 1) + python.above
+        return [], say("syntax_error", line=line, error=error.msg, version=_PYTHON), ""
     except (ValueError, RecursionError, MemoryError):
-        return [], f"cell {cell.index} was skipped: it cannot be read as Python"
+        return [], say("no_python", version=_PYTHON), ""
 
 
 def _segment(lines: list[bytes], node: ast.stmt) -> str:
@@ -128,30 +289,32 @@ def _segment(lines: list[bytes], node: ast.stmt) -> str:
     return b"\n".join([lines[first][start:], *lines[first + 1 : last], lines[last][:end]]).decode()
 
 
-def _without_overruled(statements: Sequence[Statement], known: Mapping[str, ExerciseInfo]) -> list[Statement]:
-    """Leave out definitions that give way to another one of the same exercise's name.
+def _without_overruled(
+    statements: Sequence[Statement], known: Mapping[str, ExerciseInfo]
+) -> tuple[list[Statement], list[Statement]]:
+    """Return the statements without definitions that give way to another one of the same exercise's name, and those
+    without stubs only.
 
     The last one in the exercise's own solution cell wins, except where that holds no more than the stub and the name is
-    defined elsewhere; without one, the last definition in the notebook.
+    bound elsewhere; without one, the last definition in the notebook.
     """
     owners = {name: info for info in known.values() for name in info.defines}
     rivals: dict[str, list[Statement]] = {}
     for statement in statements:
-        name = _defined(statement.node)
-        if name in owners:
-            rivals.setdefault(str(name), []).append(statement)
+        for name in statement.binds & owners.keys():
+            rivals.setdefault(name, []).append(statement)
     losers: set[int] = set()
+    released: set[int] = set()
     for name, several in rivals.items():
         stubs = _stubs(owners[name].stub)
-        real = [s for s in several if not _is_one_of(s.node, stubs)] or several
-        own = [s for s in real if s.solution_of == owners[name].name]
-        winner = (own or real)[-1]
-        losers |= {id(s) for s in several if s is not winner}
-    return [s for s in statements if id(s) not in losers]
-
-
-def _defined(node: ast.stmt) -> str | None:
-    return node.name if isinstance(node, DEFINITIONS) else None
+        real = [s for s in several if not _is_one_of(s.node, stubs)]
+        if real:
+            released |= {id(s) for s in several if _is_one_of(s.node, stubs)}
+        defined = [s for s in real or several if isinstance(s.node, DEFINITIONS)]
+        own = [s for s in defined if s.solution_of == owners[name].name]
+        losers |= {id(s) for s in defined if s is not (own or defined)[-1]}
+    end = [s for s in statements if id(s) not in released]
+    return [s for s in end if id(s) not in losers], end
 
 
 @lru_cache(maxsize=256)

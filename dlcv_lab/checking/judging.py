@@ -6,6 +6,7 @@ forbidden operators) can only take away.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,6 +27,7 @@ _ENDED = {
 }
 _FIRST = (Verdict.XX, Verdict.SG, Verdict.ML, Verdict.TO, Verdict.OL, Verdict.FO)  # these name the whole exercise
 _NO_ANSWER = Outcome("signal", message="no answer arrived")
+_NO_GPU = re.compile(r"\bCUDA\b|NVIDIA driver", re.IGNORECASE)
 _ROUNDING = 1e-5  # how far two runs of the same mistake may differ, relative to its largest number
 
 
@@ -132,7 +134,7 @@ def _judge_error(outcome: Outcome, expected: Outcome) -> tuple[Verdict, str]:
     """Judge a case that must raise. A stub's NotImplementedError is no RuntimeError here, though Python says so."""
     if outcome.status != "raised":
         return Verdict.WA, say("case.no_error", error=expected.error)
-    names = {outcome.error, *outcome.error_bases} if outcome.error != "NotImplementedError" else {outcome.error}
+    names = {outcome.error, *outcome.error_bases} if not outcome.unwritten else {outcome.error}
     if expected.error in names:
         return Verdict.OK, say("case.raised_as_expected", error=expected.error)
     verdict, text = _raised(outcome)
@@ -140,9 +142,10 @@ def _judge_error(outcome: Outcome, expected: Outcome) -> tuple[Verdict, str]:
 
 
 def _raised(outcome: Outcome) -> tuple[Verdict, str]:
-    if outcome.error == "NotImplementedError":
+    if outcome.unwritten:
         return Verdict.NA, say("case.not_attempted")
-    return Verdict.RE, say("case.raised", error=said(outcome))
+    error = say("case.no_gpu", error=said(outcome)) if _NO_GPU.search(outcome.message) else said(outcome)
+    return Verdict.RE, say("case.raised", error=error)
 
 
 def said(outcome: Outcome) -> str:

@@ -1,51 +1,80 @@
-"""Take IPython's own syntax out of a cell: magics, shell lines and help."""
+"""The Python of a cell: what IPython makes of prompts, indents, magics, shell lines and help, by its own rules."""
 
 from __future__ import annotations
 
 import ast
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 
-_BODY_MAGICS = frozenset({"time", "timeit", "capture", "prun"})
-_MAGIC_LINE = re.compile(r"^(\s*)([%!?]|[\w.]+\?{1,2}\s*$|[\w, ]+=\s*[%!])")
-_MOST = 200  # magics of one cell that are taken out one by one
+# cell magics whose body runs in the notebook's own names
+_BODY_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun", "debug", "pyinstrument", "snakeviz"})
+_LINE_MAGICS = frozenset({"time", "prun", "memit"})  # line magics whose code does
+
+
+@dataclass(frozen=True)
+class Python:
+    """What of a cell is Python."""
+
+    text: str
+    above: int = 0  # lines of the cell above it
+    magic: str = ""  # the cell magic because of which nothing is: "%%bash"
+
+
+def as_python(source: str) -> Python:
+    """Return the Python of a cell. What IPython would hand to a magic becomes a call of `get_ipython()`, and the body
+    of `%%time` and the like is what it is without it."""
+    if _parses(source):  # then IPython leaves it as it is
+        return Python(source)
+    text = source.lstrip("\n")
+    above = len(source) - len(text)
+    first, _, rest = text.partition("\n")
+    if first.startswith("%%"):
+        name = re.match(r"%%(\w*)", first)
+        if name is None or name[1] not in _BODY_MAGICS:
+            return Python("", magic=first.split()[0][:40])
+        inner = as_python(rest)
+        return Python(inner.text, above + 1 + inner.above, inner.magic)
+    return Python(_transformed(source))
 
 
 def without_magics(source: str) -> str:
-    """Return the Python of a cell: magic lines become `pass`; of a `%%` cell only that of %%time and the like counts.
-
-    Lines inside a text that only look like magics stay: a line is taken out where Python stumbles over it.
-    """
-    first, _, rest = source.lstrip("\n").partition("\n")
-    if first.startswith("%%"):
-        words = first[2:].split()
-        return without_magics(rest) if words and words[0] in _BODY_MAGICS else ""
-    lines = source.split("\n")
-    for _ in range(_MOST):
-        try:
-            ast.parse("\n".join(lines))
-        except SyntaxError as error:
-            found = _magic_near(lines, error.lineno)
-            if found is None:
-                break
-            _take_out(lines, found)
-        except (ValueError, RecursionError, MemoryError):
-            break
-        else:
-            break
-    return "\n".join(lines)
+    """Return the text of `as_python`."""
+    return as_python(source).text
 
 
-def _magic_near(lines: list[str], number: int | None) -> int | None:
-    """Return the index of the magic line that an error speaks of, else of the first that looks like one."""
-    if number is not None and 0 < number <= len(lines) and _MAGIC_LINE.match(lines[number - 1]):
-        return number - 1
-    return next((index for index, line in enumerate(lines) if _MAGIC_LINE.match(line)), None)
+def unwrapped(node: ast.stmt) -> list[ast.stmt]:
+    """Return what a statement stands for: the code in `get_ipython().run_line_magic("time", "y = f(x)")`."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    if (
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "run_line_magic"
+        and [type(given) for given in call.args] == [ast.Constant, ast.Constant]
+        and call.args[0].value in _LINE_MAGICS  # type: ignore[attr-defined]
+    ):
+        code = str(call.args[1].value)  # type: ignore[attr-defined]
+        return ast.parse(code).body if _parses(code) else []
+    return [node]
 
 
-def _take_out(lines: list[str], index: int) -> None:
-    match = _MAGIC_LINE.match(lines[index])
-    indent = match.group(1) if match else ""
-    while lines[index].endswith("\\") and index + 1 < len(lines):
-        lines[index] = indent + "pass"
-        index += 1
-    lines[index] = indent + "pass"
+def _parses(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _transformed(source: str) -> str:
+    try:
+        return str(_transformer().transform_cell(source))
+    except Exception:  # whatever a hostile cell makes of it: Python says what is wrong with the cell
+        return source
+
+
+@lru_cache(maxsize=1)
+def _transformer():  # type: ignore[no-untyped-def]
+    from IPython.core.inputtransformer2 import TransformerManager  # a fifth of a second, and few cells need it
+
+    return TransformerManager()

@@ -36,8 +36,17 @@ ENGLISH: dict[str, str] = {
     "one_wrong": "The case is wrong.",
     "hints_over": "There are {count} hints, and this is the last. `stuck(\"{name}\")` writes a question for the forum.",
     "untouched": "Not attempted yet.",
-    "undefined_in_file": "Not attempted yet: no code cell of the saved notebook defines {names}. Was its cell deleted, "
-    "turned into Markdown or given a magic such as `%%memit`, or does the name differ?",
+    "undefined_in_file": "Not attempted yet: no cell of the saved notebook defines {names}. Was its cell deleted?",
+    "na.magic": "Not attempted yet: cell {cell} begins with {magic}, and nothing in such a cell counts. Take that line "
+    "out, so that the cell defines {names}.",
+    "na.kind": "Not attempted yet: {names} stands in cell {cell}, which is a {kind} cell. Turn it into a code cell "
+    "(select it, Esc, Y) and run it.",
+    "na.name": "Not attempted yet: cell {cell} defines `{near}`, and the exercise asks for {names}. Rename it.",
+    "syntax": "Cell {cell} is no Python for the grader: {fault}.",
+    "syntax_error": "syntax error in line {line}: {error} (read with {version})",
+    "no_python": "it cannot be read as Python (with {version})",
+    "left_out": "{statement} was not run: put its result into a constant.",
+    "at_the_end": "judged as the notebook stands at its end, because there it earns more than at its check",
     "not_attempted": "Not attempted yet: NotImplementedError is still raised.",
     "undefined": "Not attempted yet: {names} is not defined here.",
     "standin": "right, given a working {names}",
@@ -52,6 +61,7 @@ ENGLISH: dict[str, str] = {
     "case.raised": "your code raised {error}",
     "case.missing": "{message}",
     "case.not_attempted": "not attempted yet",
+    "case.no_gpu": "{error}; there is no GPU in the grader: take the device of the inputs (`x.device`)",
     "case.signal": "the process died ({message})",
     "case.timeout": "no answer in time",
     "case.memory": "out of memory",

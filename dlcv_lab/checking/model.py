@@ -7,6 +7,7 @@ the same judge.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -81,6 +82,11 @@ class Outcome:
     forbidden: tuple[str, ...] = ()  # forbidden operations seen
     seconds: float = 0.0
     peak: int = 0  # bytes at most in use by the whole job, where the runner measures it
+
+    @property
+    def unwritten(self) -> bool:
+        """Tell whether the student's own code says that a part is still to be written; a library may say so, too."""
+        return self.error == "NotImplementedError" and (not self.line or bool(re.search(r"\braise\b", self.line)))
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,12 @@ class Program:
     attempted: bool  # False: equal to the released stub by ast, or no definition found
     notes: tuple[str, ...] = ()  # what was dropped or odd, in words
     digest: str = ""  # SHA-256 over the extracted source: the attempt
+    reason: str = ""  # why there is nothing to judge, where there is more to say than that it is untouched
+    # how many statements stand above the solution cell, to its end, and to the cell that checks it: what is bound
+    # in the second stretch stays, then what is bound in all three; what comes later only adds names
+    stands: tuple[int, int, int] | None = None
+    otherwise: tuple[str, ...] = ()  # the statements of the notebook as it stands at its end, where that differs
+    left_out: tuple[tuple[str, ...], ...] = ()  # ("`init()` in cell 12", names it may be about ...)
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True)
-class CodeCell:
-    """One code cell: its number among all cells, from 1; the grade id it claims; its text."""
+class Cell:
+    """One cell: its number among all cells, from 1; the grade id it claims; its text; its kind."""
 
     index: int
     grade_id: str | None
     source: str
+    kind: str = "code"  # or "markdown", "raw"
 
 
 def read_bytes(path: Path) -> bytes:
@@ -31,8 +32,8 @@ def read_bytes(path: Path) -> bytes:
         return file.read(MAX_BYTES + 1)
 
 
-def read_notebook(raw: bytes) -> list[CodeCell]:
-    """Return the code cells of a notebook, in order.
+def read_cells(raw: bytes) -> list[Cell]:
+    """Return the cells of a notebook, in order; of one without a readable text, an empty one.
 
     Args:
         raw: the file's bytes: UTF-8 with or without byte-order mark, notebook format 4, at most 20 MiB.
@@ -50,11 +51,14 @@ def read_notebook(raw: bytes) -> list[CodeCell]:
     cells = _cells(_json(raw))
     if len(cells) > MAX_CELLS:
         raise UnreadableError(f"the notebook has {len(cells)} cells and {MAX_CELLS} are allowed; remove some")
-    return [
-        CodeCell(number, _grade_id(cell), source)
-        for number, cell in enumerate(cells, 1)
-        if isinstance(cell, dict) and cell.get("cell_type") == "code" and (source := _source(cell)) is not None
-    ]
+    return [_cell(number, cell) for number, cell in enumerate(cells, 1)]
+
+
+def _cell(number: int, cell: Any) -> Cell:
+    if not isinstance(cell, dict):
+        return Cell(number, None, "", "raw")
+    kind = cell.get("cell_type")
+    return Cell(number, _grade_id(cell), _source(cell), kind if kind in ("code", "markdown") else "raw")
 
 
 def _json(raw: bytes) -> Any:
@@ -92,12 +96,12 @@ def _cells(notebook: Any) -> list[Any]:
     return cells
 
 
-def _source(cell: dict[str, Any]) -> str | None:
+def _source(cell: dict[str, Any]) -> str:
     source = cell.get("source", "")
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         source = "".join(source)
     if not isinstance(source, str) or len(source) > MAX_SOURCE:
-        return None
+        return ""
     return source.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 

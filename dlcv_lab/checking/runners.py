@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,7 +67,7 @@ class LocalRunner:
         process, place = self._process, self._place
         self._process = self._place = None
         if process is not None:
-            process.kill()
+            _kill(process)
             process.wait()
             if process.stdin is not None:
                 process.stdin.close()
@@ -114,4 +116,14 @@ def _start(folder: str) -> subprocess.Popen[str]:
         [sys.executable, "-P", "-c", start],  # -P: a torch.py beside the notebook is not imported
         cwd=folder, env=environment, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )  # fmt: skip
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End the process and what it started."""
+    if sys.platform == "win32":
+        process.kill()
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

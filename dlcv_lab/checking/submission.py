@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dlcv_lab.checking.bindings import DEFINITIONS
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.extract import reached_sources, read_programs
 from dlcv_lab.checking.forbidding import forbidden_names
@@ -19,6 +18,7 @@ from dlcv_lab.checking.runners import Runner
 
 Packs = Callable[[ExerciseInfo, Program], Pack]  # the cases may depend on the attempt
 Read = Callable[[bytes, Sequence[ExerciseInfo]], Mapping[str, Program]]
+_MISSING_NAME = re.compile(r"name '(\w+)' is not defined|\b(\w+) is not defined")
 
 
 def judge(
@@ -82,6 +82,15 @@ def _judge_one(
     seconds = sum(outcome.seconds for outcome in outcomes)
     peak = max((outcome.peak for outcome in outcomes), default=0)
     result = judge_outcomes(pack, outcomes)
+    if result.verdict not in (Verdict.OK, Verdict.XX) and program.otherwise:
+        at_the_end = replace(program, statements=program.otherwise, stands=None)
+        later = _named(runner.run(replace(job, program=at_the_end)), at_the_end, info)
+        seconds += sum(outcome.seconds for outcome in later)
+        peak = max([peak, *(outcome.peak for outcome in later)])
+        as_it_ends = judge_outcomes(pack, later)
+        if as_it_ends.verdict is not Verdict.XX and as_it_ends.score > result.score:
+            result = replace(as_it_ends, notes=(*as_it_ends.notes, say("at_the_end")))
+            program, job, outcomes = at_the_end, replace(job, program=at_the_end), later
     replaced = [name for name in broken if name in info.standins]
     if result.verdict not in (Verdict.OK, Verdict.XX) and replaced:
         standin = "\n\n".join(info.standins[name] for name in replaced)
@@ -89,7 +98,17 @@ def _judge_one(
         seconds += sum(outcome.seconds for outcome in again)
         peak = max([peak, *(outcome.peak for outcome in again)])
         result = judge_outcomes(pack, outcomes, (tuple(replaced), again))
-    return _dressed(result, info, program, seconds, peak)
+    return _dressed(_missed(result, program), info, program, seconds, peak)
+
+
+def _missed(result: ExerciseResult, program: Program) -> ExerciseResult:
+    """Name the statements that were not run and may be what is missed; where a name is, those that are about it."""
+    if result.verdict in (Verdict.OK, Verdict.NA, Verdict.XX):
+        return result
+    names = {name for found in _MISSING_NAME.findall(f"{result.message} {result.hint}") for name in found if name}
+    found = [missed for missed, *about in program.left_out if not names or names & set(about)]
+    text = " ".join([result.message, program.reason, *(say("left_out", statement=each) for each in found[:3])])
+    return replace(result, message=text.strip())
 
 
 def _named(outcomes: list[Outcome], program: Program, info: ExerciseInfo) -> list[Outcome]:
@@ -132,17 +151,7 @@ def _used_first(infos: Sequence[ExerciseInfo]) -> list[ExerciseInfo]:
 
 def _not_attempted(info: ExerciseInfo, program: Program) -> ExerciseResult:
     """Return NA with its reason: the cell holds what was released, or no cell defines the name at all."""
-    defined = {name for source in program.statements for name in _names_defined(source)}
-    missing = [name for name in info.defines if name not in defined]
-    if missing and len(missing) == len(info.defines):
-        message = say("undefined_in_file", names=", ".join(f"`{name}`" for name in missing))
-    else:
-        message = say("untouched")
-    return ExerciseResult(info.name, Verdict.NA, 0.0, info.points, message=message)
-
-
-def _names_defined(source: str) -> list[str]:
-    return [node.name for node in ast.parse(source).body if isinstance(node, DEFINITIONS)]
+    return ExerciseResult(info.name, Verdict.NA, 0.0, info.points, message=program.reason or say("untouched"))
 
 
 def unreadable(info: ExerciseInfo, reason: str) -> ExerciseResult:

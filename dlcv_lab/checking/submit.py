@@ -137,13 +137,16 @@ def _with_used(infos: list[ExerciseInfo], name: str) -> list[ExerciseInfo]:
     return [info for info in infos if info.name in wanted]
 
 
-def submit_folder(chapter: Chapter, folder: Path, live: Mapping[str, Any] | None = None) -> Receipt:
+def submit_folder(
+    chapter: Chapter, folder: Path, live: Mapping[str, Any] | None = None, runner: Runner | None = None
+) -> Receipt:
     """Judge what is saved in a folder, and write manifest and receipt beside it.
 
     Args:
         chapter: the chapter.
         folder: where its notebooks lie.
         live: the names of a running notebook, to warn where they differ from the saved file.
+        runner: where the code runs; by default plain processes on this machine.
 
     Raises:
         PacksError: there is no notebook of the chapter, so there is nothing to hand in.
@@ -156,7 +159,7 @@ def submit_folder(chapter: Chapter, folder: Path, live: Mapping[str, Any] | None
         for notebook in chapter.notebooks
         if notebook.stem not in files
     ]
-    results = judge_public(chapter, files)
+    results = judge_public(chapter, files, runner=runner)
     for stem, path in files.items():
         if path.stem != stem:
             warnings.append(f"{path.name} is taken for {stem}.ipynb; rename it before you hand it in.")

@@ -52,7 +52,11 @@ def encode_job(job: Job) -> bytes:
     """Encode a job for a worker."""
     return encode(
         {
-            "program": _fields(job.program),
+            "program": {
+                "setup": job.program.setup,
+                "statements": job.program.statements,
+                "stands": job.program.stands,
+            },
             "probe": job.probe,
             "inputs": list(job.inputs),
             "standin": job.standin,
@@ -148,7 +152,8 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _program(plain: dict[str, Any]) -> Program:
-    return Program(**{**plain, "statements": tuple(plain["statements"]), "notes": tuple(plain["notes"])})
+    stands = plain["stands"]
+    return Program(plain["setup"], tuple(plain["statements"]), True, stands=tuple(stands) if stands else None)
 
 
 def _forbid(plain: dict[str, Any]) -> Forbid:

@@ -1,5 +1,8 @@
 """A process of its own for student code: `worker.main(FOLDER)`.
 
+Where the system can, each job has a process of its own, forked from this one, so that what the code of one exercise
+does to a library does nothing to the next.
+
 It reads the numbers of jobs from its standard input, one a line. For job N it reads FOLDER/N.job, appends one
 length-prefixed frame per case to FOLDER/N.answers and then makes FOLDER/N.done. Files rather than pipes for the
 answers, because they work alike on Windows, macOS and Linux and a hanging process cannot block its reader; the end of
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from pathlib import Path
 
 HEAD = struct.Struct(">Q")
@@ -42,7 +46,27 @@ def main(folder: str) -> None:
 
         Path(folder, "ready").touch()
         for order in orders:
-            _run(Path(folder), order.strip())
+            if sys.platform == "linux":
+                _fork(Path(folder), order.strip())
+            else:
+                _run(Path(folder), order.strip())
+
+
+def _fork(folder: Path, number: str) -> None:
+    """Run a job in a child; where the child does not end well, end in the same way."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            _run(folder, number)
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    elif not (folder / f"{number}.done").exists():
+        os._exit(os.WEXITSTATUS(status))
 
 
 def _run(folder: Path, number: str) -> None:

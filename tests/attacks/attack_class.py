@@ -69,9 +69,9 @@ def make_course(place: Path, *, quick: bool = True) -> Course:
     declared = new_chapter.columns(SLUG)["exercises.py"]
     imports = "from dlcv_lab.checking.model import Forbid, Limits\n"
     text = declared.read_text().replace("import torch\n", f"import torch\n{imports}", 1)
-    declared.write_text(
-        text.replace('methods=("ch99/box_blur",),\n', f'methods=("ch99/box_blur",),\n        {QUICK}', 1)
-    )
+    if quick:
+        text = text.replace('methods=("ch99/box_blur",),\n', f'methods=("ch99/box_blur",),\n        {QUICK}', 1)
+    declared.write_text(text)
     rows.forget(SLUG)
     row = rows.load_row(SLUG)
     assemble.assemble(row, packs=False)

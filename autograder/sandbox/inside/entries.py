@@ -17,6 +17,8 @@ from dlcv_lab.checking.notebook_reader import UnreadableError
 from dlcv_lab.checking.wire import decode_job
 from dlcv_lab.checking.worker import HEAD
 
+PARTS = ("statements", "attempted", "notes", "reason", "stands", "otherwise", "left_out")  # of a program, as told
+
 
 def run_cases(job: int, answers: int) -> None:
     """Run a job: one frame per case, in the order of the cases."""
@@ -30,8 +32,7 @@ def read_programs(job: int, answers: int) -> None:
     infos = [_info(**facts) for facts in asked["infos"]]
     try:
         found = programs_of(asked["raw"], infos)
-        told = {name: [list(p.statements), p.attempted, list(p.notes)] for name, p in found.items()}
-        frame = encode({"programs": told})
+        frame = encode({"programs": {name: [getattr(p, part) for part in PARTS] for name, p in found.items()}})
     except UnreadableError as error:
         frame = encode({"unreadable": str(error)})
     _write(answers, frame)

@@ -84,7 +84,7 @@ def _errors(wrong: Sequence[Evidence]) -> Diagnosis | None:
     first = errors[0].outcome
     if first.error == "NameError":
         return generic("name_error", message=first.message.strip().rstrip("."))
-    if first.error == "NotImplementedError" and len(errors) == len(wrong):
+    if first.unwritten and len(errors) == len(wrong):
         return generic("part_missing", where=errors[0].name)
     return None
 

@@ -1,0 +1,80 @@
+"""Run notebooks as a kernel does after "Restart and run all", going on after errors: `python live.py FOLDER`.
+
+FOLDER holds notebooks; FOLDER/live.json is written: for each what its cells with a `check` said (in place), and what
+`check` says of every exercise afterwards (at the end). Each notebook has a process of its own, forked from one that has
+imported torch and IPython; `test_one_meaning.py` compares a sample with real kernels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+EXERCISES = ("box_blur", "unsharp")
+
+
+def run(notebook: dict[str, Any]) -> dict[str, Any]:
+    """Run the cells of one notebook in this process, which must not be used for another."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    shell.history_manager.enabled = False
+    said: dict[str, list[str]] = {name: [] for name in EXERCISES}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            _note(shell.run_cell("".join(cell["source"])).result, said)
+    end: dict[str, list[str]] = {name: [] for name in EXERCISES}
+    for name in EXERCISES:
+        _note(shell.run_cell(f"__import__('dlcv_lab').check({name!r})").result, end)
+    return {"in place": said, "at the end": {name: verdicts[-1] for name, verdicts in end.items()}}
+
+
+def _note(result: Any, said: dict[str, list[str]]) -> None:
+    if type(result).__name__ == "CheckReport":
+        said[result.result.name].append(str(result.verdict))
+
+
+def main(folder: Path) -> None:
+    import IPython.core.interactiveshell
+    import matplotlib
+    import torch
+
+    import dlcv_lab
+    import dlcv_lab.checking.check
+
+    matplotlib.use("agg")
+    torch.set_num_threads(1)
+    dlcv_lab.check, dlcv_lab.start  # noqa: B018  # loaded late
+    found = {}
+    for path in sorted(folder.glob("*.ipynb")):
+        out = folder / f"{path.stem}.live"
+        child = os.fork()
+        if child == 0:
+            _child(path, out)
+        os.waitpid(child, 0)
+        found[path.stem] = json.loads(out.read_text()) if out.exists() else {"died": True}
+    (folder / "live.json").write_text(json.dumps(found, indent=1))
+
+
+def _child(path: Path, out: Path) -> None:
+    """Never returns."""
+    try:
+        with tempfile.TemporaryDirectory() as place, open(os.devnull, "w") as nothing:
+            os.chdir(place)
+            sys.stdout = sys.stderr = nothing
+            told = run(json.loads(path.read_text(encoding="utf-8-sig")))
+            os.chdir("/")
+        out.write_text(json.dumps(told))
+    except BaseException:
+        (out.with_suffix(".error")).write_text(traceback.format_exc())
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
