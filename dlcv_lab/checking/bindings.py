@@ -21,8 +21,41 @@ _BLOCKS = (*_LOOPS, ast.With, ast.AsyncWith, ast.If, ast.Try, ast.TryStar, ast.M
 # what changes its first argument, besides the functions of torch whose names end in "_"
 _CHANGING = frozenset({"setattr", "delattr", "shuffle", "heappush", "heapify", "insort"})
 _SETTINGS = frozenset({"torch.set_default_dtype"})  # what changes the meaning of all code below it
-_SHOWING = frozenset("print display len type help plt sns show check needs predict reveal interact submit".split())
-_MUTATORS = frozenset("add append clear discard extend insert pop popitem remove reverse setdefault sort update".split())
+_SHOWING = frozenset(
+    [
+        "print",
+        "display",
+        "len",
+        "type",
+        "help",
+        "plt",
+        "sns",
+        "show",
+        "check",
+        "needs",
+        "predict",
+        "reveal",
+        "interact",
+        "submit",
+    ]
+)
+_MUTATORS = frozenset(
+    [
+        "add",
+        "append",
+        "clear",
+        "discard",
+        "extend",
+        "insert",
+        "pop",
+        "popitem",
+        "remove",
+        "reverse",
+        "setdefault",
+        "sort",
+        "update",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -60,8 +93,8 @@ class Statement:
     def uses(self) -> frozenset[str]:
         """Return the global names that it refers to, and ".name" for every attribute; names local to a function are
         not among them."""
-        attributes = {f".{inner.attr}" for inner in ast.walk(self.node) if isinstance(inner, ast.Attribute)}
-        return attributes | self._symbols[0]
+        attributes = (f".{inner.attr}" for inner in ast.walk(self.node) if isinstance(inner, ast.Attribute))
+        return self._symbols[0].union(attributes)
 
     @cached_property
     def writes(self) -> frozenset[str]:

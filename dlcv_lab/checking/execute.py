@@ -1,8 +1,8 @@
 """Run a student's definitions and a probe on one case: in the notebook, a fresh process and the sandbox alike."""
 
 from __future__ import annotations
-
 import __future__
+
 import ast
 import asyncio
 import contextlib

@@ -121,7 +121,10 @@ def _program(notebook: _Notebook, info: ExerciseInfo) -> Program:
     sources = tuple(source for part in parts for source in part)
     stands = (len(parts[0]), len(parts[0]) + len(parts[1]), len(parts[0]) + len(parts[1]) + len(parts[2]))
     otherwise = _at_the_end(notebook, info, home, checked)
-    missed = [(f"`{_short(s.source)}` in cell {s.cell}", *sorted(names)) for s, names in left_out(statements, reached, notebook.names)]
+    missed = [
+        (f"`{_short(s.source)}` in cell {s.cell}", *sorted(names))
+        for s, names in left_out(statements, reached, notebook.names)
+    ]
     fault = notebook.broken.get(notebook.homes.get(info.name, 0), "")
     attempted = bool(fault) or _is_attempted(statements, info)
     return Program(
@@ -206,7 +209,7 @@ def _at_the_end(notebook: _Notebook, info: ExerciseInfo, home: int, checked: int
 
 def _reason(notebook: _Notebook, info: ExerciseInfo) -> str:
     """Say why nothing counts as an attempt at an exercise, or nothing where its cell is as it was released."""
-    home, key = notebook.homes.get(info.name), grade_id(info.key)
+    home, key = notebook.homes.get(info.name, 0), grade_id(info.key)
     names = " and ".join(f"`{name}`" for name in info.defines)
     if home in notebook.magic:
         return say("na.magic", cell=home, magic=notebook.magic[home], names=names)
@@ -229,7 +232,7 @@ def _reason(notebook: _Notebook, info: ExerciseInfo) -> str:
     return say("undefined_in_file", names=names)
 
 
-def _near(notebook: _Notebook, info: ExerciseInfo, home: int | None) -> Statement | None:
+def _near(notebook: _Notebook, info: ExerciseInfo, home: int) -> Statement | None:
     """Return the definition that may be meant for the exercise under another name."""
     stubs = {node.name for node in _stubs(info.stub) if isinstance(node, DEFINITIONS)}
     if stubs & {name for s in notebook.statements for name in s.binds}:
@@ -272,7 +275,8 @@ def _parse(cell: Cell, owner: str | None) -> tuple[list[Statement], str, str]:
         return found, "", python.magic
     except SyntaxError as error:
         line = (error.lineno or 1) + python.above
-        return [], say("syntax_error", line=line, error=error.msg, version=_PYTHON), ""
+        text = " ".join((error.text or "").split())[:60]
+        return [], say("syntax_error", line=line, text=text, error=error.msg, version=_PYTHON), ""
     except (ValueError, RecursionError, MemoryError):
         return [], say("no_python", version=_PYTHON), ""
 

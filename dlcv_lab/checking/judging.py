@@ -144,8 +144,9 @@ def _judge_error(outcome: Outcome, expected: Outcome) -> tuple[Verdict, str]:
 def _raised(outcome: Outcome) -> tuple[Verdict, str]:
     if outcome.unwritten:
         return Verdict.NA, say("case.not_attempted")
-    error = say("case.no_gpu", error=said(outcome)) if _NO_GPU.search(outcome.message) else said(outcome)
-    return Verdict.RE, say("case.raised", error=error)
+    if _NO_GPU.search(outcome.message):  # torch's own text speaks of drivers and processes
+        return Verdict.RE, say("case.no_gpu", where=f" in the line `{outcome.line}`" if outcome.line else "")
+    return Verdict.RE, say("case.raised", error=said(outcome))
 
 
 def said(outcome: Outcome) -> str:

@@ -39,11 +39,11 @@ ENGLISH: dict[str, str] = {
     "undefined_in_file": "Not attempted yet: no cell of the saved notebook defines {names}. Was its cell deleted?",
     "na.magic": "Not attempted yet: cell {cell} begins with {magic}, and nothing in such a cell counts. Take that line "
     "out, so that the cell defines {names}.",
-    "na.kind": "Not attempted yet: {names} stands in cell {cell}, which is a {kind} cell. Turn it into a code cell "
-    "(select it, Esc, Y) and run it.",
+    "na.kind": "Not attempted yet: cell {cell}, which should define {names}, is a {kind} cell. Turn it into a code "
+    "cell (select it, Esc, Y) and run it.",
     "na.name": "Not attempted yet: cell {cell} defines `{near}`, and the exercise asks for {names}. Rename it.",
     "syntax": "Cell {cell} is no Python for the grader: {fault}.",
-    "syntax_error": "syntax error in line {line}: {error} (read with {version})",
+    "syntax_error": "syntax error in line {line}, `{text}`: {error} (read with {version})",
     "no_python": "it cannot be read as Python (with {version})",
     "left_out": "{statement} was not run: put its result into a constant.",
     "at_the_end": "judged as the notebook stands at its end, because there it earns more than at its check",
@@ -61,7 +61,8 @@ ENGLISH: dict[str, str] = {
     "case.raised": "your code raised {error}",
     "case.missing": "{message}",
     "case.not_attempted": "not attempted yet",
-    "case.no_gpu": "{error}; there is no GPU in the grader: take the device of the inputs (`x.device`)",
+    "case.no_gpu": "your code asks for a GPU{where}; there is no GPU in the grader: take the device of the inputs, "
+    "such as `x.device`",
     "case.signal": "the process died ({message})",
     "case.timeout": "no answer in time",
     "case.memory": "out of memory",
@@ -76,8 +77,7 @@ ENGLISH: dict[str, str] = {
     "`.detach()`, `.data`, `torch.tensor(...)`, numpy and `torch.no_grad` do that.",
     "diagnosis.inplace_gradient": "A tensor that the gradient still needs is changed in place: write `x = x + y` "
     "instead of `x += y`, and fill new tensors instead of inputs.",
-    "diagnosis.name_error": "A name is used that is defined neither in the cells that count nor in the set-up: "
-    "{message}.",
+    "diagnosis.name_error": "A name is used that is defined neither in the cells that count nor in the set-up.",
     "diagnosis.part_missing": "A part is still to be written: NotImplementedError is raised {where}.",
     "diagnosis.none": "Your code returns None: is a `return` missing?",
     "diagnosis.none_inside": "The answer holds None at {path} {where}.",

@@ -107,8 +107,8 @@ def _missed(result: ExerciseResult, program: Program) -> ExerciseResult:
         return result
     names = {name for found in _MISSING_NAME.findall(f"{result.message} {result.hint}") for name in found if name}
     found = [missed for missed, *about in program.left_out if not names or names & set(about)]
-    text = " ".join([result.message, program.reason, *(say("left_out", statement=each) for each in found[:3])])
-    return replace(result, message=text.strip())
+    said = program.reason or result.message  # a cell that is no Python is the whole news
+    return replace(result, message=" ".join([said, *(say("left_out", statement=each) for each in found[:3])]))
 
 
 def _named(outcomes: list[Outcome], program: Program, info: ExerciseInfo) -> list[Outcome]:

@@ -81,7 +81,7 @@ def changes_input(x):
         (wrong_border, "border", "only numbers at the border"),
         (wrong_inside, "numbers", "1 of 12 numbers differ in the case 'a'; the first is at index (1, 2)"),
         (changes_input, "mutated", "The values are right, but `x` is changed in place"),
-        (lambda x: undefined_name, "name_error", "name 'undefined_name' is not defined"),  # noqa: F821
+        (lambda x: undefined_name, "name_error", "defined neither in the cells that count nor in the set-up"),  # noqa: F821
         (lambda x: 2.0, "plain_number", "a plain Python number"),
     ],
 )

@@ -11,10 +11,10 @@ import pytest
 TESTS = Path(__file__).parent.parent
 sys.path[:0] = [str(TESTS / "attacks"), str(TESTS / "fairness")]
 
-import attack_class
+import attack_class  # noqa: E402
 
-from autograder.chapter import rows
-from autograder.release import assemble
+from autograder.chapter import rows  # noqa: E402
+from autograder.release import assemble  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,6 @@ def _note(result: Any, said: dict[str, list[str]]) -> None:
 
 
 def main(folder: Path) -> None:
-    import IPython.core.interactiveshell
     import matplotlib
     import torch
 

@@ -1,4 +1,5 @@
-"""What `check` calls right in a live kernel after "Restart and run all" is right on every road, or the verdict says why.
+"""What `check` calls right in a live kernel after "Restart and run all" is right on every road, or the verdict says
+why.
 
 Every notebook of `habits.py` is run live once (`live.py`), and read by the three roads: `dlcv check`, `dlcv submit` and
 `dlcv grade`.
@@ -11,7 +12,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,7 @@ from dlcv_lab.checking.submit import judge_public, submit_folder
 
 pytestmark = pytest.mark.sandbox
 EXERCISES = ("box_blur", "unsharp")
-SAMPLE = ("a copy of the solution cell with an experiment, below", "top-level await", "a helper below the check",
-          "an answer under %%timeit", "a table filled by init()", "prompts of IPython")  # fmt: skip
+SAMPLE = ("a copy of the solution cell with an experiment, below", "top-level await", "a table filled by init()")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Corpus:
 
 
 @pytest.fixture(scope="module")
-def corpus(packed: Course, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
+def corpus(packed: Course, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     place = tmp_path_factory.mktemp("habits")
     names = dict(enumerate(HABITS))
     for number, name in names.items():
@@ -65,7 +64,7 @@ def corpus(packed: Course, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             roads["grade"][name] = marker.mark_notebook("alice", STEM, path.read_bytes())
     assert running.wait(300) == 0
     said = json.loads((place / "live.json").read_text())
-    yield Corpus(place, {name: said[f"{number:03d}"] for number, name in names.items()}, roads)
+    return Corpus(place, {name: said[f"{number:03d}"] for number, name in names.items()}, roads)
 
 
 def told(corpus: Corpus, name: str) -> list[str]:
@@ -92,7 +91,9 @@ def told(corpus: Corpus, name: str) -> list[str]:
 def _unsaid(habit: Habit, corpus: Corpus, name: str) -> list[str]:
     """Tell whether a verdict lacks what it must say, or a listed difference is none any more."""
     firsts = {road: each[name][0] for road, each in corpus.roads.items()}
-    silent = [f"{name}: {road} says {r.verdict} {r.message}" for road, r in firsts.items() if habit.says not in r.message]
+    silent = [
+        f"{name}: {road} says {r.verdict} {r.message}" for road, r in firsts.items() if habit.says not in r.message
+    ]
     live = corpus.live[name]
     kernel = {*live["in place"]["box_blur"], live["at the end"]["box_blur"]}
     same = {str(result.verdict) for result in firsts.values()} <= kernel

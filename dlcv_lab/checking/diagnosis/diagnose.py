@@ -83,7 +83,7 @@ def _errors(wrong: Sequence[Evidence]) -> Diagnosis | None:
             return generic("inplace_gradient")
     first = errors[0].outcome
     if first.error == "NameError":
-        return generic("name_error", message=first.message.strip().rstrip("."))
+        return generic("name_error")
     if first.unwritten and len(errors) == len(wrong):
         return generic("part_missing", where=errors[0].name)
     return None
