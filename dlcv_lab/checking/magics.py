@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -68,7 +69,9 @@ def _parses(source: str) -> bool:
 
 def _transformed(source: str) -> str:
     try:
-        return str(_transformer().transform_cell(source))
+        with warnings.catch_warnings():  # about line ends that only a hostile cell has
+            warnings.simplefilter("ignore")
+            return str(_transformer().transform_cell(source))
     except Exception:  # whatever a hostile cell makes of it: Python says what is wrong with the cell
         return source
 

@@ -219,6 +219,78 @@ def test_decorated_functions_keep_their_decorators():
     assert found.statements[-1].startswith("@functools.cache\n")
 
 
+CHECK = "check('f')"
+
+
+def test_what_the_solution_cell_binds_stays_and_later_cells_only_add_names():
+    cells = ["factor = 2", ("def f(x):\n    return helper(x) * factor", "f"), CHECK]
+    later = "f = 3\nfactor = 9\nhelper = abs\nfactor += 1\ndel factor"
+    found = program(*cells, later)
+    assert found.statements == ("factor = 2", cells[1][0], "helper = abs")
+    assert found.stands == (1, 2, 2)
+    assert found.otherwise == (
+        "factor = 2",
+        cells[1][0],
+        "f = 3",
+        "factor = 9",
+        "helper = abs",
+        "factor += 1",
+        "del factor",
+    )
+    assert program(*cells).otherwise == ()
+    assert program("import math", *cells, "import math").otherwise == ()
+
+
+def test_an_attribute_of_a_module_is_set_where_somebody_asks_for_it():
+    patch = "torch.Tensor.twice = lambda x: 2 * x"
+    other = "torch.backends.cudnn.benchmark = True\nloss = torch.train()\nfor i in range(9):\n    torch.save(loss, 'f')"
+    found = program("import torch", patch, other, ("def f(x):\n    return x.twice()", "f"))
+    assert found.statements[:-1] == ("import torch", patch)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if (lut := 2) > 1:\n    pass",
+        "while True:\n    lut = 3\n    break",
+        "match 3:\n    case int(lut):\n        pass",
+        "lut = []\n[lut.append(i) for i in range(3)]",
+        "lut = [3]\nlast = lut.pop()",
+        "def init():\n    global lut\n    lut = 2\ndef main():\n    init()\nmain()",
+        "lut = 1\ndel lut",
+    ],
+)
+def test_every_way_to_bind_or_change_a_name_counts(text):
+    found = program(text, ("def f(x):\n    return lut", "f"))
+    assert "\n".join(found.statements[:-1]) == text
+
+
+def test_calls_that_may_be_missed_are_remembered():
+    found = program("lut = []\nfill(lut)\nprint(lut)\nexec('size = 2')", ("def f(x):\n    return lut, size", "f"))
+    assert found.left_out == (("`fill(lut)` in cell 1", "lut"), ("`exec('size = 2')` in cell 1", "size"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ((("def f_(x):\n    return 2", "f"),), "cell 1 defines `f_`"),
+        (("%%writefile mine.py\ndef f(x):\n    return 2",), "cell 1 begins with %%writefile"),
+        (("%%bash\nls", STUB), ""),
+        ((), "no cell of the saved notebook defines `f`"),
+        ((STUB,), ""),
+    ],
+)
+def test_what_is_not_attempted_says_why(cells, reason):
+    found = program(*cells)
+    assert not found.attempted
+    assert reason in found.reason if reason else found.reason == ""
+
+
+def test_a_markdown_cell_is_named():
+    made = [Cell(1, "ch98-f", "def f(x):\n    return 2", "markdown")]
+    assert "cell 1, which should define `f`, is a Markdown cell" in extract(made, info(), [info()]).reason
+
+
 def test_the_digest_depends_on_the_code_that_counts_and_on_nothing_else():
     one = program(SOLUTION, "factor = 2")
     assert one.digest == program("print('x')", SOLUTION, "", "factor = 2").digest

@@ -9,6 +9,8 @@ import encodings.utf_8_sig  # noqa: F401
 import gc
 import os
 
+import IPython.core.inputtransformer2  # noqa: F401  # likewise, for cells that are no plain Python
+
 from dlcv_lab.checking.envelope import decode, encode
 from dlcv_lab.checking.execute import run_job
 from dlcv_lab.checking.extract import read_programs as programs_of
