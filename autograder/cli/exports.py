@@ -166,6 +166,7 @@ def gradescope(
                 text = json.dumps(exporting.results(entry), indent=1, ensure_ascii=False) + "\n"
                 write_whole(folder / entry.student / "results.json", text.encode("utf-8", "backslashreplace"))
             console.print(f"{len(entries)} files below {folder}", highlight=False)
+            _account(found, entries)
             return
         # a key of its own: whoever gets hold of the bundle learns nothing about the course's other cases
         own = student_key(found.secret(), f"gradescope {row.slug}").hex().encode()
@@ -183,7 +184,9 @@ def junit(chapter: Chapter, to: To = None, course: CourseDir = None) -> None:
 
     with troubles():
         found, slug = needed_course(course), rows.resolve(chapter)
-        _write(records.junit(_graded(found, slug), slug), to or Path(f"junit-{slug[:4]}.xml"))
+        entries = _graded(found, slug)
+        _write(records.junit(entries, slug), to or Path(f"junit-{slug[:4]}.xml"))
+        _account(found, entries)
 
 
 def jsonl(chapter: Chapter, to: To = None, course: CourseDir = None) -> None:
@@ -193,7 +196,27 @@ def jsonl(chapter: Chapter, to: To = None, course: CourseDir = None) -> None:
 
     with troubles():
         found, slug = needed_course(course), rows.resolve(chapter)
-        _write(records.json_lines(_graded(found, slug)), to or Path(f"verdicts-{slug[:4]}.jsonl"))
+        entries = _graded(found, slug)
+        _write(records.json_lines(entries), to or Path(f"verdicts-{slug[:4]}.jsonl"))
+        _account(found, entries)
+
+
+def _account(course: Course, entries: list[Entry]) -> None:
+    """Print how many students and verdicts a file holds, and who of the class is not in it."""
+    from autograder.base.wording import plain_text
+    from autograder.cli.grading import class_of
+    from autograder.grade.accounting import one_form
+
+    verdicts = [result for entry in entries for result in entry.flat]
+    missing = sorted({*map(one_form, class_of(course))} - {one_form(entry.student) for entry in entries})
+    faulty = sum(bool(entry.faulty) for entry in entries)
+    console.print(
+        f"{len(entries)} students: {len(verdicts)} verdicts, {faulty} students with a fault of the grader; "
+        f"{len(missing)} of the class handed in nothing.",
+        highlight=False,
+    )
+    if missing:
+        errors.print(f"Handed in nothing: {plain_text(', '.join(missing))}", markup=False, highlight=False)
 
 
 def _graded(course: Course, slug: str) -> list[Entry]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dlcv_lab.cli.frame import FINDINGS, console, errors, fail
+from dlcv_lab.cli.frame import FINDINGS, console, errors, fail, write_json
 
 if TYPE_CHECKING:
     from autograder.grade.accounting import Fate
@@ -31,6 +31,9 @@ def gather(
     deadline: Annotated[str, typer.Option(help="The last moment that counts: 2027-05-04T23:59:00+02:00.")],
     course: CourseDir = Path(),
     roster: Roster = None,
+    json_to: Annotated[
+        Path | None, typer.Option("--json", help="Write what was fetched of whom, and the account of all files.")
+    ] = None,
 ) -> int:
     """Fetch the class's repositories as they were at the deadline into submitted/.
 
@@ -45,7 +48,8 @@ def gather(
         row = rows.load_row(chapter)
         members = gathering.read_roster(roster or found.root / "roster.csv")
         stems = [lesson.stem for lesson in row.notebooks]
-        return _tell(gathering.gather(members, row.slug, stems, moment(deadline), found.folder("submitted")))
+        fetched = gathering.gather(members, row.slug, stems, moment(deadline), found.folder("submitted"))
+        return _tell(fetched, row.slug, json_to)
     except (gathering.GatheringError, CourseError, rows.RowError) as error:
         fail(str(error))
 
@@ -78,13 +82,15 @@ def give_back(chapter: ChapterName, course: CourseDir = Path(), roster: Roster =
         fail(str(error))
 
 
-def _tell(results: Iterable[Gathered]) -> int:
+def _tell(results: Iterable[Gathered], slug: str = "", json_to: Path | None = None) -> int:
     """Print one line a student and the sums; exit code 1 where something was not fetched or pushed, or not taken."""
     from autograder.grade.accounting import Account
 
     problems = fetched = 0
     fates: list[Fate] = []
+    told: list[Gathered] = []
     for result in results:
+        told.append(result)
         fates += result.fates
         if result.problem:
             problems += 1
@@ -99,7 +105,22 @@ def _tell(results: Iterable[Gathered]) -> int:
                 errors.print(
                     f"{result.student}: {fate.file}: {fate.outcome}, {fate.why}", markup=False, highlight=False
                 )
-    sums = Account(fates).counts()
+    account = Account(fates, [result.student for result in told if result.problem])
+    if json_to is not None:
+        write_json({"chapter": slug, "students": list(map(_as_data, told)), "account": account.as_data()}, json_to)
+    sums = account.counts()
     files = f"; {len(fates)} files: {', '.join(f'{n} {kind}' for kind, n in sums.items())}" if fates else ""
     console.print(f"{problems + fetched} students: {fetched} done, {problems} not{files}.", highlight=False)
     return FINDINGS if problems or sums["refused"] or sums["ambiguous"] else 0
+
+
+def _as_data(result: Gathered) -> dict[str, Any]:
+    """Return what `--json` holds about one student."""
+    return {
+        "student": result.student,
+        "commit": result.commit,
+        "received": result.received.isoformat() if result.received else None,
+        "trusted": result.trusted,
+        "files": list(result.files),
+        "problem": result.problem,
+    }

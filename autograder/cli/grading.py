@@ -82,7 +82,7 @@ def grade(
             fail("--device cuda is for jobs on this machine; leave out --scheduler and --slurm")
         stems = [lesson.stem for lesson in row.notebooks]
         given = place or _submitted(found)
-        handed_in, account = submissions.accounted(given, row.slug, stems, Path(scratch), _class_of(found))
+        handed_in, account = submissions.accounted(given, row.slug, stems, Path(scratch), class_of(found))
         plan = Plan(row.slug, found.secret() if found else secrets.token_bytes(32), reached, device=device)
         cores = cores_of(workers)
         lost: list[str] = []
@@ -119,7 +119,7 @@ def grade(
         raise typer.Exit(FINDINGS)
 
 
-def _class_of(course: Course | None) -> list[str]:
+def class_of(course: Course | None) -> list[str]:
     """Return the students of the course's roster.csv, where there is one."""
     from autograder.grade.gathering import read_roster
 

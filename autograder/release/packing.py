@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,7 @@ def build_packs(row: Row, progress: Callable[[str], None] = lambda name: None) -
         "slug": row.slug,
         "title": row.title,
         "extras": extras_of(row),
+        "python": ".".join(platform.python_version_tuple()[:2]),
         "version": cache.digest(*versions.values())[:16],
         "versions": versions,
         "notebooks": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ _README = """\
 
 ## Start
 
-Python 3.11 or newer, on Windows, macOS or Linux; no GPU needed.
+Python 3.11 or newer, on Windows, macOS or Linux; no GPU needed. The grader reads your code with Python {python}.
 
 ```bash
 python -m venv .venv
@@ -74,7 +75,10 @@ def texts(contents: Sequence[Mapping[str, Any]], edition: str, version: str) -> 
         lines.append("")
     return {
         "README.md": _README.format(
-            edition=_EDITIONS[edition], first=contents[0]["chapter"], chapters="\n".join(lines)
+            edition=_EDITIONS[edition],
+            first=contents[0]["chapter"],
+            chapters="\n".join(lines),
+            python=contents[-1].get("python") or ".".join(platform.python_version_tuple()[:2]),
         ).rstrip()
         + "\n",
         "requirements.txt": f"--find-links wheels\ndlcv-lab{extras_in(contents)}=={version}\n",

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 20 * 2**20
 MAX_CELLS = 10_000
+_CONFLICT = re.compile(r"^<<<<<<<( .{0,40})?", re.MULTILINE)
+_UTF_16 = "the file is UTF-16 and not UTF-8 text; open it in JupyterLab and save it again, without another editor"
+_OTHERS = {  # what is handed in as a notebook and is none, by how it begins
+    b"\xff\xfe": _UTF_16,
+    b"\xfe\xff": _UTF_16,
+    b"version https://git-lfs": "the file is a pointer of Git LFS and the notebook was not fetched; run `git lfs pull` "
+    "and hand in the notebook itself",
+    b"%PDF": "the file is a PDF; hand in the .ipynb file itself",
+    b"PK\x03\x04": "the file is a zip archive; unpack it and hand in the .ipynb file in it",
+    b"<": "the file is a web page; download the notebook itself (on GitHub: Download raw file) and hand that in",
+}
 MAX_SOURCE = 2 * 2**20
 
 
@@ -62,15 +74,25 @@ def _cell(number: int, cell: Any) -> Cell:
 
 
 def _json(raw: bytes) -> Any:
+    for begins, what in _OTHERS.items():
+        if raw.startswith(begins):
+            raise UnreadableError(what)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
         raise UnreadableError(
-            f"the file is not UTF-8 text (byte {error.start}); open it in JupyterLab and save it again"
+            f"the file is not UTF-8 text (line {line}, byte {error.start}); open it in JupyterLab and save it again"
         ) from None
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
+        conflict = _CONFLICT.search(text)
+        if conflict is not None:
+            raise UnreadableError(
+                f"git left a conflict in line {text[: conflict.start()].count(chr(10)) + 1} ({conflict[0]}); choose "
+                "one of the two versions (`git checkout --ours FILE` or `--theirs`), open it in JupyterLab and save it"
+            ) from None
         raise UnreadableError(
             f"the file is not a notebook: no JSON at line {error.lineno}, column {error.colno}; "
             "open it in JupyterLab and save it again"

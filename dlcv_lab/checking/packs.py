@@ -57,6 +57,7 @@ class Chapter:
     notebooks: tuple[Notebook, ...]
     folder: Path
     extras: tuple[str, ...] = ()  # of the package, such as "vl"
+    python: str = ""  # the version of Python that released it, and grades: "3.11"
 
     @property
     def exercises(self) -> tuple[str, ...]:
@@ -124,7 +125,10 @@ def _contents(path: Path) -> Chapter:
             for item in raw["notebooks"]
         )
         extras = tuple(raw.get("extras", ()))
-        return Chapter(raw["chapter"], raw["slug"], raw["title"], raw["version"], notebooks, path.parent, extras)
+        python = str(raw.get("python", ""))
+        return Chapter(
+            raw["chapter"], raw["slug"], raw["title"], raw["version"], notebooks, path.parent, extras, python
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise PacksError(f"{path} cannot be read ({error}); {REMEDY}") from None
 

@@ -160,9 +160,21 @@ def submit_folder(
         if notebook.stem not in files
     ]
     results = judge_public(chapter, files, runner=runner)
+    here = ".".join(platform.python_version_tuple()[:2])
+    if chapter.python and chapter.python != here:
+        warnings.append(
+            f"The grader reads your code with Python {chapter.python} and this is Python {here}: what the one knows "
+            "may be a syntax error for the other."
+        )
     for stem, path in files.items():
         if path.stem != stem:
             warnings.append(f"{path.name} is taken for {stem}.ipynb; rename it before you hand it in.")
+        others = sorted(other.name for other in path.parent.glob(f"{stem}[!0-9]*.ipynb") if other != path)
+        if others:
+            warnings.append(
+                f"{', '.join(others)} lies beside {path.name} and is not read. If it is the one that you mean, call it "
+                f"{stem}.ipynb and remove the other."
+            )
         if live is not None:
             warnings += _disagreements(path, infos_of(chapter, stem), live)
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files.values()}

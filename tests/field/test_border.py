@@ -115,3 +115,41 @@ def test_one_broken_extension_does_not_stop_the_others(monkeypatch: pytest.Monke
     assert {command.callback.__name__ for command in app.registered_commands} >= {"check", "next_"}  # type: ignore[union-attr]
     said = " ".join(capsys.readouterr().err.split())
     assert "the extension mine (mine.plugin:register) does not load" in said
+
+
+def test_the_json_of_gather_accounts_for_all(tmp_path: Path) -> None:
+    import json
+
+    from autograder.cli.gathering import _tell
+    from autograder.grade.accounting import Fate
+    from autograder.grade.gathering import Gathered
+
+    fates = (Fate("ch03/lesson_1.ipynb", "ann", "taken", "", "lesson_1"), Fate("ch03/x.ipynb", "ann", "refused", "why"))
+    told = [
+        Gathered("ann", "c0ffee", None, True, ("lesson_1.ipynb",), "", fates),
+        Gathered("bob", problem="no such place"),
+    ]
+    assert _tell(told, "ch03_demo", tmp_path / "gathered.json") == 1
+    data = json.loads((tmp_path / "gathered.json").read_text())
+    assert [student["student"] for student in data["students"]] == ["ann", "bob"]
+    assert data["students"][1]["problem"] == "no such place"
+    assert data["account"]["files"] == {"given": 2, "taken": 1, "refused": 1, "ambiguous": 0, "no concern": 0}
+    assert data["account"]["students"] == {"given": 2, "read": 1, "nothing read": 0, "nothing handed in": 1}
+
+
+def test_exports_of_verdicts_say_how_many_and_who_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from types import SimpleNamespace
+
+    from autograder.cli.exports import _account
+    from autograder.grade.journal import Entry
+    from dlcv_lab.checking.model import ExerciseResult, Verdict
+
+    (tmp_path / "roster.csv").write_text("student,repository\nann,here\nzoe\u0308,there\n", encoding="utf-8")
+    results = (ExerciseResult("f", Verdict.OK, 1.0, 1.0), ExerciseResult("g", Verdict.XX, 0.0, 1.0))
+    _account(SimpleNamespace(root=tmp_path), [Entry("ann", "ch03_demo", "a", "k", "none", {"lesson_1": results}, {})])  # type: ignore[arg-type]
+    said = capsys.readouterr()
+    told = " ".join(said.out.split())
+    assert told == "1 students: 2 verdicts, 1 students with a fault of the grader; 1 of the class handed in nothing."
+    assert "Handed in nothing: zo\u00eb" in said.err
