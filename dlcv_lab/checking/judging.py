@@ -27,6 +27,7 @@ _ENDED = {
 }
 _FIRST = (Verdict.XX, Verdict.SG, Verdict.ML, Verdict.TO, Verdict.OL, Verdict.FO)  # these name the whole exercise
 _NO_ANSWER = Outcome("signal", message="no answer arrived")
+_FACTS = re.compile(r"`[^`]+`|\([^()]*\)|\b\w+Error\b|\b(?:float|int|bool|complex)\d*\b|\b\d[\d.e+-]*\b")
 _NO_GPU = re.compile(r"\bCUDA\b|NVIDIA driver", re.IGNORECASE)
 _ROUNDING = 1e-5  # how far two runs of the same mistake may differ, relative to its largest number
 
@@ -75,8 +76,8 @@ def _judge(pack: Pack, given: Sequence[Outcome]) -> ExerciseResult:
     if verdict is Verdict.NA:
         return replace(result, message=say("not_attempted"))
     cause = None if verdict is Verdict.OK else _cause(pack, outcomes, judged)
-    message = _message(cases, outcomes)
     hint = cause.text if cause else ""
+    message = _message(cases, hint)
     return replace(result, message=message, hint=hint, diagnosis=cause)
 
 
@@ -156,8 +157,8 @@ def said(outcome: Outcome) -> str:
     return f"{text}, in the line `{outcome.line}`" if outcome.line else text
 
 
-def _message(cases: Sequence[CaseResult], outcomes: Sequence[Outcome]) -> str:
-    """Return how many cases are right, and what came in the first that is not."""
+def _message(cases: Sequence[CaseResult], hint: str) -> str:
+    """Return how many cases are right, and what came in the first that is not, unless the hint says that."""
     count, right = len(cases), sum(case.verdict is Verdict.OK for case in cases)
     if right == count:
         return say("one_right" if count == 1 else "all_right", count=count)
@@ -167,9 +168,15 @@ def _message(cases: Sequence[CaseResult], outcomes: Sequence[Outcome]) -> str:
         text = say("some_right", right=right, count=count)
     wrong = [case for case in cases if case.verdict is not Verdict.OK]
     first = next((case for case in wrong if case.verdict is not Verdict.NA), wrong[0])
-    if first.text:
+    if first.text and not _says(hint, first.text):
         text += f" In the case '{first.note or first.group}', {first.text}."
     return text
+
+
+def _says(hint: str, text: str) -> bool:
+    """Tell whether a hint holds all that a case's text tells: the text itself, or its shapes, names and numbers."""
+    facts = set(_FACTS.findall(text))
+    return text in hint or (bool(facts) and facts <= set(_FACTS.findall(hint)) and not text.startswith("the largest"))
 
 
 def _cause(

@@ -68,7 +68,7 @@ ENGLISH: dict[str, str] = {
     "case.memory": "out of memory",
     "case.output": "the answer is too large to be sent",
     "case.type": "the answer is no plain data: {message}",
-    "case.mutated": "the value is right, but the input {names} was changed in place",
+    "case.mutated": "the value is right, but the input `{names}` was changed in place",
     "case.forbidden": "the forbidden {names} was used",
     "case.fault": "could not be judged",
     # diagnoses

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+import torch
+
 from autograder.feedback import class_report, student_page
 from autograder.grade.journal import Entry
+from dlcv_lab.checking import execute
+from dlcv_lab.checking.envelope import encode
+from dlcv_lab.checking.judging import judge_outcomes
 from dlcv_lab.checking.messages import ENGLISH, as_html, say
-from dlcv_lab.checking.model import CaseResult, ExerciseResult, Verdict
+from dlcv_lab.checking.model import Case, CaseResult, ExerciseInfo, ExerciseResult, Outcome, Pack, Program, Verdict
 from dlcv_lab.checking.report import _value
 
 
@@ -46,3 +52,28 @@ def test_the_class_report_names_what_ended_a_run_and_its_codes() -> None:
 
 def test_what_a_probe_gathered_is_told_by_its_parts() -> None:
     assert _value({"loss": 0.5, "steps": 3}, None) == "loss = the float 0.5, steps = the int 3"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message", "hint"),
+    [
+        ("return x.sum()", "0 of 2 cases right.", "shape ()"),
+        ("return x + 1", "0 of 2 cases right. In the case 'a', the largest difference is", "plus -1"),
+        ("x += 0 * x + 1\n    return x - 1", "0 of 2 cases right.", "`x` is changed in place"),
+        ("return unknown(x)", "0 of 2 cases right. In the case 'a', your code raised NameError", "A name is used"),
+        ("return x.double()", "0 of 2 cases right.", "float64"),
+    ],
+)
+def test_the_likely_cause_does_not_repeat_the_sentence_above_it(wrong: str, message: str, hint: str) -> None:
+    stub = "def f(x):\n    raise NotImplementedError"
+    probe = "def run(ns, data):\n    return ns.f(data['x'])\n"
+    info = ExerciseInfo("ch98", "f", "lesson", ("f",), 1.0, True, {"plain": 1.0}, 5, "easy", "", (), ("a", "b", "c"),
+                        stub, probe, "", exact_dtype=True)  # fmt: skip
+    cases = tuple(Case("plain", {"x": torch.arange(3.0) + number}, note) for number, note in enumerate("ab"))
+    pack = Pack(info, cases, tuple(Outcome("value", case.data["x"].double()) for case in cases), ((1e-5,),) * 2)
+    names, _ = execute.load_namespace(Program("import torch", (f"def f(x):\n    {wrong}",), attempted=True))
+    run = execute.load_probe(probe)
+    result = judge_outcomes(pack, [execute.run_case(run, names, encode(case.data)) for case in cases])
+    assert result.message.startswith(message), result
+    assert result.message == message or "largest" in message or "raised" in message, result.message
+    assert hint in result.hint
