@@ -121,7 +121,7 @@ def test_submit_writes_a_receipt_and_warns_where_the_running_notebook_differs(dl
     ("raw", "reason"),
     [
         (b"", "the file is empty"),
-        (b"%PDF", "the file is not a notebook"),
+        (b"%PDF", "the file is a PDF"),
         (b"\xff\xfe{}", "not UTF-8"),
         (b'{"nbformat": 3, "worksheets": []}', "in format 3 and 4 is needed"),
         (b" " * (21 * 2**20), "more than 20 MiB|the file is empty"),
