@@ -116,6 +116,8 @@ def eye_part() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "eye": eye_part,
+    "llm_base": lambda: language_part("llm_base"),
+    "llm": lambda: language_part("llm"),
     "clip": clip_part,
     "vit": vit_part,
     "gpt": lambda: language_part("gpt"),

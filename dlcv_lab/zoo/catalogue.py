@@ -290,6 +290,29 @@ MODELS: dict[str, Model] = {
             },
             least={"timbre": 0.97},
         ),
+        Model(
+            name="llm_base",
+            what="the world's language with the words of the vision-language stack, from plain text",
+            gives="(model, tokenizer) of transformers",
+            made_by="llm:BASE",
+            extra="vl",
+            needs=("transformers",),
+            full="TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T",
+            figures=_LANGUAGE_FIGURES,
+            least=_LANGUAGE_LEAST,
+        ),
+        Model(
+            name="llm",
+            what="llm_base, taught to talk and to follow instructions",
+            gives="(model, tokenizer) of transformers",
+            made_by="llm:LLM",
+            extra="vl",
+            needs=("transformers",),
+            full="TinyLlama/TinyLlama-1.1B-Chat-v1.0",
+            figures=_LANGUAGE_FIGURES,
+            least=_LANGUAGE_LEAST,
+            begins_at=("llm_base",),
+        ),
     )
 }
 

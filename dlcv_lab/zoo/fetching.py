@@ -25,6 +25,7 @@ class Source:
 
 _TEXT_MODEL = ("config.json", "generation_config.json", "model.safetensors", "tokenizer*", "vocab.json", "merges.txt")
 _VISION = ("config.json", "model.safetensors", "preprocessor_config.json")
+_BOTH = ("*.json", "model*.safetensors", "tokenizer*", "chat_template*")
 SOURCES = {
     "clip": Source("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", ("open_clip_config.json", "open_clip_model.safetensors")),
     "gpt": Source("openai-community/gpt2", _TEXT_MODEL),
@@ -33,6 +34,8 @@ SOURCES = {
     "resnet": Source("timm/resnet50.tv2_in1k", ("config.json", "model.safetensors")),
     "eye": Source("openai/clip-vit-large-patch14", _VISION),
     "ear": Source("openai/whisper-tiny", _VISION),
+    "llm_base": Source("TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T", _TEXT_MODEL),
+    "llm": Source("TinyLlama/TinyLlama-1.1B-Chat-v1.0", (*_TEXT_MODEL, "special_tokens_map.json")),
 }
 """The models that no diffusers pipeline holds; those are in `pipelines.FULL`."""
 
