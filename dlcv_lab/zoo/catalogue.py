@@ -303,7 +303,7 @@ MODELS: dict[str, Model] = {
         ),
         Model(
             name="llm",
-            what="llm_base, taught to talk and to follow instructions",
+            what="the same language model after chats and instructions: it talks and obeys",
             gives="(model, tokenizer) of transformers",
             made_by="llm:LLM",
             extra="vl",
