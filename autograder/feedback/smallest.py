@@ -81,11 +81,13 @@ class Shrinker:
     def _same_again(
         self, pack: Pack, info: ExerciseInfo, program: Program, result: ExerciseResult
     ) -> tuple[Job, list[Outcome]] | None:
-        """Run all cases as they were judged, with stand-ins where it was so; None where other verdicts come now."""
+        """Run all cases as they were judged, in the reading and with the stand-ins with which it was so; None where
+        other verdicts come now."""
         inputs = tuple(encode(case.data) for case in pack.cases)
         stored = [case.verdict for case in result.cases]
-        for standin in dict.fromkeys(("", "\n\n".join(info.standins.values()))):
-            job = Job(program, info.probe, inputs, standin, info.forbid, info.limits)
+        ways = itertools.product(program.readings, dict.fromkeys(("", "\n\n".join(info.standins.values()))))
+        for reading, standin in ways:
+            job = Job(reading, info.probe, inputs, standin, info.forbid, info.limits)
             outcomes = self.marker.runner.run(job)
             if [case.verdict for case in judge_outcomes(pack, outcomes).cases] == stored:
                 return job, outcomes

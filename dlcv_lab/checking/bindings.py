@@ -117,6 +117,14 @@ class Statement:
         return value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
 
     @cached_property
+    def line_magic(self) -> tuple[str, ...]:
+        """Return name and text of the line magic that the statement was: ("run", "helpers.py")."""
+        value = self.node.value if isinstance(self.node, ast.Expr) else None
+        if isinstance(value, ast.Call) and _dotted(value.func).endswith(".run_line_magic"):
+            return tuple(str(given.value) for given in value.args if isinstance(given, ast.Constant))
+        return ()
+
+    @cached_property
     def is_setting(self) -> bool:
         """Tell whether it is a call that changes the meaning of all code below it."""
         return isinstance(self.node, ast.Expr) and isinstance(self.node.value, ast.Call) and (
@@ -218,7 +226,11 @@ def left_out(
     wanted = {name for name in reached.names
               if not name.startswith(".") and (name in reached.notes.variables or name not in bound)}  # fmt: skip
     wanted -= set(known)
+    nowhere = frozenset(wanted - bound)
     for statement in statements:
+        if statement.line_magic[:1] in (("run",), ("load",)) and nowhere:
+            yield statement, nowhere
+            continue
         if not isinstance(statement.node, ast.Expr | ast.For | ast.While) or reached.touches(statement):
             continue
         calls = [part for part in ast.walk(statement.node) if isinstance(part, ast.Call)]

@@ -122,7 +122,7 @@ def _program(notebook: _Notebook, info: ExerciseInfo) -> Program:
     stands = (len(parts[0]), len(parts[0]) + len(parts[1]), len(parts[0]) + len(parts[1]) + len(parts[2]))
     otherwise = _at_the_end(notebook, info, home, checked)
     missed = [
-        (f"`{_short(s.source)}` in cell {s.cell}", *sorted(names))
+        (f"`{_shown(s)}` in cell {s.cell}", *sorted(names))
         for s, names in left_out(statements, reached, notebook.names)
     ]
     fault = notebook.broken.get(notebook.homes.get(info.name, 0), "")
@@ -244,8 +244,10 @@ def _near(notebook: _Notebook, info: ExerciseInfo, home: int) -> Statement | Non
     return names[found[0]] if found else None
 
 
-def _short(source: str) -> str:
-    first = source.strip().split("\n")[0]
+def _shown(statement: Statement) -> str:
+    """Return the first line of a statement as the student wrote it."""
+    magic = statement.line_magic
+    first = "%" + " ".join(magic) if magic else statement.source.strip().split("\n")[0]
     return first if len(first) <= 60 else first[:57] + "..."
 
 

@@ -46,6 +46,7 @@ ENGLISH: dict[str, str] = {
     "syntax_error": "syntax error in line {line}, `{text}`: {error} (read with {version})",
     "no_python": "it cannot be read as Python (with {version})",
     "left_out": "{statement} was not run: put its result into a constant.",
+    "left_out_file": "{statement} was not run: files beside the notebook are not graded, so put the code into a cell.",
     "at_the_end": "judged as the notebook stands at its end, because there it earns more than at its check",
     "not_attempted": "Not attempted yet: NotImplementedError is still raised.",
     "undefined": "Not attempted yet: {names} is not defined here.",

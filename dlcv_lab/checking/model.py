@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -198,6 +198,12 @@ class Program:
     stands: tuple[int, int, int] | None = None
     otherwise: tuple[str, ...] = ()  # the statements of the notebook as it stands at its end, where that differs
     left_out: tuple[tuple[str, ...], ...] = ()  # ("`init()` in cell 12", names it may be about ...)
+
+    @property
+    def readings(self) -> tuple[Program, ...]:
+        """Return the program as it stands at the exercise's check, and at the end where it means something else."""
+        end = replace(self, statements=self.otherwise, stands=None, otherwise=())
+        return (self, end) if self.otherwise else (self,)
 
 
 @dataclass(frozen=True)

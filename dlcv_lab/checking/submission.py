@@ -82,8 +82,7 @@ def _judge_one(
     seconds = sum(outcome.seconds for outcome in outcomes)
     peak = max((outcome.peak for outcome in outcomes), default=0)
     result = judge_outcomes(pack, outcomes)
-    if result.verdict not in (Verdict.OK, Verdict.XX) and program.otherwise:
-        at_the_end = replace(program, statements=program.otherwise, stands=None)
+    for at_the_end in program.readings[1:] if result.verdict not in (Verdict.OK, Verdict.XX) else ():
         later = _named(runner.run(replace(job, program=at_the_end)), at_the_end, info)
         seconds += sum(outcome.seconds for outcome in later)
         peak = max([peak, *(outcome.peak for outcome in later)])
@@ -108,7 +107,8 @@ def _missed(result: ExerciseResult, program: Program) -> ExerciseResult:
     names = {name for found in _MISSING_NAME.findall(f"{result.message} {result.hint}") for name in found if name}
     found = [missed for missed, *about in program.left_out if not names or names & set(about)]
     said = program.reason or result.message  # a cell that is no Python is the whole news
-    return replace(result, message=" ".join([said, *(say("left_out", statement=each) for each in found[:3])]))
+    why = [say("left_out_file" if each.startswith("`%") else "left_out", statement=each) for each in found[:3]]
+    return replace(result, message=" ".join([said, *why]))
 
 
 def _named(outcomes: list[Outcome], program: Program, info: ExerciseInfo) -> list[Outcome]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -353,6 +354,22 @@ written(
     differs="calls are not run",
     says="in cell 9 was not run: put its result into a constant",
 )
+written(
+    "a helper in a file",
+    CALL,
+    above="%%writefile mine.py\n" + AVERAGE,
+    between="from mine import *",
+    differs="files beside the notebook are not graded",
+    says="a statement of your code was skipped, it raised ModuleNotFoundError: No module named 'mine'",
+)
+written(
+    "a helper in a script that is run",
+    CALL,
+    above=f"with open('mine2.py', 'w') as sink:\n    sink.write({AVERAGE!r})",
+    between="%run mine2.py",
+    differs="files beside the notebook are not graded",
+    says="`%run mine2.py` in cell 11 was not run: files beside the notebook are not graded",
+)
 written("a default dtype", BLUR.replace(", dtype=x.dtype", ""), above="torch.set_default_dtype(torch.float64)")
 written(
     "a generator object of random numbers",
@@ -401,6 +418,18 @@ written(
     MEAN + "\nreturn = 3\n",
     differs="a kernel only knows that the name is missing",
     says="syntax error in line 7, `return = 3`: invalid syntax (read with Python",
+)
+written(
+    "syntax of a newer Python",
+    windows("sizes = {'k': k}\n    print(f'{sizes['k']}')\n    return w.mean((2, 3))"),
+    differs="" if sys.version_info >= (3, 12) else "a kernel only knows that the name is missing",
+    says="" if sys.version_info >= (3, 12) else "(read with Python 3.11)",
+)
+written(
+    "syntax of a newer Python",
+    windows("sizes = {'k': k}\n    print(f'{sizes['k']}')\n    return w.mean((2, 3))"),
+    differs="" if sys.version_info >= (3, 12) else "a kernel only knows that the name is missing",
+    says="" if sys.version_info >= (3, 12) else "(read with Python 3.11)",
 )
 written(
     "a decorator below",

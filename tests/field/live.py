@@ -65,6 +65,7 @@ def _child(path: Path, out: Path) -> None:
     try:
         with tempfile.TemporaryDirectory() as place, open(os.devnull, "w") as nothing:
             os.chdir(place)
+            sys.path.insert(0, place)  # as in a kernel
             sys.stdout = sys.stderr = nothing
             told = run(json.loads(path.read_text(encoding="utf-8-sig")))
             os.chdir("/")
