@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ def page(
         outputs: what the student's own cells had shown, by notebook.
     """
     known = smallest if smallest is not None and show_cases else {}
+    shared = _shared(entry)
+    results = [replace(r, notes=tuple(note for note in r.notes if note not in shared)) for r in entry.flat]
     return render(
         "feedback.html",
         title=title,
@@ -65,18 +68,26 @@ def page(
         when=entry.when,
         exercises=[
             _exercise(result, infos.get(result.name), show_cases, known.get(result.name), result.name in entry.extras)
-            for result in entry.flat
+            for result in results
             if not _untouched(result)
         ],
         untouched=[
             f"{result.name} (extra, no marks)" if result.name in entry.extras else result.name
-            for result in entry.flat
+            for result in results
             if _untouched(result)
         ],
+        notes=[plain_text(note) for note in shared],
         notebooks=[
             {"name": stem, "shown": found.shown, "left_out": found.left_out} for stem, found in (outputs or {}).items()
         ],
     )
+
+
+def _shared(entry: Entry) -> list[str]:
+    """Return the notes on a whole notebook, such as on a cell that was skipped: all of its results have them."""
+    together = (set.intersection(*(set(result.notes) for result in results))
+                for results in entry.results.values() if len(results) > 1)  # fmt: skip
+    return list(dict.fromkeys(note for notes in together for note in sorted(notes)))
 
 
 def _untouched(result: ExerciseResult) -> bool:

@@ -35,7 +35,7 @@ ENGLISH: dict[str, str] = {
     "some_right": "{right} of {count} cases right.",
     "one_wrong": "The case is wrong.",
     "hints_over": "There are {count} hints, and this is the last. `stuck(\"{name}\")` writes a question for the forum.",
-    "untouched": "Not attempted yet.",
+    "untouched": "Not attempted yet: its cell is as it was released.",
     "undefined_in_file": "Not attempted yet: no cell of the saved notebook defines {names}. Was its cell deleted?",
     "na.magic": "Not attempted yet: cell {cell} begins with {magic}, and nothing in such a cell counts. Take that line "
     "out, so that the cell defines {names}.",

@@ -29,10 +29,16 @@ def test_backticks_become_code_and_nothing_else_acts() -> None:
 
 
 def test_a_page_says_once_what_is_not_attempted() -> None:
-    untouched = [ExerciseResult(f"e{n}", Verdict.NA, 0.0, 1.0, message=say("untouched")) for n in range(17)]
-    wrong = ExerciseResult("conv", Verdict.WA, 0.0, 1.0, message="0 of 6 cases right.", hint="Use `stride`.")
+    notes = ("cell 3 was skipped: syntax error",)
+    untouched = [
+        ExerciseResult(f"e{n}", Verdict.NA, 0.0, 1.0, message=say("untouched"), notes=notes) for n in range(17)
+    ]
+    wrong = ExerciseResult(
+        "conv", Verdict.WA, 0.0, 1.0, message="0 of 6 cases right.", hint="Use `stride`.", notes=notes
+    )
     page = student_page.page(entry("ann", wrong, *untouched), {}, "Demo")
     assert page.casefold().count("not attempted") == 1
+    assert page.count("cell 3 was skipped") == 1
     assert "e0, e1" in page
     assert "Use <code>stride</code>." in page
     assert "`" not in page
