@@ -20,8 +20,8 @@ def neuron(
     """Return the output p of one neuron for every row of `x`.
 
     The activation is a = w . x + b, one number a row. The output squashes it: p = 1 /
-    (1 + exp(-a)), the sigmoid. It must be right for any a: exactly 1 at a = 1000 and
-    exactly 0 at a = -1000, in float32, never NaN. Write the sigmoid yourself.
+    (1 + exp(-a)), the sigmoid. It must be right for any a: 1 at a = 1000 and 0 at a =
+    -1000, never NaN. Write the sigmoid yourself.
     """
     ### BEGIN SOLUTION
     a = x @ w + b
@@ -60,8 +60,8 @@ def objective(
     G = -sum over n of [t log p + (1 - t) log(1 - p)], with p the neuron's output for
     row n: a SUM over the points, not a mean. E = (1/2) * sum over i of w_i squared. `t`
     holds floats from 0 to 1. The value is finite also where a point is far on the wrong
-    side (a = 300, t = 0 costs 300). F.binary_cross_entropy_with_logits, which you wrote
-    in chapter 1, is allowed.
+    side (an activation of 300 with t = 0 costs 300). You may call
+    F.binary_cross_entropy_with_logits: you wrote it in chapter 1.
     """
     ### BEGIN SOLUTION
     G = F.binary_cross_entropy_with_logits(x @ w, t, reduction="sum")

@@ -68,7 +68,7 @@ def two_layer_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients (dW, db, dw, dc) of M = G + alpha * E, by hand.
 
-    The network is that of `two_layer_forward`; each gradient has the shape of its weight.
+    The network is that of `two_layer_forward`; each gradient has its weight's shape.
 
     G = -sum over n of [t log p + (1 - t) log(1 - p)], a sum over the points. E = (1/2)
     (sum of w_k squared + sum of W_kd squared): weights pay, biases do not. No autograd,
@@ -92,8 +92,7 @@ def activation(name: str, a: Tensor) -> Tensor:
     `name` is one of: "sigmoid"; "tanh"; "relu", max(0, a); "leaky_relu", a where a > 0
     and .01 a elsewhere; "gelu", a * Phi(a) with Phi the distribution function of the
     standard normal, (1 + erf(a / sqrt(2))) / 2; "silu", a * sigmoid(a). torch.sigmoid,
-    torch.tanh, torch.exp and torch.erf are allowed; the ready-made functions of
-    torch.nn.functional are not.
+    torch.tanh, torch.exp and torch.erf are allowed.
 
     Raises:
         ValueError: another name.

@@ -1,4 +1,4 @@
-"""Exercises of notebook 2 on many layers: backward through all of them, activation functions, a look inside."""
+"""Exercises of notebook 2 on many layers: backward through all of them, layers without a bend, a look inside."""
 
 import itertools
 
@@ -6,169 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise
-from autograder.declare.slips import slip
+from autograder.declare import Exercise, alternative, case, slip
+from autograder.exercises.ch02_neural_networks.common import DOUBLE, NO_AUTOGRAD, by_hand, named
 from dlcv_lab.checking import probing
-from dlcv_lab.checking.model import Forbid
-
-DOUBLE = torch.float64
-READY_MADE = Forbid(
-    aten=("aten.gelu*", "aten.silu*", "aten.leaky_relu*"),
-    names=("torch.autograd", "torch.func", "F.gelu", "F.silu", "F.leaky_relu", "nn.GELU", "nn.SiLU", "nn.LeakyReLU"),
-)
-
-
-def activation_cases(d):
-    cases = []
-    for group in ("value", "slope"):
-        for name in ("sigmoid", "tanh", "relu", "leaky_relu", "gelu", "silu"):
-            a = torch.cat([d.normal(8, dtype=DOUBLE), d.uniform(2, low=1.0, high=2.0, dtype=DOUBLE)])
-            ends = torch.tensor([0.0, 50.0, -50.0], dtype=DOUBLE)
-            cases.append(case(group, f"{name}, float64", name=name, a=torch.cat([a, ends])))
-        cases.append(case(group, "an unknown name", name="softsign", a=d.normal(3)))
-        cases.append(case(group, "relu of a matrix", name="relu", a=d.normal(3, 4)))
-    return cases
-
-
-def value_library(data):
-    if data["name"] == "softsign":
-        raise ValueError("not in the list")
-    return {"tanh": torch.tanh, "sigmoid": torch.sigmoid}.get(data["name"], getattr(F, data["name"]))(data["a"])
-
-
-def slope_library(data):
-    a = data["a"].detach().clone().requires_grad_()
-    return torch.autograd.grad(value_library({"name": data["name"], "a": a}).sum(), a)[0]
-
-
-def activation__table(name, a):
-    table = {
-        "sigmoid": lambda: 1 / (1 + torch.exp(-a)),
-        "tanh": lambda: 2 * torch.sigmoid(2 * a) - 1,
-        "relu": lambda: a.clamp(min=0),
-        "leaky_relu": lambda: a.clamp(min=0) + 0.01 * a.clamp(max=0),
-        "gelu": lambda: a * torch.special.ndtr(a),
-        "silu": lambda: a / (1 + torch.exp(-a)),
-    }
-    if name not in table:
-        raise ValueError(name)
-    return table[name]()
-
-
-def activation_grad__table(name, a):
-    s = torch.sigmoid(a)
-    if name in ("relu", "leaky_relu"):
-        low = 0.0 if name == "relu" else 0.01
-        return low + (1 - low) * (a > 0).to(a.dtype)
-    if name == "gelu":
-        return torch.special.ndtr(a) + a * torch.exp(-(a**2) / 2) / (2 * torch.pi) ** 0.5
-    if name == "tanh":
-        wide = torch.sigmoid(2 * a)
-        return 4 * wide * (1 - wide)
-    return (
-        {"sigmoid": s * (1 - s), "silu": s * (1 + a * (1 - s))}.get(name) if name in ("sigmoid", "silu") else fail(name)
-    )
-
-
-def fail(name):
-    raise ValueError(name)
-
-
-def activation__one_by_one(name, a):
-    if name == "sigmoid":
-        return torch.sigmoid(a)
-    if name == "tanh":
-        return torch.tanh(a)
-    if name == "relu":
-        return torch.where(a > 0, a, torch.zeros_like(a))
-    if name == "leaky_relu":
-        return torch.maximum(a, 0.01 * a)
-    if name == "gelu":
-        return 0.5 * a * (1 + torch.erf(a * 0.5**0.5))
-    if name == "silu":
-        return torch.sigmoid(a) * a
-    raise ValueError("unknown")
-
-
-def activation_grad__one_by_one(name, a):
-    if name == "sigmoid":
-        return torch.sigmoid(a) * torch.sigmoid(-a)
-    if name == "tanh":
-        return 1 - torch.tanh(a).square()
-    if name == "relu":
-        return torch.heaviside(a, torch.zeros_like(a))
-    if name == "leaky_relu":
-        return torch.heaviside(a, torch.zeros_like(a)) * 0.99 + 0.01
-    if name == "gelu":
-        normal = torch.distributions.Normal(torch.zeros((), dtype=a.dtype), torch.ones((), dtype=a.dtype))
-        return normal.cdf(a) + a * normal.log_prob(a).exp()
-    if name == "silu":
-        return torch.sigmoid(a) * (1 + a * torch.sigmoid(-a))
-    raise ValueError("unknown")
-
-
-ACTIVATION = Exercise(
-    name="activation",
-    defines=("activation", "activation_grad"),
-    methods=("ch02/activations",),
-    groups={"value": 1.5, "slope": 1.5},
-    cases=activation_cases,
-    probe={"slope": "activation_grad"},
-    oracle={"value": value_library, "slope": slope_library},
-    minutes=25,
-    difficulty="medium",
-    good_for="knowing what the names in other people's networks compute, and what they let through backwards",
-    forbid=READY_MADE,
-    hints=(
-        "Three of the slopes can be written with the function's own value. Which?",
-        "sigmoid: s (1 - s). tanh: 1 - tanh squared. relu and leaky relu: 1 where a > 0, else 0 or .01. gelu and silu "
-        "are "
-        "products a * f(a): the slope is f(a) + a * f'(a), with f' the normal density, or s (1 - s).",
-        "silu: s + a * s * (1 - s). gelu: (1 + torch.erf(a / 2**.5)) / 2 + a * torch.exp(-a * a / 2) / (2 * "
-        "math.pi)**.5.",
-    ),
-    alternatives=(
-        Alternative(name="table", code=(fail, activation__table, activation_grad__table)),
-        Alternative(name="one_by_one", code=(activation__one_by_one, activation_grad__one_by_one)),
-    ),
-    misconceptions=(
-        slip(
-            "gelu_by_tanh",
-            {
-                "a * (1 + torch.erf(a / math.sqrt(2))) / 2": "a * (1 + torch.tanh(math.sqrt(2 / math.pi) "
-                "* (a + 0.044715 * a**3))) / 2"
-            },
-            "This is the tanh approximation of gelu, good to three digits. Here the exact one is wanted, with "
-            "torch.erf.",
-            "library difference: F.gelu(approximate='tanh'), used by GPT-2",
-        ),
-        slip(
-            "leaky_by_a_tenth",
-            {"0.01 * a": "0.1 * a", "torch.full_like(a, 0.01)": "torch.full_like(a, 0.1)"},
-            "Your leaky relu lets a tenth through. Here, as in PyTorch, the slope below zero is .01.",
-            "library difference: YOLO and darknet use .1",
-        ),
-        slip(
-            "slope_one_at_zero",
-            {"return (a > 0).to(a.dtype)": "return (a >= 0).to(a.dtype)"},
-            "At a = 0 the slope of relu is taken as 0, as PyTorch does.",
-            "card trap: relu' at 0",
-        ),
-        slip(
-            "no_product_rule",
-            {"return s + a * s * (1 - s)": "return a * s * (1 - s)"},
-            "silu is a product a * s, so its slope has two parts: s + a * s (1 - s).",
-            "student mistake: product rule",
-        ),
-        slip(
-            "tanh_not_squared",
-            {"1 - torch.tanh(a) ** 2": "1 - torch.tanh(a)"},
-            "The slope of tanh is 1 minus its SQUARE.",
-            "student mistake: square forgotten",
-        ),
-    ),
-)
 
 
 def layers(d, widths, dtype=torch.float32):
@@ -193,6 +33,17 @@ def mlp_cases(d):
     ]
 
 
+def mlp_probe(ns, data):
+    answer = named(by_hand(ns.mlp_loss_grad, data), "loss", "grads")
+    found = {"loss": answer["loss"]}
+    if len(answer["grads"]) != len(data["params"]):
+        raise probing.Unusable(f"one (dW, db) a layer is expected, {len(data['params'])} in all")
+    for layer, pair in enumerate(answer["grads"], start=1):
+        pair = named(pair, "dW", "db")
+        found |= {f"dW of layer {layer}": pair["dW"], f"db of layer {layer}": pair["db"]}
+    return found
+
+
 def mlp_library(data):
     params = [tuple(q.detach().clone().requires_grad_() for q in layer) for layer in data["params"]]
     h = data["x"].detach()
@@ -200,7 +51,8 @@ def mlp_library(data):
         h = F.relu(F.linear(h, W, b))
     loss = F.cross_entropy(F.linear(h, *params[-1]), data["y"])
     flat = torch.autograd.grad(loss, [q for layer in params for q in layer])
-    return loss.detach(), list(zip(flat[::2], flat[1::2]))
+    names = [f"d{name} of layer {layer}" for layer in range(1, len(params) + 1) for name in "Wb"]
+    return {"loss": loss.detach(), **dict(zip(names, flat))}
 
 
 def mlp_loss_grad__recursive(x, y, params):
@@ -237,17 +89,50 @@ def mlp_loss_grad__stored_sums(x, y, params):
     return loss, grads
 
 
+AFTER = "hs.append((hs[-1] @ W.T + b).clamp(min=0))"
+MEAN = "The loss is a mean over the points, and so are its gradients: divide the first G by N."
+MLP_MISTAKES = (
+    slip("sum_not_mean", {"scores.shape[1])) / len(x)": "scores.shape[1]))"}, MEAN,
+         "card trap: mean over N; the neuron's objective was a sum"),
+    slip("loss_is_a_sum", {"F.cross_entropy(scores, y)": 'F.cross_entropy(scores, y, reduction="sum")'}, MEAN,
+         "student mistake: the neuron's objective was a sum"),
+    slip("biases_averaged", {"G.sum(0)": "G.mean(0)"},
+         "dW is right. The 1 / N is in G already: db is the sum of G over the points.",
+         "student mistake: mean over N twice"),
+    slip("no_relu_backward", {"(G @ W) * (h > 0)": "G @ W"},
+         "One layer is right, more are not: on the way back the ReLU lets nothing through where its sum was not "
+         "positive.", "student mistake: derivative of the activation forgotten"),
+    slip("relu_for_its_slope", {"(h > 0)": "h"},
+         "The slope of the ReLU is 1 or 0, and you multiply by its value.", "student mistake: value for slope"),
+    slip("relu_on_scores", {"scores = hs[-1] @ W.T + b": "scores = (hs[-1] @ W.T + b).clamp(min=0)"},
+         "You put a ReLU behind the last layer, too. Scores may be negative.",
+         "student mistake: activation after every layer"),
+    slip("no_relu", {AFTER: "hs.append(hs[-1] @ W.T + b)"},
+         "There is no ReLU between your layers on the way forward.", "student mistake: activation forgotten"),
+    slip("sigmoids", {AFTER: "hs.append((hs[-1] @ W.T + b).sigmoid())", "(h > 0)": "h * (1 - h)"},
+         "Your layers are squashed by the sigmoid. Here a ReLU follows them: max(0, a), with slope 1 or 0.",
+         "student mistake: the activation function of the exercise before"),
+    slip("last_layer_first", {"grads[::-1]": "grads"},
+         "Right gradients, wrong order: you found the last layer's first. Return them in the order of params.",
+         "student mistake: order of the backward loop"),
+    slip("uphill",
+         {"scores.softmax(1) - F.one_hot(y, scores.shape[1])": "F.one_hot(y, scores.shape[1]) - scores.softmax(1)"},
+         "The loss is right; all gradients have the wrong sign: it is probabilities minus truth.",
+         "student mistake: truth minus prediction"),
+)  # fmt: skip
+
 MLP_LOSS_GRAD = Exercise(
     name="mlp_loss_grad",
     methods=("ch02/mlp", "ch02/backprop"),
     core=True,
     groups={"shallow": 2.0, "deep": 2.0, "edge": 1.0},
     cases=mlp_cases,
+    probe=mlp_probe,
     oracle=mlp_library,
     minutes=30,
     difficulty="hard",
     good_for="a network of any depth, trained by nothing but your own code",
-    forbid=Forbid(names=("torch.autograd", "torch.func")),
+    forbid=NO_AUTOGRAD,
     hints=(
         "What does the backward pass of a layer need to remember from the forward pass? Keep that in a list.",
         "Forward: keep the input of every layer; ReLU after all but the last. Backward, from the last layer to the "
@@ -257,48 +142,10 @@ MLP_LOSS_GRAD = Exercise(
         "grads.append((G.T @ h, G.sum(0))); G = (G @ W) * (h > 0). Then reverse grads.",
     ),
     alternatives=(
-        Alternative(name="recursive", code=(mlp_loss_grad__recursive,)),
-        Alternative(name="stored_sums", code=(mlp_loss_grad__stored_sums,)),
+        alternative(mlp_loss_grad__recursive),
+        alternative(mlp_loss_grad__stored_sums),
     ),
-    misconceptions=(
-        slip(
-            "sum_not_mean",
-            {"scores.shape[1])) / len(x)": "scores.shape[1]))"},
-            "Your gradients are N times too large: the loss is a mean over the points, so divide the first G by N.",
-            "card trap: mean over N; the neuron's objective was a sum",
-        ),
-        slip(
-            "no_relu_backward",
-            {"(G @ W) * (h > 0)": "G @ W"},
-            "One layer is right, more are not: on the way back the ReLU lets nothing through where its sum was not "
-            "positive.",
-            "student mistake: derivative of the activation forgotten",
-        ),
-        slip(
-            "relu_on_scores",
-            {"scores = hs[-1] @ W.T + b": "scores = (hs[-1] @ W.T + b).clamp(min=0)"},
-            "You put a ReLU behind the last layer, too. Scores may be negative.",
-            "student mistake: activation after every layer",
-        ),
-        slip(
-            "no_relu",
-            {"hs.append((hs[-1] @ W.T + b).clamp(min=0))": "hs.append(hs[-1] @ W.T + b)"},
-            "There is no ReLU between your layers on the way forward.",
-            "student mistake: activation forgotten",
-        ),
-        slip(
-            "last_layer_first",
-            {"grads[::-1]": "grads"},
-            "Right gradients, wrong order: you found the last layer's first. Return them in the order of params.",
-            "student mistake: order of the backward loop",
-        ),
-        slip(
-            "uphill",
-            {"scores.softmax(1) - F.one_hot(y, scores.shape[1])": "F.one_hot(y, scores.shape[1]) - scores.softmax(1)"},
-            "The loss is right; all gradients have the wrong sign: it is probabilities minus truth.",
-            "student mistake: truth minus prediction",
-        ),
-    ),
+    misconceptions=MLP_MISTAKES,
 )
 
 
@@ -311,6 +158,10 @@ def collapse_cases(d):
     ]
 
 
+def collapse_probe(ns, data):
+    return named(probing.call(ns.collapse_linear, data["params"]), "W", "b")
+
+
 def collapse_library(data):
     """Let a stack of nn.Linear process the origin and the unit vectors."""
     stack = nn.Sequential(*(nn.Linear(W.shape[1], W.shape[0], dtype=W.dtype) for W, _ in data["params"]))
@@ -318,7 +169,7 @@ def collapse_library(data):
         part.weight.data, part.bias.data = W.detach(), b.detach()
     with torch.no_grad():
         b = stack(torch.zeros(1, stack[0].in_features, dtype=stack[0].weight.dtype))
-        return (stack(torch.eye(stack[0].in_features, dtype=stack[0].weight.dtype)) - b).T, b[0]
+        return {"W": (stack(torch.eye(stack[0].in_features, dtype=stack[0].weight.dtype)) - b).T, "b": b[0]}
 
 
 def collapse_linear__pushes(params):
@@ -336,11 +187,27 @@ def collapse_linear__recursive(params):
     return after @ W, after @ b + offset
 
 
+COLLAPSE_MISTAKES = (
+    slip("wrong_order", {"W_next @ W,": "W @ W_next,"},
+         "The later layer acts on the result of the earlier one, so its matrix stands on the left.",
+         "card trap: order of the product"),
+    slip("biases_added", {"W_next @ b + b_next": "b + b_next"},
+         "An earlier bias passes through all later layers: it is multiplied by their matrices before the next one is "
+         "added.", "card trap: bias order in collapse_linear"),
+    slip("bias_through_the_product", {"W, b = W_next @ W, W_next @ b + b_next": "W = W_next @ W\nb = W @ b + b_next"},
+         "The bias passes through the next layer alone: W_next @ b. You multiply it by the new W, the whole product.",
+         "student mistake: W overwritten one line too early"),
+    slip("last_bias_only", {"W_next @ b + b_next": "b_next"},
+         "W is right. The earlier biases are lost: they pass through the later layers.",
+         "student mistake: only the last bias kept"),
+)  # fmt: skip
+
 COLLAPSE_LINEAR = Exercise(
     name="collapse_linear",
     methods=("ch02/mlp",),
     groups={"plain": 1.5, "edge": 0.5},
     cases=collapse_cases,
+    probe=collapse_probe,
     oracle=collapse_library,
     minutes=10,
     difficulty="medium",
@@ -351,31 +218,10 @@ COLLAPSE_LINEAR = Exercise(
         "W, b = W_next @ W, W_next @ b + b_next",
     ),
     alternatives=(
-        Alternative(name="pushes", code=(collapse_linear__pushes,)),
-        Alternative(name="recursive", code=(collapse_linear__recursive,)),
+        alternative(collapse_linear__pushes),
+        alternative(collapse_linear__recursive),
     ),
-    misconceptions=(
-        slip(
-            "wrong_order",
-            {"W_next @ W,": "W @ W_next,"},
-            "The later layer acts on the result of the earlier one, so its matrix stands on the left.",
-            "card trap: order of the product",
-        ),
-        slip(
-            "biases_added",
-            {"W_next @ b + b_next": "b + b_next if b.shape == b_next.shape else b_next"},
-            "An earlier bias passes through all later layers: it is multiplied by their matrices before the next one "
-            "is "
-            "added.",
-            "card trap: bias order in collapse_linear",
-        ),
-        slip(
-            "last_bias_only",
-            {"W_next @ b + b_next": "b_next"},
-            "W is right. The earlier biases are lost: they pass through the later layers.",
-            "student mistake: only the last bias kept",
-        ),
-    ),
+    misconceptions=COLLAPSE_MISTAKES,
 )
 
 
@@ -432,6 +278,34 @@ def layer_activations__hooks(model, x):
     return out
 
 
+LISTENS = "x = part(x)\nout.append(x.flatten(1).clone())"
+LOOK_MISTAKES = (
+    slip("stays_in_training", {"model.eval()": ""},
+         "A network found in training mode computes in training mode here (batch norm then uses the batch's own mean). "
+         "Call model.eval() first.", "student mistake: evaluation mode forgotten"),
+    slip("mode_not_restored", {"model.train(was_training)": ""},
+         "The activations are right, but you leave the network in evaluation mode. Put it back as you found it.",
+         "card trap: eval mode must be restored"),
+    slip("always_training", {"model.train(was_training)": "model.train()"},
+         "The activations are right, but you put every network into training mode afterwards. Note model.training "
+         "first, and put the mode back as you found it.", "student mistake: model.train() as the end of model.eval()"),
+    slip("keeps_gradients", {"with torch.no_grad():": "with torch.enable_grad():"},
+         "Your tensors still hold the graph for gradients, and with it the memory of the whole network: work under "
+         "torch.no_grad().", "card trap: no gradients kept"),
+    slip("not_cloned", {"x.flatten(1).clone()": "x.flatten(1)"},
+         "A ReLU that works in place overwrites the tensor you recorded just before. Record a clone.",
+         "card trap: in-place ReLU corrupts the stored activation"),
+    slip("not_flattened", {"x.flatten(1).clone()": "x.clone()"},
+         "Right numbers, not flattened: each entry has the shape (N, features).",
+         "student mistake: maps returned as maps"),
+    slip("hands_on_flattened", {LISTENS: "x = part(x).flatten(1).clone()\nout.append(x)"},
+         "You flatten what you hand on, and the next part cannot read it. Flatten only what you record.",
+         "student mistake: one variable for two things"),
+    slip("with_the_input", {"out = []": "out = [x.flatten(1)]"},
+         "You also return the input. The first entry is what the first part hands on.",
+         "student mistake: h_0 counted as a layer"),
+)  # fmt: skip
+
 LAYER_ACTIVATIONS = Exercise(
     name="layer_activations",
     methods=("ch02/hierarchical_features",),
@@ -444,53 +318,13 @@ LAYER_ACTIVATIONS = Exercise(
     good_for="looking inside any network, from here to the last chapter",
     hints=(
         "A Sequential is a list of parts: `for part in model`. What does each part get?",
-        "Note model.training, call model.eval(), send x through one part after the other under torch.no_grad(), record "
-        "x.flatten(1).clone() each time, and put the mode back with model.train(...).",
+        "Note model.training, call model.eval(), send x through one part after the other under torch.no_grad(), "
+        "record x.flatten(1).clone() each time, and put the mode back with model.train(...).",
         "for part in model: x = part(x); out.append(x.flatten(1).clone())",
     ),
     alternatives=(
-        Alternative(name="prefixes", code=(layer_activations__prefixes,)),
-        Alternative(name="hooks", code=(layer_activations__hooks,)),
+        alternative(layer_activations__prefixes),
+        alternative(layer_activations__hooks),
     ),
-    misconceptions=(
-        slip(
-            "stays_in_training",
-            {"model.eval()": ""},
-            "A network found in training mode computes in training mode here (batch norm then uses the batch's own "
-            "mean). "
-            "Call model.eval() first.",
-            "student mistake: evaluation mode forgotten",
-        ),
-        slip(
-            "mode_not_restored",
-            {"model.train(was_training)": ""},
-            "The activations are right, but you leave the network in evaluation mode. Put it back as you found it.",
-            "card trap: eval mode must be restored",
-        ),
-        slip(
-            "keeps_gradients",
-            {"with torch.no_grad():": "with torch.enable_grad():"},
-            "Your tensors still hold the graph for gradients, and with it the memory of the whole network: work under "
-            "torch.no_grad().",
-            "card trap: no gradients kept",
-        ),
-        slip(
-            "not_cloned",
-            {"x.flatten(1).clone()": "x.flatten(1)"},
-            "A ReLU that works in place overwrites the tensor you recorded just before. Record a clone.",
-            "card trap: in-place ReLU corrupts the stored activation",
-        ),
-        slip(
-            "not_flattened",
-            {"x.flatten(1).clone()": "x.clone()"},
-            "Right numbers, not flattened: each entry has the shape (N, features).",
-            "student mistake: maps returned as maps",
-        ),
-        slip(
-            "with_the_input",
-            {"out = []": "out = [x.flatten(1)]"},
-            "You also return the input. The first entry is what the first part hands on.",
-            "student mistake: h_0 counted as a layer",
-        ),
-    ),
+    misconceptions=LOOK_MISTAKES,
 )

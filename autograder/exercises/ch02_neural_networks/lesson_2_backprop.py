@@ -3,14 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from autograder.declare.draws import case
-from autograder.declare.exercise import Alternative, Exercise, Question, Variant
-from autograder.declare.slips import slip
+from autograder.declare import Exercise, Question, Variant, alternative, case, slip
+from autograder.exercises.ch02_neural_networks.common import DOUBLE, NO_AUTOGRAD, by_hand, named
 from dlcv_lab.checking import probing
-from dlcv_lab.checking.model import Forbid
-
-DOUBLE = torch.float64
-NO_AUTOGRAD = Forbid(names=("torch.autograd", "torch.func"))
 
 
 def network(d, D, K, dtype=torch.float32):
@@ -34,10 +29,14 @@ def forward_cases(d):
     ]
 
 
+def forward_probe(ns, data):
+    return named(probing.call(ns.two_layer_forward, **data), "h", "p")
+
+
 def forward_library(data):
     h = F.linear(data["x"], data["W"], data["b"]).sigmoid()
     c = torch.as_tensor(data["c"], dtype=h.dtype).reshape(1)
-    return h, F.linear(h, data["w"][None], c).sigmoid().squeeze(1)
+    return {"h": h, "p": F.linear(h, data["w"][None], c).sigmoid().squeeze(1)}
 
 
 def two_layer_forward__linear(x, W, b, w, c):
@@ -57,12 +56,37 @@ def two_layer_forward__standin(x, W, b, w, c):
 
 FORWARD = Variant(name="two_layer_forward", code=(two_layer_forward__standin,))
 
+HIDDEN = "h = torch.sigmoid(x @ W.T + b)"
+FORWARD_MISTAKES = (
+    slip("no_hidden_squash", {HIDDEN: "h = x @ W.T + b"},
+         "The hidden units return their activations unsquashed. Without the bend in between, the two layers are one "
+         "linear layer.", "student mistake: nonlinearity at the output only"),
+    slip("no_output_squash", {"p = torch.sigmoid(h @ w + c)": "p = h @ w + c"},
+         "h is right. The output is a neuron, too: squash its activation.",
+         "library difference: PyTorch networks usually end with scores"),
+    slip("forgets_biases", {"x @ W.T + b": "x @ W.T", "h @ w + c": "h @ w"},
+         "The biases are missing: + b for the hidden units, + c for the output.",
+         "card trap: the slides write the network without biases"),
+    slip("forgets_b", {"x @ W.T + b": "x @ W.T"},
+         "The biases of the hidden units are missing: + b.", "card trap: the slides write the network without biases"),
+    slip("forgets_c", {"h @ w + c": "h @ w"},
+         "h is right. The bias of the output is missing: + c.",
+         "card trap: the slides write the network without biases"),
+    slip("not_transposed", {"x @ W.T": "x @ W"},
+         "W has one row a hidden unit, shape (K, D), so the product with x (N, D) is x @ W.T. With as many inputs as "
+         "units x @ W runs, and mixes up the weights.", "card trap: W transposed; Keras stores (D, K)"),
+    slip("hidden_softmax", {HIDDEN: "h = torch.softmax(x @ W.T + b, dim=1)"},
+         "Your hidden units share one softmax, so they always add up to 1. Each is a neuron of its own: sigmoid.",
+         "student mistake: softmax of chapter 1 in the hidden layer"),
+)  # fmt: skip
+
 TWO_LAYER_FORWARD = Exercise(
     name="two_layer_forward",
     methods=("ch02/two_layer",),
     core=True,
     groups={"plain": 1.5, "edge": 0.5},
     cases=forward_cases,
+    probe=forward_probe,
     oracle=forward_library,
     minutes=10,
     difficulty="easy",
@@ -74,44 +98,10 @@ TWO_LAYER_FORWARD = Exercise(
         "h = torch.sigmoid(x @ W.T + b); p = torch.sigmoid(h @ w + c); return h, p",
     ),
     alternatives=(
-        Alternative(name="linear", code=(two_layer_forward__linear,)),
-        Alternative(name="units", code=(two_layer_forward__units,)),
+        alternative(two_layer_forward__linear),
+        alternative(two_layer_forward__units),
     ),
-    misconceptions=(
-        slip(
-            "no_hidden_squash",
-            {"h = torch.sigmoid(x @ W.T + b)": "h = x @ W.T + b"},
-            "The hidden units return their activations unsquashed. Without the bend in between, the two layers are one "
-            "linear layer.",
-            "student mistake: nonlinearity at the output only",
-        ),
-        slip(
-            "no_output_squash",
-            {"p = torch.sigmoid(h @ w + c)": "p = h @ w + c"},
-            "h is right. The output is a neuron, too: squash its activation.",
-            "library difference: PyTorch networks usually end with scores",
-        ),
-        slip(
-            "forgets_biases",
-            {"x @ W.T + b": "x @ W.T", "h @ w + c": "h @ w"},
-            "The biases are missing: + b for the hidden units, + c for the output.",
-            "card trap: the slides write the network without biases",
-        ),
-        slip(
-            "not_transposed",
-            {"x @ W.T": "x @ W"},
-            "W has one row a hidden unit, shape (K, D), so the product with x (N, D) is x @ W.T. With as many inputs "
-            "as "
-            "units x @ W runs, and mixes up the weights.",
-            "card trap: W transposed; Keras stores (D, K)",
-        ),
-        slip(
-            "hidden_softmax",
-            {"h = torch.sigmoid(x @ W.T + b)": "h = torch.softmax(x @ W.T + b, dim=1)"},
-            "Your hidden units share one softmax, so they always add up to 1. Each is a neuron of its own: sigmoid.",
-            "student mistake: softmax of chapter 1 in the hidden layer",
-        ),
-    ),
+    misconceptions=FORWARD_MISTAKES,
 )
 
 
@@ -121,10 +111,11 @@ def xor_cases(d):
 
 
 def xor_probe(ns, data):
-    answer = probing.call(ns.xor_weights)
-    if not isinstance(answer, tuple | list) or len(answer) != 4:
-        raise probing.Unusable("xor_weights must return four tensors: (W, b, w, c)")
-    W, b, w, c = (torch.as_tensor(part, dtype=torch.float64) for part in answer)
+    answer = named(probing.call(ns.xor_weights), "W", "b", "w", "c")
+    wrong = [name for name, part in answer.items() if getattr(part, "dtype", None) != torch.float32]
+    if wrong:
+        raise probing.Unusable(f"W, b, w, c are float32 tensors; {', '.join(wrong)} of yours not: torch.tensor([1.0])")
+    W, b, w, c = (part.double() for part in answer.values())
     if W.ndim != 2 or W.shape[1] != 2 or b.shape != W.shape[:1] or w.shape != W.shape[:1] or c.ndim != 0:
         shapes = ", ".join(str(list(part.shape)) for part in (W, b, w, c))
         raise probing.Unusable(f"W, b, w, c must have the shapes [K, 2], [K], [K], []; yours are {shapes}")
@@ -141,6 +132,28 @@ def xor_weights__four_corners():
     W = 20 * torch.tensor([[-1.0, -1], [-1, 1], [1, -1], [1, 1]])
     return W, torch.tensor([10.0, -10, -10, -30]), torch.tensor([-9.0, 9, 9, -9]), torch.tensor(0.0)
 
+
+XOR_MISTAKES = (
+    slip("inclusive_or", {"torch.tensor([8.0, -8.0])": "torch.tensor([8.0, 8.0])"},
+         "Your network says yes at (1, 1), too: that is the inclusive or. The unit for 'both' must speak against.",
+         "student mistake: or in place of exclusive or"),
+    slip("mirrored", {"torch.tensor([8.0, -8.0])": "torch.tensor([-8.0, 8.0])", "torch.tensor(-4.0)":
+                      "torch.tensor(4.0)"},
+         "Yes and no are exchanged: your network answers 'are both equal?'. Change the signs of w and c.",
+         "student mistake: wanted answers inverted"),
+    slip("no_output_bias", {"torch.tensor(-4.0)": "torch.tensor(0.0)"},
+         "Where no hidden unit speaks, the output is sigmoid(c) = 1/2. A negative c makes it say no.",
+         "card trap: without an output bias"),
+    slip("no_hidden_biases", {"torch.tensor([-3.0, -9.0])": "torch.tensor([0.0, 0.0])"},
+         "Without biases both units draw their line through the origin and ask the same question. Move the lines "
+         "between the corners.", "card trap: the slides write the network without biases"),
+    slip("too_soft", {"torch.tensor([[6.0, 6.0], [6.0, 6.0]])": "torch.ones(2, 2)",
+                      "torch.tensor([-3.0, -9.0])": "torch.tensor([-0.5, -1.5])",
+                      "torch.tensor([8.0, -8.0])": "torch.tensor([1.0, -1.0])",
+                      "torch.tensor(-4.0)": "torch.tensor(-0.5)"},
+         "No answer of yours is sure, neither yes nor no. Long weights make sharp steps: multiply all weights and "
+         "biases by 10, and look again.", "student mistake: weights of 1, as for a step function"),
+)  # fmt: skip
 
 XOR_WEIGHTS = Exercise(
     name="xor_weights",
@@ -160,36 +173,10 @@ XOR_WEIGHTS = Exercise(
         "W = [[6, 6], [6, 6]], b = [-3, -9]: the two questions. w = [8, -8], c = -4: the first, but not the second.",
     ),
     alternatives=(
-        Alternative(name="either_but_not", code=(xor_weights__either_but_not,)),
-        Alternative(name="four_corners", code=(xor_weights__four_corners,)),
+        alternative(xor_weights__either_but_not),
+        alternative(xor_weights__four_corners),
     ),
-    misconceptions=(
-        slip(
-            "inclusive_or",
-            {"torch.tensor([8.0, -8.0])": "torch.tensor([8.0, 8.0])"},
-            "Your network says yes at (1, 1), too: that is the inclusive or. The unit for 'both' must speak against.",
-            "student mistake: or in place of exclusive or",
-        ),
-        slip(
-            "mirrored",
-            {"torch.tensor([8.0, -8.0])": "torch.tensor([-8.0, 8.0])", "torch.tensor(-4.0)": "torch.tensor(4.0)"},
-            "Yes and no are exchanged: your network answers 'are both equal?'. Change the signs of w and c.",
-            "student mistake: wanted answers inverted",
-        ),
-        slip(
-            "no_output_bias",
-            {"torch.tensor(-4.0)": "torch.tensor(0.0)"},
-            "Where no hidden unit speaks, the output is sigmoid(c) = 1/2. A negative c makes it say no.",
-            "card trap: without an output bias",
-        ),
-        slip(
-            "no_hidden_biases",
-            {"torch.tensor([-3.0, -9.0])": "torch.tensor([0.0, 0.0])"},
-            "Without biases both units draw their line through the origin and ask the same question. Move the lines "
-            "between the corners.",
-            "card trap: the slides write the network without biases",
-        ),
-    ),
+    misconceptions=XOR_MISTAKES,
 )
 
 
@@ -213,13 +200,13 @@ def backward_cases(d):
 
 
 def output_probe(ns, data):
-    _, _, dw, dc = probing.call(ns.two_layer_backward, **data)
-    return {"dw": dw, "dc": dc}
+    grads = named(by_hand(ns.two_layer_backward, data), "dW", "db", "dw", "dc")
+    return {"dw": grads["dw"], "dc": grads["dc"]}
 
 
 def hidden_probe(ns, data):
-    dW, db, _, _ = probing.call(ns.two_layer_backward, **data)
-    return {"dW": dW, "db": db}
+    grads = named(by_hand(ns.two_layer_backward, data), "dW", "db", "dw", "dc")
+    return {"dW": grads["dW"], "db": grads["db"]}
 
 
 def backward_library(data, names):
@@ -257,6 +244,35 @@ def two_layer_backward__points(x, t, W, b, w, c, alpha=0.0):
     return dW, db, dw, dc
 
 
+DECAY = "dw and dW hold the decay, too: + alpha * w, + alpha * W. Both kinds of weights pay."
+BACKWARD_MISTAKES = (
+    slip("mean", {"delta = p - t": "delta = (p - t) / len(t)"},
+         "You take means over the points. G is a sum.", "card trap: sum, not mean"),
+    slip("slope_twice", {"delta = p - t": "delta = (p - t) * p * (1 - p)"},
+         "The factor p (1 - p) at the output is too much: it cancels against the derivative of the logarithm.",
+         "student mistake: gradient of the squared error"),
+    slip("forgets_slope", {"* w * h * (1 - h)": "* w"},
+         "dw and dc are right. On its way into a hidden unit the error passes the sigmoid: times h (1 - h).",
+         "student mistake: a factor of the chain rule left out"),
+    slip("slope_of_the_output", {"* w * h * (1 - h)": "* w * (p * (1 - p))[:, None]"},
+         "dw and dc are right. The sigmoid on the way into a hidden unit is its own: times h (1 - h), not p (1 - p).",
+         "student mistake: the slope of another neuron"),
+    slip("forgets_weights", {"delta[:, None] * w * h": "delta[:, None] * h"},
+         "dw and dc are right. A hidden unit gets its share of the error through its weight: times w.",
+         "student mistake: a factor of the chain rule left out"),
+    slip("forgets_decay", {"delta @ h + alpha * w": "delta @ h", "delta_h.T @ x + alpha * W": "delta_h.T @ x"}, DECAY,
+         "student mistake: optional argument never used"),
+    slip("w_alone_decays", {"delta_h.T @ x + alpha * W": "delta_h.T @ x"}, DECAY,
+         "student mistake: decay of one layer"),
+    slip("biases_decay", {"dc = delta.sum()": "dc = delta.sum() + alpha * c",
+                          "db = delta_h.sum(0)": "db = delta_h.sum(0) + alpha * b"},
+         "With alpha = 0 you are right. E holds the weights only: biases do not decay.",
+         "library difference: torch.optim decays every parameter"),
+    slip("divides_by_p", {"delta = p - t": "delta = ((1 - t) / (1 - p) - t / p) * p * (1 - p)"},
+         "Where p is exactly 0 or 1 you divide by zero. Multiply the two slopes on paper first: what is left is p - t.",
+         "card trap: dG/dx and dx/da computed separately"),
+)  # fmt: skip
+
 TWO_LAYER_BACKWARD = Exercise(
     name="two_layer_backward",
     methods=("ch02/backprop",),
@@ -275,59 +291,16 @@ TWO_LAYER_BACKWARD = Exercise(
         "Start at the end. What is the error at the output activation, and what did each weight there get as its "
         "input?",
         "delta = p - t, (N,). dw is delta times h, summed over the points, and dc the sum of delta. Each hidden unit "
-        "gets "
-        "delta times its weight w, times the slope h (1 - h) of its sigmoid: (N, K). From there on as at the output, "
-        "with x in place of h. Weights decay, biases do not.",
-        "delta_h = delta[:, None] * w * h * (1 - h); dW = delta_h.T @ x + alpha * W; db = delta_h.sum(0); dw = delta "
-        "@ h "
-        "+ alpha * w; dc = delta.sum()",
+        "gets delta times its weight w, times the slope h (1 - h) of its sigmoid: (N, K). From there on as at the "
+        "output, with x in place of h. Weights decay, biases do not.",
+        "delta_h = delta[:, None] * w * h * (1 - h); dW = delta_h.T @ x + alpha * W; db = delta_h.sum(0); "
+        "dw = delta @ h + alpha * w; dc = delta.sum()",
     ),
     alternatives=(
-        Alternative(name="einsum", code=(two_layer_backward__einsum,)),
-        Alternative(name="points", code=(two_layer_backward__points,)),
+        alternative(two_layer_backward__einsum),
+        alternative(two_layer_backward__points),
     ),
-    misconceptions=(
-        slip(
-            "mean",
-            {"delta = p - t": "delta = (p - t) / len(t)"},
-            "You take means over the points. G is a sum.",
-            "card trap: sum, not mean",
-        ),
-        slip(
-            "slope_twice",
-            {"delta = p - t": "delta = (p - t) * p * (1 - p)"},
-            "The factor p (1 - p) at the output is too much: it cancels against the derivative of the logarithm.",
-            "student mistake: gradient of the squared error",
-        ),
-        slip(
-            "forgets_slope",
-            {"* w * h * (1 - h)": "* w"},
-            "dw and dc are right. On its way into a hidden unit the error passes the sigmoid: times h (1 - h).",
-            "student mistake: a factor of the chain rule left out",
-        ),
-        slip(
-            "forgets_weights",
-            {"delta[:, None] * w * h": "delta[:, None] * h"},
-            "dw and dc are right. A hidden unit gets its share of the error through its weight: times w.",
-            "student mistake: a factor of the chain rule left out",
-        ),
-        slip(
-            "biases_decay",
-            {
-                "dc = delta.sum()": "dc = delta.sum() + alpha * c",
-                "db = delta_h.sum(0)": "db = delta_h.sum(0) + alpha * b",
-            },
-            "With alpha = 0 you are right. E holds the weights only: biases do not decay.",
-            "library difference: torch.optim decays every parameter",
-        ),
-        slip(
-            "divides_by_p",
-            {"delta = p - t": "delta = ((1 - t) / (1 - p) - t / p) * p * (1 - p)"},
-            "Where p is exactly 0 or 1 you divide by zero. Multiply the two slopes on paper first: what is left is p "
-            "- t.",
-            "card trap: dG/dx and dx/da computed separately",
-        ),
-    ),
+    misconceptions=BACKWARD_MISTAKES,
 )
 
 WHY_THREE = Question(
