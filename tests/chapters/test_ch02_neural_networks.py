@@ -160,7 +160,7 @@ def test_the_prose_of_notebook_1_says_what_its_cells_compute(monkeypatch):
     # "a line separates these twenty points", "G falls and falls towards the upper right"
     assert ((x @ paths_[0.0][-1] > 0) == (t == 1)).all()
     assert names["G"].argmin() == names["G"].numel() - 1
-    # "the first ten steps do nearly all of the work: the direction is found"; "the dot rests"; "it creeps on"
+    # "the first ten steps find the direction"; "the dot comes to rest within a hundred"; "it creeps on"
     assert F.cosine_similarity(paths_[0.0][10], paths_[0.0][-1], dim=0) > 0.99
     assert (paths_[1.0][100] - paths_[1.0][-1]).norm() < 0.02
     assert paths_[0.0][-1].norm() > 1.2 * paths_[0.0][1000].norm()
@@ -181,19 +181,19 @@ def test_the_prose_of_notebook_1_says_what_its_cells_compute(monkeypatch):
 def test_the_prose_of_notebook_2_says_what_its_cells_compute(monkeypatch):
     names = run_cells(2, monkeypatch)
     x, t = names["x"], names["t"]
-    # "one straight cut, dashed, separates them": |x2 - x1| / 2 against 0.25
-    assert (((x[:, 1] - x[:, 0]).abs() / 2 > 0.25) == (t == 1)).float().mean() > 0.98
+    # "one straight cut, dashed, separates them": |x2 - x1| / 2 against 0.22
+    assert (((x[:, 1] - x[:, 0]).abs() / 2 > 0.22) == (t == 1)).all()
     # the film: "the two orange clouds meet in one corner, and a straight cut separates them from the blue ones"
     h, _ = ours.two_layer_forward(x, *names["films"][-1])
     low, high = (h[(x.sum(1) < 1) & (t == 0)].mean(0), h[(x.sum(1) > 1) & (t == 0)].mean(0))
     assert (low - high).norm() < 0.2
     assert names["accuracy"](names["films"][-1], x, t) > 0.98
     # one line, a strip, a triangle; more units round off the corners
-    assert names["right"][1] < 0.7 < 0.75 < names["right"][2] < 0.9
+    assert names["right"][1] < 0.7 < 0.8 < names["right"][2] < 0.9  # "more than 80 %", says the question
     assert names["right"][8] > names["right"][3] > 0.95
     # the figures beside the predictions
     told = names["revealed"]
-    assert told["nudging"] > 100  # "some hundreds of times" depends on the machine
+    assert told["nudging"] > 100  # depends on the machine; for a million weights it is days against a second
     assert told["rings"] == 3
     assert told["no_bend"] < 0.25
     assert names["found"]["three, ReLU"] > 2 * names["found"]["one linear layer"]
@@ -207,8 +207,8 @@ def test_the_prose_of_notebook_2_says_what_its_cells_compute(monkeypatch):
     assert told["colour"] < -0.1
     # "the first feature wants one colour, in whatever shape; the last particular shapes, in whatever colour"
     titles = [name for name in names["names"] if name]
-    assert titles[1] == "colours: 1"
-    assert int(titles[2].split()[1]) >= 3
-    assert int(titles[-1].split()[1]) <= 2
-    assert int(titles[-2].split()[1]) >= 3
+    assert titles[1] == "1 colour"
+    assert int(titles[2].split()[0]) >= 3
+    assert int(titles[-1].split()[0]) <= 2
+    assert int(titles[-2].split()[0]) >= 3
     assert (torch.sigmoid(names["a"]) * (1 - torch.sigmoid(names["a"]))).max() <= 0.25
