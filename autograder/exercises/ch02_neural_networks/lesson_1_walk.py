@@ -245,7 +245,7 @@ CHOOSE_MISTAKES = (
     slip("last_of_equals", {"min(alphas,": "min(reversed(alphas),", "(held_out[alpha], -alpha)": "held_out[alpha]"},
          LARGER, "student mistake: `<=` keeps the last"),
     slip("its_place", {"return min(alphas, key=lambda alpha: (held_out[alpha], -alpha))":
-                       "return alphas.index(min(alphas, key=lambda alpha: (held_out[alpha], -alpha)))"},
+                       "return min(range(len(alphas)), key=lambda k: held_out[alphas[k]])"},
          "You return the place of the best alpha in the list. The alpha itself is wanted.",
          "student mistake: argmin for the argument"),
     slip("trains_again", {"(held_out[alpha], -alpha)": "(float(objective(fit(alpha), x_val, t_val)), -alpha)"},

@@ -75,6 +75,8 @@ FORWARD_MISTAKES = (
     slip("not_transposed", {"x @ W.T": "x @ W"},
          "W has one row a hidden unit, shape (K, D), so the product with x (N, D) is x @ W.T. With as many inputs as "
          "units x @ W runs, and mixes up the weights.", "card trap: W transposed; Keras stores (D, K)"),
+    slip("answer_first", {"return h, p": "return p, h"},
+         "Both are right, in the wrong order: h first, then p.", "student mistake: order of a tuple"),
     slip("hidden_softmax", {HIDDEN: "h = torch.softmax(x @ W.T + b, dim=1)"},
          "Your hidden units share one softmax, so they always add up to 1. Each is a neuron of its own: sigmoid.",
          "student mistake: softmax of chapter 1 in the hidden layer"),
@@ -114,7 +116,7 @@ def xor_probe(ns, data):
     answer = named(probing.call(ns.xor_weights), "W", "b", "w", "c")
     wrong = [name for name, part in answer.items() if getattr(part, "dtype", None) != torch.float32]
     if wrong:
-        raise probing.Unusable(f"W, b, w, c are float32 tensors; {', '.join(wrong)} of yours not: torch.tensor([1.0])")
+        raise probing.Unusable(f"W, b, w, c must be float32 tensors; yours are not, at {', '.join(wrong)}")
     W, b, w, c = (part.double() for part in answer.values())
     if W.ndim != 2 or W.shape[1] != 2 or b.shape != W.shape[:1] or w.shape != W.shape[:1] or c.ndim != 0:
         shapes = ", ".join(str(list(part.shape)) for part in (W, b, w, c))
@@ -268,6 +270,9 @@ BACKWARD_MISTAKES = (
                           "db = delta_h.sum(0)": "db = delta_h.sum(0) + alpha * b"},
          "With alpha = 0 you are right. E holds the weights only: biases do not decay.",
          "library difference: torch.optim decays every parameter"),
+    slip("output_first", {"return dW, db, dw, dc": "return dw, dc, dW, db"},
+         "The gradients stand in the wrong order: (dW, db, dw, dc), as the weights do in the signature.",
+         "student mistake: returned in the order in which they were found"),
     slip("divides_by_p", {"delta = p - t": "delta = ((1 - t) / (1 - p) - t / p) * p * (1 - p)"},
          "Where p is exactly 0 or 1 you divide by zero. Multiply the two slopes on paper first: what is left is p - t.",
          "card trap: dG/dx and dx/da computed separately"),

@@ -90,11 +90,12 @@ def mlp_loss_grad__stored_sums(x, y, params):
 
 
 AFTER = "hs.append((hs[-1] @ W.T + b).clamp(min=0))"
-MEAN = "The loss is a mean over the points, and so are its gradients: divide the first G by N."
 MLP_MISTAKES = (
-    slip("sum_not_mean", {"scores.shape[1])) / len(x)": "scores.shape[1]))"}, MEAN,
+    slip("sum_not_mean", {"scores.shape[1])) / len(x)": "scores.shape[1]))"},
+         "Your gradients are N times too large: the loss is a mean over the points, so divide the first G by N.",
          "card trap: mean over N; the neuron's objective was a sum"),
-    slip("loss_is_a_sum", {"F.cross_entropy(scores, y)": 'F.cross_entropy(scores, y, reduction="sum")'}, MEAN,
+    slip("loss_is_a_sum", {"F.cross_entropy(scores, y)": 'F.cross_entropy(scores, y, reduction="sum")'},
+         "Your gradients are right, and your loss is a sum: it is the mean over the points.",
          "student mistake: the neuron's objective was a sum"),
     slip("biases_averaged", {"G.sum(0)": "G.mean(0)"},
          "dW is right. The 1 / N is in G already: db is the sum of G over the points.",
