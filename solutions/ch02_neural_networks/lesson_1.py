@@ -78,7 +78,7 @@ def objective_grad(
 ) -> Float[Tensor, "D"]:
     """Return dM/dw = -sum over n of (t_n - p_n) x_n + alpha * w, without autograd.
 
-    Arguments as in `objective`.
+    Arguments as in `objective`. Autograd is off while this function is checked.
     """
     ### BEGIN SOLUTION
     p = torch.sigmoid(x @ w)  # (N,)
