@@ -120,6 +120,8 @@ ACTIVATION_MISTAKES = (
          "The slope of tanh is 1 minus its SQUARE.", "student mistake: square forgotten"),
     slip("slopes_of_the_values", {"return s * (1 - s)": "return a * (1 - a)", "1 - torch.tanh(a) ** 2": "1 - a**2"},
          OF_THE_VALUE, "library difference: derivatives written in the output, as back-propagation code keeps it"),
+    slip("sigmoid_of_the_value", {"return s * (1 - s)": "return a * (1 - a)"}, OF_THE_VALUE,
+         "library difference: derivatives written in the output"),
     slip("tanh_of_the_value", {"1 - torch.tanh(a) ** 2": "1 - a**2"}, OF_THE_VALUE,
          "library difference: derivatives written in the output"),
 )  # fmt: skip
