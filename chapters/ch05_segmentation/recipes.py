@@ -1,4 +1,4 @@
-"""Checkpoints of chapter 5: eight networks for the same scenes, each trained in a few minutes of one core.
+"""Checkpoints of chapter 5: networks for the same scenes, each trained in a few minutes of one core.
 
 `dlcv zoo train ch05/unet` makes one; the scenes are those of `labelled_scenes`, drawn anew at every step.
 """

@@ -15,23 +15,33 @@ from dlcv_lab import world
 
 
 def labelled_scenes(n: int, seed: int | torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw n pictures, (n, 3, 32, 32), and the class of each of their pixels, (n, 32, 32).
+    """Draw n pictures, (n, 3, 32, 32), and the classes of all pixels, (n, 32, 32).
 
-    Classes: 0 ground, 1 circle, 2 square, 3 triangle, 4 star. One to three things lie in
-    a picture, and may cover each other; what is covered is not labelled.
+    Classes: 0 ground, 1 circle, 2 square, 3 triangle, 4 star. One to three things lie
+    in a picture, and may cover each other; what is covered is not labelled.
     """
     scene = world.sample(
-        n, seed, objects=(1, 3), shapes=("circle", "square", "triangle", "star"), overlap=0.4,
-        sizes=(0.16, 0.224), textures=("plain", "stripes"), backgrounds=("plain", "gradient"),
-    )  # fmt: skip
+        n,
+        seed,
+        objects=(1, 3),
+        shapes=("circle", "square", "triangle", "star"),
+        overlap=0.4,
+        sizes=(0.16, 0.224),
+        textures=("plain", "stripes"),
+        backgrounds=("plain", "gradient"),
+    )
     return world.render(scene), world.semantic_masks(scene)
 
 
-def group_pixels(x: Float[Tensor, "3 H W"], k: int, steps: int = 20) -> Int[Tensor, "H W"]:
-    """Group the pixels of one picture by colour: k-means with k groups, numbered 0 to k - 1.
+def group_pixels(
+    x: Float[Tensor, "3 H W"],
+    k: int,
+    steps: int = 20,
+) -> Int[Tensor, "H W"]:
+    """Group the pixels of one picture by colour, by k-means: k groups, 0 to k - 1.
 
-    The first centre is the mean colour; each further one is the colour farthest from all
-    centres so far. MacQueen, Berkeley Symposium 1967.
+    The first centre is the mean colour; each further one is the colour farthest from
+    all centres so far. MacQueen, Berkeley Symposium 1967.
     """
     colours = x.flatten(1).T  # (HW, 3)
     centres = colours.mean(0, keepdim=True)
@@ -41,7 +51,8 @@ def group_pixels(x: Float[Tensor, "3 H W"], k: int, steps: int = 20) -> Int[Tens
     for _ in range(steps):
         group = torch.cdist(colours, centres).argmin(1)
         own = F.one_hot(group, k).to(x.dtype)  # (HW, k)
-        centres = own.T @ colours / own.sum(0).clamp(min=1)[:, None]
+        size = own.sum(0)[:, None]
+        centres = torch.where(size > 0, own.T @ colours / size, centres)
     return torch.cdist(colours, centres).argmin(1).reshape(x.shape[1:])
 
 
@@ -51,14 +62,14 @@ def pixel_cross_entropy(
     weight: Float[Tensor, "K"] | None = None,
     ignore_index: int = 255,
 ) -> Float[Tensor, ""]:
-    """Return the mean cross-entropy over all labelled pixels of all pictures, one number.
+    """Return the mean cross-entropy over the labelled pixels of all pictures.
 
-    A pixel with y == ignore_index has no label and does not count. The others have y from
-    0 to K - 1, and a pixel of class c counts weight[c] times: the result is the weighted
-    mean, the sum of weight * charge divided by the sum of the weights of the labelled
-    pixels. Without `weight` every class weighs 1. Where no pixel is labelled, the loss is
-    0, and can still be differentiated. `logits` hold scores before the softmax, of any
-    size, also 1e4.
+    A pixel with y == ignore_index has no label and does not count. The others have y
+    from 0 to K - 1, and a pixel of class c counts weight[c] times: the result is the
+    weighted mean, the sum of weight * charge divided by the sum of the weights of the
+    labelled pixels. Without `weight` every class weighs 1. Where no pixel is labelled,
+    the loss is 0, and can still be differentiated. `logits` hold scores before the
+    softmax, of any size, also 1e4.
     """
     ### BEGIN SOLUTION
     labelled = y != ignore_index
@@ -76,7 +87,7 @@ def confusion_matrix(
     K: int,
     ignore_index: int = 255,
 ) -> Int[Tensor, "K K"]:
-    """Count how often each true class was called each class: row = truth, column = answer.
+    """Count how often each true class (row) was called each class (column).
 
     Pixels whose *target* is ignore_index do not count. `pred` holds classes 0 to K - 1
     everywhere. Both tensors have one shape, any shape, and whole numbers of any dtype,
@@ -90,7 +101,7 @@ def confusion_matrix(
 
 
 def seg_scores(cm: Int[Tensor, "K K"]) -> dict[str, Float[Tensor, "..."]]:
-    """Compute the usual scores from a confusion matrix (row = truth), as float64 tensors.
+    """Compute the usual scores of a confusion matrix (row = truth), in float64.
 
     Write n_ij for its entries, t_i for the pixels that truly are i (row sums), q_i for
     those called i (column sums).
@@ -101,8 +112,8 @@ def seg_scores(cm: Int[Tensor, "K K"]) -> dict[str, Float[Tensor, "..."]]:
         "miou": mean of "iou" over the classes that are not NaN.
         "pixel_acc": share of all pixels that are right.
         "mean_acc": mean of n_ii / t_i over the classes with t_i > 0.
-        "fwiou": sum over the classes of (t_i / all pixels) * iou_i; classes with t_i = 0
-            add nothing.
+        "fwiou": sum over the classes of (t_i / all pixels) * iou_i; classes with t_i =
+            0 add nothing.
 
     Long, Shelhamer and Darrell, CVPR 2015, section 5. The last four have no axes.
     """
@@ -126,11 +137,12 @@ def boundary_iou(
     K: int,
     radius: int = 1,
 ) -> Float[Tensor, ""]:
-    """Return the mIoU over the pixels near an edge of the true mask, all pictures together.
+    """Return the mIoU over the pixels near an edge of the true mask, of all pictures.
 
-    A pixel is near an edge if any pixel of its picture at most `radius` rows and at most
-    `radius` columns away (diagonals included) has another target. Every pixel is labelled.
-    Use your `confusion_matrix` and `seg_scores`. NaN if no pixel is near an edge.
+    A pixel is near an edge if any pixel of its picture at most `radius` rows and at
+    most `radius` columns away (diagonals included) has another target. Every pixel is
+    labelled. Use your `confusion_matrix` and `seg_scores`. NaN if no pixel is near an
+    edge.
     """
     ### BEGIN SOLUTION
     side, t = 2 * radius + 1, target.double()
@@ -150,9 +162,9 @@ def sliding_window_segment(
     """Label every pixel of one picture by classifying the patch around it.
 
     `f` maps patches (M, C, patch, patch) to scores (M, K); call it on at most `batch`
-    patches at a time, without gradients. The label of pixel (i, j) is the class with the
-    highest score for the patch whose *centre* is (i, j). Beyond its border the picture is
-    mirrored (`F.pad` with mode="reflect").
+    patches at a time, without gradients. The label of pixel (i, j) is the class with
+    the highest score for the patch whose *centre* is (i, j). Beyond its border the
+    picture is mirrored (`F.pad` with mode="reflect").
 
     Raises:
         ValueError: `patch` is even, so that no pixel is its centre.
@@ -192,13 +204,13 @@ def convolutionalize(
 ) -> nn.Sequential:
     """Turn a classifier into a network of convolutions that also takes larger pictures.
 
-    `model` maps (N, C, H, W) with (C, H, W) = in_shape to (N, K). It is a Sequential with
-    one nn.Flatten and, after it, one or more nn.Linear (with or without bias), maybe with
-    other layers between. The result computes the same numbers as (N, K, 1, 1): without
-    the Flatten, and with an nn.Conv2d for each Linear. The first has kernels of the size
-    of the map that was flattened, the others of 1x1. All other layers stay, in their
-    order. The new network has weights of its own (copies): training it leaves `model` as
-    it is.
+    `model` maps (N, C, H, W) with (C, H, W) = in_shape to (N, K). It is a Sequential
+    with one nn.Flatten and, after it, one or more nn.Linear (with or without bias),
+    maybe with other layers between. The result computes the same numbers as (N, K, 1,
+    1): without the Flatten, and with an nn.Conv2d for each Linear. The first has
+    kernels of the size of the map that was flattened, the others of 1x1. All other
+    layers stay, in their order. The new network has weights of its own (copies):
+    training it leaves `model` as it is.
     """
     ### BEGIN SOLUTION
     layers, x = [], next(model.parameters()).new_zeros(1, *in_shape)
@@ -226,7 +238,7 @@ def plain_net(
     width: int = 16,
     norm: bool = True,
 ) -> nn.Sequential:
-    """Stack seven 3x3 convolutions that keep the size, with ReLU, and score every pixel.
+    """Stack seven 3x3 convolutions that keep the size, and score every pixel.
 
     A score sees 15x15 pixels. `norm` puts a batch norm behind each convolution.
     """
@@ -243,11 +255,11 @@ def recurrent_segment(
     K: int,
     steps: int,
 ) -> list[Float[Tensor, "N K H W"]]:
-    """Label a picture again and again, each time with the answer before it beside the picture.
+    """Label a picture again and again, with the last answer beside the picture.
 
     `f` maps (N, K + C, H, W) to scores (N, K, H, W) of the same size: first the K
-    probabilities of the last answer (zeros in the first step), then the picture. Returns
-    the scores of every step. Pinheiro and Collobert, ICML 2014, at one size.
+    probabilities of the last answer (zeros in the first step), then the picture.
+    Returns the scores of every step. Pinheiro and Collobert, ICML 2014, at one size.
     """
     answer = x.new_zeros(len(x), K, *x.shape[2:])
     scores = []

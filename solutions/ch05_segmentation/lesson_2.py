@@ -19,11 +19,11 @@ def conv_transpose2d(
     """Stamp the kernel once for every input number, and add up what overlaps.
 
     x[n, c, i, j] puts x[n, c, i, j] * w[c, o] on the k x k square of output channel o
-    whose upper left pixel is (stride * i, stride * j), unflipped. The channels c add up.
-    The canvas has (H - 1) * stride + k rows (columns alike). Then `pad` rows and columns
-    are cut off all four sides, but `out_pad` fewer at the bottom and on the right; where
-    that is beyond the canvas, zeros stand. So Ho = (H - 1) * stride - 2 * pad + k +
-    out_pad. The result can be differentiated in x and w.
+    whose upper left pixel is (stride * i, stride * j), unflipped. The channels c add
+    up. The canvas has (H - 1) * stride + k rows (columns alike). Then `pad` rows and
+    columns are cut off all four sides, but `out_pad` fewer at the bottom and on the
+    right; where that is beyond the canvas, zeros stand. So Ho = (H - 1) * stride - 2 *
+    pad + k + out_pad. The result can be differentiated in x and w.
     """
     ### BEGIN SOLUTION
     N, _, H, W = x.shape
@@ -47,7 +47,8 @@ def strided_matrix(
 ) -> Float[Tensor, "L S"]:
     """Write a strided convolution of side x side pictures as a matrix A.
 
-    y.flatten() = A @ x.flatten(). Column p is the answer to the picture whose only pixel that is not 0 is number p.
+    y.flatten() = A @ x.flatten(). Column p is the answer to the picture
+    with a 1 at pixel p and 0 elsewhere.
     """
     one_pixel = torch.eye(side * side, dtype=w.dtype).reshape(-1, 1, side, side)
     answers = F.conv2d(one_pixel, w[None, None], stride=stride, padding=pad)
@@ -87,7 +88,9 @@ def bed_of_nails(x: Float[Tensor, "N C h w"], s: int = 2) -> Float[Tensor, "N C 
 
 
 def max_unpool2d(
-    x: Float[Tensor, "N C h w"], indices: Int[Tensor, "N C h w"], out_size: tuple[int, int]
+    x: Float[Tensor, "N C h w"],
+    indices: Int[Tensor, "N C h w"],
+    out_size: tuple[int, int],
 ) -> Float[Tensor, "N C H W"]:
     """Put every number back where max pooling found its own; all other pixels are 0.
 
@@ -119,7 +122,12 @@ class FCN(nn.Module):
     Shelhamer and Darrell, CVPR 2015. Here the coarsest map has an eighth of the side.
     """
 
-    def __init__(self, K: int = 5, widths: tuple[int, ...] = (12, 24, 48), skips: int = 2):
+    def __init__(
+        self,
+        K: int = 5,
+        widths: tuple[int, ...] = (12, 24, 48),
+        skips: int = 2,
+    ):
         super().__init__()
         a, b, c = widths
         self.skips = skips
@@ -132,11 +140,11 @@ class FCN(nn.Module):
     def forward(self, x: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N K H W"]:
         """Return K scores a pixel, for H and W of 8 or more, multiples of 8 or not.
 
-        h1 = down1 of x, then 2x2 max pooling; h2 = down2 of h1, then pooling; h3 = down3
-        of h2, then pooling. The scores s are those of the coarsest map: bottom of h3,
-        then score. With skips >= 1, enlarge s to the size of h2 and add skip2 of h2. With
-        skips = 2, enlarge that to the size of h1 and add skip1 of h1. At last enlarge to
-        H x W. "Enlarge" is always F.interpolate(..., size=(rows, columns),
+        h1 = down1 of x, then 2x2 max pooling; h2 = down2 of h1, then pooling; h3 =
+        down3 of h2, then pooling. The scores s are those of the coarsest map: bottom of
+        h3, then score. With skips >= 1, enlarge s to the size of h2 and add skip2 of
+        h2. With skips = 2, enlarge that to the size of h1 and add skip1 of h1. At last
+        enlarge to H x W. "Enlarge" is always F.interpolate(..., size=(rows, columns),
         mode="bilinear", align_corners=False).
         """
         ### BEGIN SOLUTION
@@ -171,8 +179,8 @@ class SegNet(nn.Module):
         """Return K scores a pixel, for H and W of 8 or more, odd ones included.
 
         Three times: down (1, 2, 3), then 2x2 max pooling that keeps its indices. Then
-        three times: max-unpool with the indices of the pooling of that size, back to the
-        size before it, then up (3, 2, 1). Last, score. Use your `max_unpool2d`.
+        three times: max-unpool with the indices of the pooling of that size, back to
+        the size before it, then up (3, 2, 1). Last, score. Use your `max_unpool2d`.
         """
         ### BEGIN SOLUTION
         kept = []
@@ -188,7 +196,7 @@ class SegNet(nn.Module):
 
 
 class UNet(nn.Module):
-    """Go down, go up, and at every size put the left half's map beside the right half's.
+    """Go down and up, and at every size put the left map beside the right one.
 
     Ronneberger, Fischer and Brox, MICCAI 2015, with padded convolutions and batch norm.
     """
@@ -208,11 +216,11 @@ class UNet(nn.Module):
     def forward(self, x: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N K H W"]:
         """Return K scores a pixel, for H and W of 8 or more, odd ones included.
 
-        Three times: down (1, 2, 3), keep the map, then 2x2 max pooling. Then bottom. Then
-        three times (3, 2, 1): up; concatenate the kept map of that size *first* and what
-        came up second, along the channels; join. Last, score. Where a size was odd, what
-        comes up is one row or column short: pad it with zeros at the bottom and on the
-        right.
+        Three times: down (1, 2, 3), keep the map, then 2x2 max pooling. Then bottom.
+        Then three times (3, 2, 1): up; concatenate the kept map of that size *first*
+        and what came up second, along the channels; join. Last, score. Where a size was
+        odd, what comes up is one row or column short: pad it with zeros at the bottom
+        and on the right.
         """
         ### BEGIN SOLUTION
         kept = []
@@ -221,7 +229,8 @@ class UNet(nn.Module):
             kept.append(x)
             x = F.max_pool2d(x, 2)
         x = self.bottom(x)
-        ups, joins = (self.up3, self.up2, self.up1), (self.join3, self.join2, self.join1)
+        ups = self.up3, self.up2, self.up1
+        joins = self.join3, self.join2, self.join1
         for up, join in zip(ups, joins):
             left, x = kept.pop(), up(x)
             rows, columns = left.shape[2] - x.shape[2], left.shape[3] - x.shape[3]
