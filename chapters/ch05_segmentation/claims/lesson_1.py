@@ -211,8 +211,8 @@ CLAIMS = [
         holds=lambda v: all(b > a for a, b in zip(v["patches"], v["whole pictures"], strict=True)),
         seeds=SEEDS,
         cheap=False,
-        reason="Two pictures bring sixteen times the labels, but pixels of one picture resemble each other: 128 patches "
-        "come from 128 scenes.",
+        reason="Two pictures bring sixteen times the labels, but pixels of one picture resemble each other: 128 "
+        "patches come from 128 scenes.",
     ),
     Claim(
         id="full-resolution",

@@ -121,7 +121,7 @@ def vgg(classes: int) -> dict[str, float]:
     with torch.device("meta"):
         down = [nn.Conv2d(a, b, 3) for a, b in pairs]
         up = [nn.Conv2d(a, b, 3) for a, b in back]
-        norms = [nn.BatchNorm2d(layer.out_channels) for layer in (*down, *up)]
+        norms = [nn.BatchNorm2d(layer.out_channels) for layer in (*down, *up[:-1])]  # the scores have none
         heads = [nn.Conv2d(512, 4096, 7), nn.Conv2d(4096, 4096, 1), nn.Conv2d(4096, 21, 1)]
     count = {name: sum(map(count_params, parts)) for name, parts in
              {"down": down, "up": up, "norms": norms, "heads": heads}.items()}  # fmt: skip
