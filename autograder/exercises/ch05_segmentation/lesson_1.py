@@ -106,6 +106,13 @@ PIXEL_CROSS_ENTROPY = Exercise(
         slip("overflows", {"logits.log_softmax(1)": "logits.softmax(1).log()"},
              "At scores of 10 000 a probability rounds to 0, and its logarithm is infinite. Let log_softmax do both at "
              "once.", "student mistake: logarithm after softmax, as in chapter 1"),
+        slip("always_255", {"labelled = y != ignore_index": "labelled = y != 255"},
+             "255 is only the default: leave out the pixels with y == ignore_index, whatever its value.",
+             "student mistake: optional argument never used"),
+        slip("picture_by_picture", {"(each * charge).sum() / each.sum().clamp(min=1e-12)":
+             "((each * charge).sum((1, 2)) / each.sum((1, 2)).clamp(min=1e-12)).mean()"},
+             "You average picture by picture. Divide one sum over all pictures by one sum of weights: a picture with "
+             "few labelled pixels must not weigh as much as a full one.", "student mistake: mean of means"),
         slip("no_weights", {"torch.ones_like(charge) if weight is None else weight[y]": "torch.ones_like(charge)"},
              "Without weights you are right. With `weight`, a pixel of class c counts weight[c] times.",
              "student mistake: optional argument never used"),

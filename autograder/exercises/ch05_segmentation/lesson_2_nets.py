@@ -234,11 +234,17 @@ SEGNET_EXERCISE = Exercise(
     ),
     misconceptions=(
         slip("first_first", {"kept.pop()": "kept.pop(0)"},
-             "You unpool with the indices of the first pooling first. The last pooling is undone first.",
+             "The indices do not fit the size: undo the last pooling first, each with its own indices and the size that its "
+             "map had before it.",
              "card trap: index order reversed"),
         slip("doubles", {"size = x.shape[2:]": "size = (x.shape[2] // 2 * 2, x.shape[3] // 2 * 2)"},
              "Even sizes are right. An odd map lost a row in pooling: remember its size before, and come back to it.",
              "card trap: sizes must be remembered"),
+        slip("size_after_pooling", {"size = x.shape[2:]\nx, indices = F.max_pool2d(x, 2, return_indices=True)":
+             "x, indices = F.max_pool2d(x, 2, return_indices=True)\nsize = x.shape[2:]"},
+             "The indices do not fit the size: undo the last pooling first, each with its own indices and the size that its "
+             "map had before it.",
+             "student mistake: order of two lines"),
         slip("forgets_indices", {"max_unpool2d(x, *kept.pop())": "F.interpolate(x, size=kept.pop()[1])"},
              "You enlarge without the indices. SegNet puts every value back where its maximum was.",
              "student mistake: nearest up-sampling"),
@@ -323,6 +329,10 @@ UNET_EXERCISE = Exercise(
         slip("no_bottom", {"x = self.bottom(x)": ""},
              "bottom is missing: it stands between the last pooling and the first up.",
              "student mistake: layer forgotten"),
+        slip("keeps_after_pooling", {"kept.append(x)\nx = F.max_pool2d(x, 2)":
+             "x = F.max_pool2d(x, 2)\nkept.append(x)"},
+             "You keep the maps after pooling: half the size, so that your scores come out too small. Keep each map "
+             "before it is pooled.", "student mistake: order of two lines"),
         slip("pads_top", {"(0, columns, 0, rows)": "(columns, 0, rows, 0)"},
              "Sizes that 8 divides are right. Elsewhere pad at the bottom and on the right; you pad at the top and on "
              "the left.", "card trap: pad the up-sampled map right and bottom"),
