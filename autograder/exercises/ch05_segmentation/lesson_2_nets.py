@@ -234,16 +234,16 @@ SEGNET_EXERCISE = Exercise(
     ),
     misconceptions=(
         slip("first_first", {"kept.pop()": "kept.pop(0)"},
-             "The indices do not fit the size: undo the last pooling first, each with its own indices and the size that its "
-             "map had before it.",
+             "The indices do not fit the size: undo the last pooling first, each with its own indices and the size "
+             "that its map had before it.",
              "card trap: index order reversed"),
         slip("doubles", {"size = x.shape[2:]": "size = (x.shape[2] // 2 * 2, x.shape[3] // 2 * 2)"},
              "Even sizes are right. An odd map lost a row in pooling: remember its size before, and come back to it.",
              "card trap: sizes must be remembered"),
         slip("size_after_pooling", {"size = x.shape[2:]\nx, indices = F.max_pool2d(x, 2, return_indices=True)":
              "x, indices = F.max_pool2d(x, 2, return_indices=True)\nsize = x.shape[2:]"},
-             "The indices do not fit the size: undo the last pooling first, each with its own indices and the size that its "
-             "map had before it.",
+             "The indices do not fit the size: undo the last pooling first, each with its own indices and the size "
+             "that its map had before it.",
              "student mistake: order of two lines"),
         slip("forgets_indices", {"max_unpool2d(x, *kept.pop())": "F.interpolate(x, size=kept.pop()[1])"},
              "You enlarge without the indices. SegNet puts every value back where its maximum was.",
