@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from dlcv_lab.checking.bindings import DEFINITIONS, IMPORTS, STAR, Notes, Statement, kept, left_out, notes_on, reach
+from dlcv_lab.checking.bindings import DEFINITIONS, IMPORTS, STAR, Statement
 from dlcv_lab.checking.magics import as_python, unwrapped
 from dlcv_lab.checking.messages import say
 from dlcv_lab.checking.model import ExerciseInfo, Program
 from dlcv_lab.checking.notebook_reader import Cell, read_cells
+from dlcv_lab.checking.reaching import Notes, kept, left_out, notes_on, reach
 
 MAX_STATEMENTS = 5_000
 _PYTHON = "Python " + ".".join(platform.python_version_tuple()[:2])
@@ -151,20 +152,8 @@ def _places(notebook: _Notebook, info: ExerciseInfo) -> tuple[int, int]:
     own = [s for s in real if s.solution_of == info.name]
     chosen = own or real
     home = chosen[-1].cell if chosen else notebook.homes.get(info.name, len(notebook.cells) + 1)
-    checks = (s.cell for s in notebook.at_the_end if s.cell >= home and _is_check(s.node, info))
+    checks = (s.cell for s in notebook.at_the_end if s.cell >= home and s.checks & {info.name, info.key})
     return home, next(checks, home)
-
-
-def _is_check(node: ast.stmt, info: ExerciseInfo) -> bool:
-    """Tell whether a statement calls `check` for an exercise."""
-    if not isinstance(node, ast.Expr | ast.Assign):
-        return False
-    names = (info.name, info.key)
-    return any(
-        isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "check" and call.args
-        and isinstance(call.args[0], ast.Constant) and call.args[0].value in names
-        for call in ast.walk(node)
-    )  # fmt: skip
 
 
 def _bound(statements: Iterable[Statement], notes: Notes) -> dict[str, set[str]]:
