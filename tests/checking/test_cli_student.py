@@ -117,6 +117,23 @@ def test_submit_writes_a_receipt_and_warns_where_the_running_notebook_differs(dl
     assert set(held["versions"]) == {"dlcv-lab", "torch", "python"}
 
 
+def test_submit_names_what_it_does_not_read_and_another_python(dlcv, course):
+    from dataclasses import replace
+
+    from dlcv_lab.checking.packs import find_chapter
+    from dlcv_lab.checking.submit import submit_folder
+
+    place = course / "ch98_small"
+    path = save(place, WRONG, G)
+    (place / "lesson_1__20261104104101.ipynb").write_bytes(path.read_bytes())
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    chapter = replace(find_chapter("ch98"), python="3.99")
+    receipt = submit_folder(chapter, place)
+    assert any("lesson_1__20261104104101.ipynb lies beside lesson_1.ipynb" in warning for warning in receipt.warnings)
+    assert any("with Python 3.99 and this is Python 3." in warning for warning in receipt.warnings)
+    assert "pointer of Git LFS" in receipt.results[0].message
+
+
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
