@@ -202,11 +202,14 @@ def _reason(notebook: _Notebook, info: ExerciseInfo) -> str:
     names = " and ".join(f"`{name}`" for name in info.defines)
     if home in notebook.magic:
         return say("na.magic", cell=home, magic=notebook.magic[home], names=names)
+    aside = [cell for cell in notebook.cells if cell.kind != "code"]
+    own = [cell for cell in aside if cell.grade_id == key]
+    if not own and any(s.binds & set(info.defines) for s in notebook.statements):
+        return ""  # the stub, where it was
     pattern = re.compile(rf"^\s*(async +def|def|class) +({'|'.join(map(re.escape, info.defines))})\b", re.MULTILINE)
-    aside = [c for c in notebook.cells if c.kind != "code" and (c.grade_id == key or pattern.search(c.source))]
-    if aside:
-        kind = "Markdown" if aside[-1].kind == "markdown" else "raw"
-        return say("na.kind", cell=aside[-1].index, kind=kind, names=names)
+    for cell in own or [cell for cell in aside if pattern.search(cell.source)]:
+        kind = "Markdown" if cell.kind == "markdown" else "raw"
+        return say("na.kind", cell=cell.index, kind=kind, names=names)
     near = _near(notebook, info, home)
     if near:
         return say("na.name", cell=near.cell, near=next(iter(near.binds)), names=names)
@@ -216,16 +219,11 @@ def _reason(notebook: _Notebook, info: ExerciseInfo) -> str:
     for number, magic in notebook.magic.items():
         if pattern.search(notebook.cells[number - 1].source):
             return say("na.magic", cell=number, magic=magic, names=names)
-    if any(s.binds & set(info.defines) for s in notebook.statements):
-        return ""
     return say("undefined_in_file", names=names)
 
 
 def _near(notebook: _Notebook, info: ExerciseInfo, home: int) -> Statement | None:
     """Return the definition that may be meant for the exercise under another name."""
-    stubs = {node.name for node in _stubs(info.stub) if isinstance(node, DEFINITIONS)}
-    if stubs & {name for s in notebook.statements for name in s.binds}:
-        return None  # the stub is there, under its own name
     defined = [s for s in notebook.statements if isinstance(s.node, DEFINITIONS)]
     own = [s for s in defined if s.cell == home]
     names = {next(iter(s.binds)): s for s in own or defined}

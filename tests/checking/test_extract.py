@@ -287,6 +287,8 @@ def test_what_is_not_attempted_says_why(cells, reason):
 
 
 def test_a_markdown_cell_is_named():
+    prose = Cell(2, None, "Like this:\n\n```\ndef f(x):\n    ...\n```", "markdown")
+    assert extract([Cell(1, "ch98-f", STUB), prose], info(), [info()]).reason == ""
     made = [Cell(1, "ch98-f", "def f(x):\n    return 2", "markdown")]
     assert "cell 1, which should define `f`, is a Markdown cell" in extract(made, info(), [info()]).reason
 
