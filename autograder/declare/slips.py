@@ -15,7 +15,7 @@ import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from autograder.declare.exercise import Exercise, Misconception
 from autograder.declare.text import BEGIN, END, Definition
@@ -158,6 +158,22 @@ def combined(first: Slip, second: Slip) -> Slip | None:
     except SlipError:
         return None
     return both
+
+
+def pairs(exercise: Exercise) -> Iterator[tuple[int, int, Slip]]:
+    """Yield every two slips of an exercise that compose, by their places among its misconceptions, and both at once.
+
+    Left out are slips that share a sentence, twos that make a single slip or the reference, and exercises whose
+    solution has a `while`: two changes of it may never end, and this runs in the grader's own process.
+    """
+    slips = [(place, one) for place, one in enumerate(exercise.misconceptions) if isinstance(one, Slip)]
+    if not slips or any("while " in part.region_text() for part in slips[0][1].own_parts()):
+        return
+    known = {one.tree() for _, one in slips} | {"\n".join(part.tree for part in slips[0][1].own_parts())}
+    for (first, one), (second, other) in combinations(slips, 2):
+        both = combined(one, other) if one.hint.strip() != other.hint.strip() else None
+        if both is not None and both.tree() not in known:
+            yield first, second, both
 
 
 def faults(exercise: Exercise) -> Iterator[str]:

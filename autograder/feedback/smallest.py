@@ -143,6 +143,8 @@ class _Search:
         """Return the pack of one case if it makes sense: as the first one did, and all right solutions agree on it."""
         try:
             pack = self.shrinker.reference(self.info).pack([case])
+            if self.result.diagnosis is None or "+" not in self.result.diagnosis.key:
+                pack = replace(pack, pairs=tuple)  # nobody asks for two mistakes here
         except HiddenError:
             return None
         expected, first = pack.expected[0], self.best.expected

@@ -11,21 +11,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 
+from autograder.declare import slips
 from autograder.declare.draws import Draws
 from autograder.declare.exercise import Exercise, Variant
 from autograder.declare.probes import asked
+from autograder.declare.slips import Slip
 from autograder.declare.text import SourceError
 from dlcv_lab.checking import compare
 from dlcv_lab.checking.envelope import decode, encode, float64_of
 from dlcv_lab.checking.execute import load_namespace, load_probe, run_case, run_fresh
-from dlcv_lab.checking.model import Case, ExerciseInfo, MisconceptionAnswers, Outcome, Pack, Program
+from dlcv_lab.checking.model import Case, ExerciseInfo, MisconceptionAnswers, Outcome, Pack, PairAnswers, Program
 
 PUBLIC_SEED = b"dlcv public cases 1"
 
@@ -72,6 +74,7 @@ class Reference:
         self.source = source if source is not None else source_of(info)
         self._probe: Callable[..., Any] = load_probe(info.probe)
         self._namespaces: dict[str, Any] = {}
+        self._pairs: tuple[tuple[int, int, Slip], ...] | None = None
 
     def answer(self, data: dict[str, Any], variant: Variant | None = None) -> Outcome:
         """Return the outcome of the probe on fresh copies of `data`, for the reference or for a variant of it."""
@@ -143,7 +146,23 @@ class Reference:
                 for wrong in self.exercise.misconceptions
             )
 
-        return Pack(self.info, kept, expected, tolerances, misconceptions, inputs)
+        def pairs() -> Iterator[PairAnswers]:
+            for first, second, both in self._slips_in_pairs():
+                yield PairAnswers(first, second, cache(partial(self._of_pair, both, kept)))
+                self._namespaces.pop(both.name, None)
+
+        return Pack(self.info, kept, expected, tolerances, misconceptions, pairs, inputs)
+
+    def _of_pair(self, both: Slip, cases: tuple[Case, ...], index: int) -> Outcome:
+        try:
+            return replace(self.answer(cases[index].data, both), line="", seconds=0.0)
+        except HiddenError as error:  # the two make no code that can be loaded
+            return Outcome("fault", message=str(error))
+
+    def _slips_in_pairs(self) -> tuple[tuple[int, int, Slip], ...]:
+        if self._pairs is None:
+            self._pairs = tuple(slips.pairs(self.exercise))
+        return self._pairs
 
 
 def draw(exercise: Exercise, seed: bytes) -> list[Case]:

@@ -67,13 +67,17 @@ def infos_of(row: Row, notebook: str | None = None) -> list[ExerciseInfo]:
     ]
 
 
-def _timeless(pack: Pack) -> Pack:
+def timeless(pack: Pack) -> Pack:
     """Drop how long the known mistakes took, so that the same exercise gives the same bytes."""
     answers = tuple(
         replace(wrong, outcomes=tuple(replace(outcome, seconds=0.0) for outcome in wrong.outcomes))
         for wrong in pack.misconceptions()
     )
-    return replace(pack, misconceptions=lambda: answers)
+    pairs = tuple(
+        replace(pair, answer=[pair.answer(index) for index in range(len(pack.cases))].__getitem__)
+        for pair in pack.pairs()
+    )
+    return replace(pack, misconceptions=lambda: answers, pairs=lambda: pairs)
 
 
 def key_of(row: Row, info: ExerciseInfo) -> str:
@@ -104,7 +108,7 @@ def build_packs(row: Row, progress: Callable[[str], None] = lambda name: None) -
         if not cache.fetch("packs", key, path):
             progress(info.name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_pack(_timeless(public_pack(row.exercise_by_name[info.name], info)), path)
+            save_pack(timeless(public_pack(row.exercise_by_name[info.name], info)), path)
             cache.store("packs", key, path)
         made.append(path)
         versions[info.name] = info.version

@@ -29,6 +29,8 @@ _FIRST = (Verdict.XX, Verdict.SG, Verdict.ML, Verdict.TO, Verdict.OL, Verdict.FO
 _NO_ANSWER = Outcome("signal", message="no answer arrived")
 _FACTS = re.compile(r"`[^`]+`|\([^()]*\)|\b\w+Error\b|\b(?:float|int|bool|complex)\d*\b|\b\d[\d.e+-]*\b")
 _NO_GPU = re.compile(r"\bCUDA\b|NVIDIA driver", re.IGNORECASE)
+PAIR_RUNS = 600  # answers of pairs that one wrong answer is compared with; no clock, so that the same answer gets the
+# same sentence on every machine
 _ROUNDING = 1e-5  # how far two runs of the same mistake may differ, relative to its largest number
 
 
@@ -185,16 +187,19 @@ def _cause(
     """Return the known mistake that reproduces every outcome, else what the generic rules find."""
     if any(case.verdict in _FIRST for case, _ in judged):
         return None
-    known = [answers for answers in pack.misconceptions() if len(answers.outcomes) == len(outcomes)]
-    everywhere = range(len(outcomes))
+    # the wrong cases first: they tell soonest that a mistake is another one
+    everywhere = sorted(range(len(outcomes)), key=lambda index: judged[index][0].verdict is Verdict.OK)
     # a first try often makes a known mistake and lacks the check for bad input too: then the mistake is still the news
     where_values = [index for index in everywhere if pack.expected[index].status != "raised"]
-    for indices in (everywhere, where_values):
-        if not indices or all(judged[index][0].verdict is Verdict.OK for index in indices):
+    for indices in dict.fromkeys((tuple(everywhere), tuple(where_values))):
+        if not indices or judged[indices[0]][0].verdict is Verdict.OK:
             continue
-        for answers in known:
-            if all(_reproduces(pack, index, outcomes[index], answers.outcomes[index]) for index in indices):
-                return Diagnosis(answers.name, answers.hint, "misconception")
+        found = _known(pack, outcomes, indices)
+        # exceptions alone are no evidence of two mistakes at once
+        if not found and any(outcomes[i].status == "value" and judged[i][0].verdict is not Verdict.OK for i in indices):
+            found = _known_pair(pack, outcomes, indices)
+        if found:
+            return found
     return diagnose(
         [
             Evidence(pack.cases[index], outcome, pack.expected[index], pack.tolerances[index], comparison,
@@ -203,6 +208,34 @@ def _cause(
         ],
         known_names(pack.info.stub),
     )  # fmt: skip
+
+
+def _known(pack: Pack, outcomes: Sequence[Outcome], indices: Sequence[int]) -> Diagnosis | None:
+    """Return the known mistake that has these outcomes on the cases with these numbers."""
+    for answers in pack.misconceptions():
+        if len(answers.outcomes) == len(outcomes) and all(
+            _reproduces(pack, index, outcomes[index], answers.outcomes[index]) for index in indices
+        ):
+            return Diagnosis(answers.name, answers.hint, "misconception")
+    return None
+
+
+def _known_pair(pack: Pack, outcomes: Sequence[Outcome], indices: Sequence[int]) -> Diagnosis | None:
+    """Return the two known mistakes that have these outcomes together."""
+    known = pack.misconceptions()
+    runs = 0
+    for pair in pack.pairs():
+        for index in indices:
+            runs += 1
+            if not _reproduces(pack, index, outcomes[index], pair.answer(index)):
+                break
+        else:
+            first, second = known[pair.first], known[pair.second]
+            text = say("two_mistakes", first=first.hint, second=second.hint)
+            return Diagnosis(f"{first.name}+{second.name}", text, "misconception")
+        if runs >= PAIR_RUNS:
+            break
+    return None
 
 
 def _reproduces(pack: Pack, index: int, got: Outcome, wrong: Outcome) -> bool:

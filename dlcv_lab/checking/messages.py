@@ -73,6 +73,7 @@ ENGLISH: dict[str, str] = {
     "case.forbidden": "the forbidden {names} was used",
     "case.fault": "could not be judged",
     # diagnoses
+    "two_mistakes": "Two mistakes at once. {first} And: {second}",
     "diagnosis.no_error": "A {error} should be raised {where}, and nothing was raised.",
     "diagnosis.detached": "The result is cut off from its inputs, so no gradient can flow back: `.item()`, "
     "`.detach()`, `.data`, `torch.tensor(...)`, numpy and `torch.no_grad` do that.",

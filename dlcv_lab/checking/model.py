@@ -8,7 +8,7 @@ the same judge.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
@@ -140,6 +140,15 @@ class MisconceptionAnswers:
 
 
 @dataclass(frozen=True)
+class PairAnswers:
+    """What two known mistakes at once answer, case by case."""
+
+    first: int  # their places among the misconceptions of the pack
+    second: int
+    answer: Callable[[int], Outcome]  # the outcome on the case with this number
+
+
+@dataclass(frozen=True)
 class Pack:
     """One exercise with the cases it is judged on."""
 
@@ -149,6 +158,8 @@ class Pack:
     tolerances: tuple[tuple[float, ...], ...]  # per case, per numeric leaf of the expected value
     # called only after a mismatch: outcomes of every misconception on `cases`
     misconceptions: Callable[[], tuple[MisconceptionAnswers, ...]] = tuple
+    # called only where no misconception alone explains the outcomes
+    pairs: Callable[[], Iterable[PairAnswers]] = tuple
     inputs: tuple[bytes, ...] = ()  # the data of `cases` as envelopes, where they are known already
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import zlib
+from collections.abc import Iterator
+from functools import cache, partial
 from typing import Any
 
 from dlcv_lab.checking.envelope import MAX_BYTES, EnvelopeError, decode, encode
@@ -17,6 +19,7 @@ from dlcv_lab.checking.model import (
     MisconceptionAnswers,
     Outcome,
     Pack,
+    PairAnswers,
     Program,
 )
 
@@ -102,6 +105,7 @@ def encode_pack(pack: Pack) -> bytes:
                 }
                 for answers in pack.misconceptions()
             ],
+            "pairs": _pairs_to_plain(pack),
         }
     )
 
@@ -126,11 +130,33 @@ def decode_pack(raw: bytes) -> Pack:
             expected=tuple(_outcome_from_plain(outcome) for outcome in plain["expected"]),
             tolerances=tuple(tuple(float(number) for number in row) for row in plain["tolerances"]),
             misconceptions=lambda: answers,
+            pairs=partial(_pairs_from_plain, plain.get("pairs")),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, EnvelopeError):
             raise
         raise EnvelopeError(f"these bytes are not a pack: {error}") from None
+
+
+def _pairs_to_plain(pack: Pack) -> dict[str, Any]:
+    """Return the answers of pairs of mistakes, each different one once: two slips seldom act on the same case."""
+    pool: dict[bytes, int] = {}
+    rows = [
+        [pair.first, pair.second, *(pool.setdefault(encode_outcome(pair.answer(index)), len(pool))
+                                    for index in range(len(pack.cases)))]
+        for pair in pack.pairs()
+    ]  # fmt: skip
+    return {"rows": rows, "pool": zlib.compress(encode(list(pool)), 9)}
+
+
+def _pairs_from_plain(plain: Any) -> Iterator[PairAnswers]:
+    """Yield the pairs of a pack; they are opened when they are asked for, after a failure."""
+    if not plain or not plain["rows"]:
+        return
+    pool = decode(zlib.decompress(plain["pool"]), max_bytes=2**32)
+    known = cache(lambda place: _outcome_from_plain(decode(pool[place], max_bytes=2**32)))
+    for first, second, *places in plain["rows"]:
+        yield PairAnswers(first, second, lambda index, places=places: known(places[index]))
 
 
 def veil(text: str) -> str:

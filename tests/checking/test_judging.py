@@ -1,11 +1,13 @@
 """Outcomes become verdicts and points: positive evidence only, groups as a whole, known mistakes by name."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_packs import outcome, pack
 
 from dlcv_lab.checking.judging import judge_outcomes
-from dlcv_lab.checking.model import Case, Outcome, Verdict
+from dlcv_lab.checking.model import Case, Outcome, PairAnswers, Verdict
 
 X = torch.arange(12.0).reshape(6, 2)
 CASES = [
@@ -78,6 +80,44 @@ def test_misconceptions_are_not_run_while_everything_is_right():
     plain = made()
     lazy = type(plain)(plain.info, plain.cases, plain.expected, plain.tolerances, never)
     assert judge_outcomes(lazy, [outcome(right, case.data) for case in CASES]).verdict is Verdict.OK
+
+
+def both(x, stride):
+    return x[stride - 1 :]
+
+
+def with_pairs(function):
+    """Judge with the pair of the two known mistakes; return the result and the cases that the pair was asked for."""
+    asked = []
+
+    def answer(index):
+        asked.append(index)
+        return outcome(lambda x, stride: x, CASES[index].data)
+
+    bad = replace(made(), pairs=lambda: [PairAnswers(0, 1, answer)])
+    return judge_outcomes(bad, [outcome(function, case.data) for case in CASES]), asked
+
+
+def test_two_known_mistakes_at_once_are_both_told():
+    result, _ = with_pairs(lambda x, stride: x)
+    assert result.hint == "Two mistakes at once. Where does `stride` come in? And: Twice."
+    assert (result.diagnosis.key, result.diagnosis.source) == ("ignores_stride+forgets_factor", "misconception")
+
+
+def test_pairs_are_tried_where_no_single_mistake_explains_the_answer_and_not_further_than_the_first_difference():
+    assert with_pairs(right)[1] == []
+    assert with_pairs(ignores_stride)[1] == []
+    result, asked = with_pairs(both)
+    assert result.diagnosis.source == "generic"
+    assert asked == [0, 1, 2]
+    assert with_pairs(lambda x, stride: 3 * x)[1] == [0]
+
+
+def test_exceptions_alone_are_no_evidence_of_two_mistakes():
+    def fails(x, stride):
+        raise ValueError
+
+    assert with_pairs(lambda x, stride: fails(x, stride) if stride == 2 else right(x, stride))[1] == []
 
 
 def test_an_answer_that_only_resembles_a_known_mistake_is_not_called_it():

@@ -80,9 +80,18 @@ def is_true(pack: Pack, outcomes: Sequence[Outcome], result: ExerciseResult) -> 
     return None if check is None else bool(check(facts))
 
 
+def _outcomes_of(pack: Pack, name: str) -> list[Outcome]:
+    """Return what the known mistake of this name answers, or the two of "first+second"."""
+    known = pack.misconceptions()
+    for answers in known:
+        if answers.name == name:
+            return list(answers.outcomes)
+    pair = next(pair for pair in pack.pairs() if f"{known[pair.first].name}+{known[pair.second].name}" == name)
+    return [pair.answer(index) for index in range(len(pack.cases))]
+
+
 def _is_known_mistake(facts: Facts, name: str) -> bool:
-    answers = next(known for known in facts.pack.misconceptions() if known.name == name)
-    for index, wrong in enumerate(answers.outcomes):
+    for index, wrong in enumerate(_outcomes_of(facts.pack, name)):
         got = facts.outcomes[index]
         if facts.pack.expected[index].status == "raised":
             continue
