@@ -103,6 +103,7 @@ class Exercise:
     difficulty: str = "medium"
     core: bool = False
     defines: tuple[str, ...] = ()  # default: (name,)
+    returns: tuple[str, ...] = ()  # what the text calls the parts of a tuple that a mere call returns: ("dx", "dw")
     uses: tuple[str, ...] = ()
     standins: tuple[Variant, ...] = ()  # one per used exercise, `name` = the used exercise
     forbid: Forbid = field(default_factory=Forbid)

@@ -53,6 +53,7 @@ def info_of(row: Row, exercise: Exercise) -> ExerciseInfo:
         keeps_inputs=exercise.keeps_inputs,
         exact_dtype=exercise.exact_dtype,
         picture=exercise.picture,
+        returns=exercise.returns,
         version=content_version.version_of(row, exercise, probe),
     )
 

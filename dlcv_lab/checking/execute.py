@@ -5,6 +5,7 @@ import __future__
 
 import ast
 import asyncio
+import collections
 import contextlib
 import functools
 import inspect
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 
 from dlcv_lab.checking import probing
+from dlcv_lab.checking.compare import describe
 from dlcv_lab.checking.copying import settled
 from dlcv_lab.checking.envelope import EnvelopeError, decode, encode, leaves
 from dlcv_lab.checking.forbidding import OperatorWatch
@@ -49,16 +51,31 @@ class MissingName(Exception):
 
 
 class Names:
-    """The student's names as attributes, for a probe: `ns.conv2d`."""
+    """The student's names as attributes, for a probe: `ns.conv2d`.
+
+    What their functions return is noted: a probe that cannot go on with an answer is no mistake of the student's code,
+    and what is told is the answer, not the probe's exception.
+    """
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         self._scope = scope
+        self._answers: collections.deque[Any] = collections.deque(maxlen=8)
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return self._scope[name]
+            value = self._scope[name]
         except KeyError:
             raise MissingName(name) from None
+        return self._noting(value) if callable(value) and not isinstance(value, type | torch.nn.Module) else value
+
+    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function, updated=())
+        def students(*args: Any, **kwargs: Any) -> Any:
+            answer = function(*args, **kwargs)
+            self._answers.append(answer)
+            return answer
+
+        return students
 
 
 class _NoShell:
@@ -164,6 +181,8 @@ def run_case(run: Probe, ns: Any, raw: bytes, forbid: Forbid = NOTHING) -> Outco
 def run_fresh(run: Probe, ns: Any, data: dict[str, Any], forbid: Forbid = NOTHING) -> Outcome:
     """Run a probe as `run_case` does, on inputs that nobody else holds, and do not look whether they were changed."""
     _seed()
+    if isinstance(ns, Names):
+        ns._answers.clear()
     watch = OperatorWatch(forbid.aten) if forbid.aten else contextlib.nullcontext()
     started = time.perf_counter()
     try:
@@ -179,7 +198,7 @@ def run_fresh(run: Probe, ns: Any, data: dict[str, Any], forbid: Forbid = NOTHIN
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit and what students derive from BaseException too
-        outcome = _raised(error)
+        outcome = _unusable(error, ns) or _raised(error)
     facts: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if isinstance(watch, OperatorWatch):
         facts["forbidden"] = tuple(watch.seen)
@@ -220,7 +239,28 @@ def _value(value: Any) -> Outcome:
     try:
         return Outcome("value", settled(value))
     except EnvelopeError as error:
-        return Outcome("type", message=str(error))
+        return Outcome("type", message=probing.fault(value) or str(error))
+
+
+def _unusable(error: BaseException, ns: Any) -> Outcome | None:
+    """Say what is the matter with an answer where the probe failed that went on with it; None for any other error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not isinstance(ns, Names) or any(_is_students(frame) for frame in frames):
+        return None
+    if isinstance(error, AttributeError) and type(error.obj).__name__ in ns._scope:
+        return Outcome("type", message=f"your {type(error.obj).__name__} has no `{error.name}`")
+    fault = next((said for answer in reversed(ns._answers) if (said := probing.fault(answer))), "")
+    if not fault and ns._answers and not any("autograd" in Path(frame.filename).parts for frame in frames):
+        fault = f"the check cannot go on with what your code returns ({describe(ns._answers[-1])})"
+    return Outcome("type", message=fault) if fault else None
+
+
+def _is_students(frame: traceback.FrameSummary) -> bool:
+    """Tell whether a frame is the student's code, or a call of it that failed."""
+    if frame.filename.startswith(_OURS):
+        return frame.name == "students"
+    library = "site-packages" in frame.filename or "dist-packages" in frame.filename
+    return not (library or frame.filename == "<probe>" or frame.filename.startswith(sys.base_prefix))
 
 
 def _raised(error: BaseException) -> Outcome:
@@ -248,9 +288,11 @@ def _line(error: BaseException) -> str:
     """Return the last line of the student's own code in the traceback."""
     cell = other = ""
     for frame in traceback.extract_tb(error.__traceback__):
-        if frame.line and frame.filename.startswith("<student"):
+        if not frame.line or not _is_students(frame) or frame.name == "students":
+            continue
+        if frame.filename.startswith("<student"):
             cell = frame.line.strip()
-        elif frame.line and frame.filename != "<probe>" and not _is_library(frame.filename):
+        else:
             other = frame.line.strip()  # in a live kernel
     return (cell or other)[:300]
 

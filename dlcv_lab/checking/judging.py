@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dlcv_lab.checking.compare import Comparison, compare, input_dtype, numeric_leaves, scale
-from dlcv_lab.checking.diagnosis.diagnose import diagnose, known_names
+from dlcv_lab.checking.diagnosis.diagnose import NO_GRADIENT, diagnose, known_names
 from dlcv_lab.checking.diagnosis.judged_case import Evidence
-from dlcv_lab.checking.messages import input_name, say
+from dlcv_lab.checking.messages import input_name, say, spoken
 from dlcv_lab.checking.model import CaseResult, Diagnosis, ExerciseResult, Outcome, Pack, Verdict
 
 _ENDED = {
@@ -26,6 +26,7 @@ _ENDED = {
     "missing": Verdict.RE,
 }
 _FIRST = (Verdict.XX, Verdict.SG, Verdict.ML, Verdict.TO, Verdict.OL, Verdict.FO)  # these name the whole exercise
+_SAID = frozenset({"dtype", "structure", "shape", "axes", "no_error", "none_inside"})  # say what was compared, no more
 _NO_ANSWER = Outcome("signal", message="no answer arrived")
 _FACTS = re.compile(r"`[^`]+`|\([^()]*\)|\b\w+Error\b|\b(?:float|int|bool|complex)\d*\b|\b\d[\d.e+-]*\b")
 _NO_GPU = re.compile(r"\bCUDA\b|NVIDIA driver", re.IGNORECASE)
@@ -83,6 +84,12 @@ def _judge(pack: Pack, given: Sequence[Outcome]) -> ExerciseResult:
     return replace(result, message=message, hint=hint, diagnosis=cause)
 
 
+def _repeats(cause: Diagnosis, message: str) -> bool:
+    """Tell whether a cause says of the same case what the message has said already."""
+    named = re.findall(r"in the case '(.*?)'", cause.text, re.IGNORECASE)
+    return cause.key in _SAID and bool(named) and f"In the case '{named[0]}'," in message
+
+
 def _earns(group: str, cases: Sequence[CaseResult]) -> bool:
     own = [case for case in cases if case.group == group]
     return bool(own) and all(case.verdict is Verdict.OK for case in own)
@@ -117,6 +124,10 @@ def _judge_case(pack: Pack, index: int, outcome: Outcome) -> tuple[CaseResult, C
     else:
         comparison = compare(outcome.value, expected.value, pack.tolerances[index],
                              exact_dtype=pack.info.exact_dtype, dtype=input_dtype(case))  # fmt: skip
+        names = pack.info.returns
+        if names and comparison.path.startswith("["):
+            said_, named = (f"at {spoken(comparison.path, each)}" for each in ((), names))
+            comparison = replace(comparison, text=comparison.text.replace(said_, named, 1))
         wrong = Verdict.TY if comparison.is_type else Verdict.WA
         verdict, text = (Verdict.OK if comparison.equal else wrong), comparison.text
     if verdict is Verdict.OK and outcome.mutated and pack.info.keeps_inputs:
@@ -149,7 +160,8 @@ def _raised(outcome: Outcome) -> tuple[Verdict, str]:
         return Verdict.NA, say("case.not_attempted")
     if _NO_GPU.search(outcome.message):  # torch's own text speaks of drivers and processes
         return Verdict.RE, say("case.no_gpu", where=f" in the line `{outcome.line}`" if outcome.line else "")
-    return Verdict.RE, say("case.raised", error=said(outcome))
+    later = not outcome.line and any(text in outcome.message for text in NO_GRADIENT)
+    return Verdict.RE, say("case.gradient" if later else "case.raised", error=said(outcome))
 
 
 def said(outcome: Outcome) -> str:
@@ -203,7 +215,7 @@ def _cause(
     return diagnose(
         [
             Evidence(pack.cases[index], outcome, pack.expected[index], pack.tolerances[index], comparison,
-                     case.verdict is Verdict.OK)
+                     case.verdict is Verdict.OK, pack.info.returns)
             for index, (outcome, (case, comparison)) in enumerate(zip(outcomes, judged))
         ],
         known_names(pack.info.stub),

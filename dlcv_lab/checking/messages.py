@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+from collections.abc import Sequence
 
 from dlcv_lab.checking.model import Verdict
 
@@ -60,6 +61,7 @@ ENGLISH: dict[str, str] = {
     "case.no_error": "{error} is expected and nothing was raised",
     "case.other_error": "raised {error}, expected is {expected}",
     "case.raised": "your code raised {error}",
+    "case.gradient": "no gradient can be taken of your answer ({error})",
     "case.missing": "{message}",
     "case.not_attempted": "not attempted yet",
     "case.no_gpu": "your code asks for a GPU{where}; there is no GPU in the grader: take the device of the inputs, "
@@ -68,7 +70,7 @@ ENGLISH: dict[str, str] = {
     "case.timeout": "no answer in time",
     "case.memory": "out of memory",
     "case.output": "the answer is too large to be sent",
-    "case.type": "the answer is no plain data: {message}",
+    "case.type": "{message}",
     "case.mutated": "the value is right, but the input `{names}` was changed in place",
     "case.forbidden": "the forbidden {names} was used",
     "case.fault": "could not be judged",
@@ -77,6 +79,9 @@ ENGLISH: dict[str, str] = {
     "diagnosis.no_error": "A {error} should be raised {where}, and nothing was raised.",
     "diagnosis.detached": "The result is cut off from its inputs, so no gradient can flow back: `.item()`, "
     "`.detach()`, `.data`, `torch.tensor(...)`, numpy and `torch.no_grad` do that.",
+    "diagnosis.nothing_to_go_back": "The line `{line}` asks for a gradient of something that no gradient goes back "
+    "from: either its inputs came without `requires_grad` (then the formula is to be written by hand), or `.item()`, "
+    "`.detach()`, `.data`, `torch.tensor(...)`, numpy or `torch.no_grad` cut it off.",
     "diagnosis.inplace_gradient": "A tensor that the gradient still needs is changed in place: write `x = x + y` "
     "instead of `x += y`, and fill new tensors instead of inputs.",
     "diagnosis.name_error": "A name is used that is defined neither in the cells that count nor in the set-up.",
@@ -92,7 +97,10 @@ ENGLISH: dict[str, str] = {
     "`float(...)` also cut the gradient.",
     "diagnosis.wrapped": "The right tensor stands inside a {kind} of one item: return the tensor itself.",
     "diagnosis.sequence": "You return a {kind} {where} and one tensor is expected.",
-    "diagnosis.nan": "{start}, {text}.",
+    "diagnosis.nan": "NaN comes from 0 / 0, inf - inf, inf * 0, a mean of nothing, or a root or logarithm of a "
+    "negative number. Look for one of them {where}.",
+    "diagnosis.infinite": "Infinity comes from a division by 0, the logarithm of 0, or an exponential of a large "
+    "number. Look for one of them {where}.",
     "diagnosis.order": "{start}, the parts of your answer are right but in another order; expected is your {order}.",
     "diagnosis.transposed": "{start}, your output is the transpose of the expected one.",
     "diagnosis.permuted": "{start}, the axes of your output are in another order: `.permute{order}` of it is right.",
@@ -108,6 +116,7 @@ ENGLISH: dict[str, str] = {
     "diagnosis.input_returned": "{start}, your output is the input `{name}`, unchanged.",
     "diagnosis.input_missing": "{start}, your output {word} `{name}` would be right.",
     "diagnosis.signs": "The sizes of all numbers are right {where}, and {count} have the wrong sign.",
+    "diagnosis.inverted": "0 and 1 are exchanged {where}: where 1 is expected you have 0, and the other way round.",
     "diagnosis.shuffled": "Your output holds the right numbers in another order {where}.",
     "diagnosis.offset_axis": "The difference is one and the same number for each index of axis {axis} {where}: what is "
     "added there is wrong.",
@@ -117,13 +126,14 @@ ENGLISH: dict[str, str] = {
     "diagnosis.zero_wanted": "At each of the {count} numbers that are wrong {where}, 0 is expected; the others are "
     "right.",
     "diagnosis.one_index": "Only numbers at index {index} of axis {axis} (which has {size}) differ {where}.",
-    "diagnosis.number_large": "Your number is too large by {by} in every wrong case.",
-    "diagnosis.number_small": "Your number is too small by {by} in every wrong case.",
+    "diagnosis.number_large": "Your number is too large by {by} {where}.",
+    "diagnosis.number_small": "Your number is too small by {by} {where}.",
     "diagnosis.number_factor": "In every wrong case, your number times {factor} would be right.",
     "diagnosis.number_above": "Your number is too large in every one of the {cases} wrong cases.",
     "diagnosis.number_below": "Your number is too small in every one of the {cases} wrong cases.",
     "diagnosis.part_wrong": "Of the parts of your answer only {wrong} is wrong; {right} came out right in every case.",
     "diagnosis.parts_wrong": "Of the parts of your answer {wrong} are wrong; {right} came out right in every case.",
+    "diagnosis.one_case": "Only the case '{case}' is wrong, all others are right: what it is about is what is missing.",
     "diagnosis.group": "Only cases of the kind '{group}' are wrong, {count} of {total} ({notes}); others are right.",
     "diagnosis.structure": "{start}, {text}.",
     "diagnosis.right_where": "It is right only where {condition}.",
@@ -159,8 +169,13 @@ def as_html(text: str) -> str:
     return _CODE.sub(r"<code>\1</code>", html.escape(text))
 
 
-def spoken(path: str) -> str:
-    """Name a part of an answer as a student would: "['y']" is `y`, "[1]" is item 1, "[0]['w']" is `w` of item 0."""
+def spoken(path: str, returns: Sequence[str] = ()) -> str:
+    """Name a part of an answer as a student would: "['y']" is `y`, "[1]" is item 1, "[0]['w']" is `w` of item 0.
+
+    `returns` are the names of the parts of a tuple: with ("dx", "dw"), "[1]" is `dw`.
+    """
+    if returns and (item := re.match(r"\[(\d+)\]", path)) and int(item[1]) < len(returns):
+        path = f"['{returns[int(item[1])]}']" + path[item.end() :]
     keys = re.findall(r"\['([^']*)'\]|\[(\d+)\]", path)
     if not any(name for name, _ in keys):
         return f"item {keys[0][1]}" if len(keys) == 1 else path

@@ -114,6 +114,7 @@ class ExerciseInfo:
     keeps_inputs: bool = True  # changing an argument in place fails the case
     exact_dtype: bool = False  # a float64 answer to float32 inputs fails the case
     picture: bool = False  # `check` draws yours / expected
+    returns: tuple[str, ...] = ()  # names for the parts of a returned tuple, where a mere call of the function is asked
     version: str = ""  # content hash of all that decides points: reference, cases, probe, variants, limits
 
     @property

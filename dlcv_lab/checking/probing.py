@@ -21,9 +21,9 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         Unusable: it is None, or holds None or a NumPy array where a tensor belongs.
     """
     value = function(*args, **kwargs)
-    fault = _fault(value)
-    if fault:
-        raise Unusable(fault)
+    wrong = fault(value)
+    if wrong and not isinstance(value, dict):
+        raise Unusable(wrong)
     return value
 
 
@@ -41,17 +41,22 @@ def call_with(function: Callable[..., Any], data: Mapping[str, Any], positional:
     return function(*args, **rest)
 
 
-def _fault(value: Any, place: str = "") -> str:
+def fault(value: Any, place: str = "") -> str:
     """Say what is no use about an answer, or nothing."""
     if value is None:
         if place:
-            return f"item {place} of what your code returns is None where a value belongs"
+            return f"{place} of what your code returns is None where a value belongs"
         return "your code returns None: is a `return` missing?"
     if type(value).__module__ == "numpy":
         kind = "NumPy array" if type(value).__name__ == "ndarray" else f"NumPy {type(value).__name__}"
         return f"your code returns a {kind}: return a tensor (torch.from_numpy, or stay in torch throughout)"
+    if isinstance(value, BaseException) or (isinstance(value, type) and issubclass(value, BaseException)):
+        name = value.__name__ if isinstance(value, type) else type(value).__name__
+        return f"your code returns the exception {name}: write `raise` instead of `return`"
     if isinstance(value, tuple | list):
-        return next((fault for index, item in enumerate(value) if (fault := _fault(item, str(index)))), "")
+        return next((wrong for index, item in enumerate(value) if (wrong := fault(item, f"item {index}"))), "")
+    if isinstance(value, dict):
+        return next((wrong for key, item in value.items() if (wrong := fault(item, f"`{key}`"))), "")
     return ""
 
 

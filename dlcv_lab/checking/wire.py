@@ -193,6 +193,7 @@ def _info(plain: dict[str, Any]) -> ExerciseInfo:
             **plain,
             "defines": tuple(plain["defines"]),
             "uses": tuple(plain["uses"]),
+            "returns": tuple(plain.get("returns", ())),
             "hints": (first, second, third),
             "standins": {name: unveil(text) for name, text in plain["standins"].items()},
             "forbid": _forbid(plain["forbid"]),

@@ -4,11 +4,12 @@ import pytest
 import torch
 from small_packs import outcome, pack
 
-from dlcv_lab.checking.diagnosis.diagnose import known_names
+from dlcv_lab.checking.diagnosis.diagnose import diagnose, known_names
+from dlcv_lab.checking.diagnosis.judged_case import Evidence
 from dlcv_lab.checking.diagnosis.shapes import conditions
 from dlcv_lab.checking.judging import judge_outcomes
 from dlcv_lab.checking.messages import ENGLISH, input_name, spoken
-from dlcv_lab.checking.model import Case, Diagnosis
+from dlcv_lab.checking.model import Case, Diagnosis, Outcome
 
 A = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
 B = torch.randn(4, 4, generator=torch.Generator().manual_seed(2))
@@ -61,14 +62,15 @@ def changes_input(x):
         (lambda x: (2 * x).numpy(), "numpy", "a numpy array in the case 'a'"),
         (lambda x: [2 * x], "wrapped", "inside a list of one item"),
         (lambda x: [2 * row for row in x], "sequence", "You return a list in the case 'a'"),
-        (lambda x: -2 * x, "sign", "In every wrong case, your output has the opposite sign."),
+        (lambda x: -2 * x, "sign", "In the case 'a', your output has the opposite sign."),
         (lambda x: 6 * x, "factor", "your output times 0.3333 would be right"),
         (lambda x: 2 * x + 3, "offset", "your output plus -3 would be right"),
         (lambda x: 2 * x.flip(1), "flipped", "reversed along axis -1"),
         (lambda x: 2 * x.flip(0, 1), "flipped", "reversed along axis -2 and -1"),
         (lambda x: (2 * x)[None], "reshaped", "in another shape (such as (1, 3, 4) where (3, 4) is expected)"),
         (lambda x: (2 * x).int(), "dtype", "the dtype is int32"),
-        (lambda x: (2 * x) / 0 * 0, "nan", "12 of 12 numbers are NaN"),
+        (lambda x: (2 * x) / 0 * 0, "nan", "NaN comes from 0 / 0"),
+        (lambda x: 2 * x + 1 / (x * 0).clamp(max=0), "infinite", "Infinity comes from a division by 0"),
         (lambda x: 2 * x[:, :3], "shape", "Your output has shape (3, 3) in the case 'a', expected (3, 4)."),
         (
             lambda x: 2 * x[0],
@@ -129,14 +131,27 @@ def test_right_only_with_stride_one():
 
 
 def test_right_only_where_the_input_is_square():
-    found = cause(lambda x: x.sum(0), lambda x: x.sum(1) * 0 + x.sum(0) if len(x) == 4 else x.sum(1), {"x": B},
-                  {"x": A})  # fmt: skip
+    def wrong(x):
+        return x.sum(1) * 0 + x.sum(0) if x.shape[0] == x.shape[1] else x.sum(1)
+
+    found = cause(lambda x: x.sum(0), wrong, {"x": B}, {"x": B + 1}, {"x": A}, {"x": A + 1})
     assert found.key == "right_where"
     assert "the last two axes of `x` are equally long" in found.text
 
 
+def test_the_form_of_a_single_case_is_no_condition():
+    """A case that is wrong for another reason may happen to be square, or the only one with r = 3."""
+    found = cause(lambda x: x.sum(0), lambda x: x.sum(0) + float(x[0, 0] > 5), {"x": A}, {"x": A + 1}, {"x": B + 9})
+    assert found.key == "offset"
+    rank = [{"x": A, "r": r} for r in (2, 3, 4, 5)]
+    found = cause(lambda x, r: x, lambda x, r: x + (x**2 if r == 3 else 0), *rank)
+    assert found.key == "one_case"
+    assert found.text.startswith("Only the case 'b' is wrong, all others are right")
+
+
 def test_right_only_with_a_batch_of_one():
-    found = cause(lambda x: x / x.sum(1, keepdim=True), lambda x: x / x.sum(), {"x": A[:1]}, {"x": A})
+    found = cause(lambda x: x / x.sum(1, keepdim=True), lambda x: x / x.sum(),
+                  *({"x": x} for x in (A[:1], A[1:2], A, A + 1)))  # fmt: skip
     assert "the first axis of `x` has length 1" in found.text
 
 
@@ -148,7 +163,7 @@ def test_wrong_only_where_something_is_given():
 
 def test_wrong_only_with_one_of_three_strides():
     found = cause(lambda x, stride: x[::stride], lambda x, stride: x if stride == 2 else x[::stride],
-                  *({"x": B, "stride": stride} for stride in (1, 2, 3)))  # fmt: skip
+                  *({"x": B + n, "stride": stride} for n, stride in enumerate((1, 2, 3, 1, 2, 4))))  # fmt: skip
     assert found.text == "It is wrong only where `stride` is 2."
 
 
@@ -159,8 +174,8 @@ def test_cases_that_do_not_tell_conditions_apart_say_so():
 
 def test_a_shape_that_goes_with_an_input_of_the_probe_alone_is_no_condition():
     right, wrong = Case("plain", {"x": B, "bias": None}), Case("plain", {"x": A, "bias": torch.ones(4)})
-    assert conditions([right], [wrong], {"x"}) is None
-    text = conditions([right], [wrong]).text
+    assert conditions([right, right], [wrong, wrong], {"x"}) is None
+    text = conditions([right, right], [wrong, wrong]).text
     assert "`x` are equally long" in text
     assert "or `bias` is None: these cases do not tell which" in text
 
@@ -191,6 +206,12 @@ def test_a_detached_loss():
         return probe
 
     found = cause(step(lambda x: (x**2).sum()), step(lambda x: (x.detach() ** 2).sum()), {"x": A})
+    assert found.key == "nothing_to_go_back"
+    assert "The line `loss(x).backward()` asks for a gradient" in found.text
+    message = "element 0 of tensors does not require grad and does not have a grad_fn"
+    of_the_probe = Outcome("raised", error="RuntimeError", message=message)
+    found = diagnose([Evidence(Case("a", {"x": A}), of_the_probe, Outcome("value", A), (), None, False)])
+    SEEN.add(found.key)
     assert found.key == "detached"
     found = cause(step(lambda x: (x**2).sum()), step(lambda x: x.mul_(2).sum()), {"x": A})
     assert found.key == "inplace_gradient"
@@ -249,6 +270,7 @@ def ones_at(x, index):
         (double, lambda x: 2 * x + torch.tensor([1.0, 2.0, 4.0])[:, None], [{"x": A}], "offset_axis", "axis 0"),
         (double, lambda x: x * torch.tensor([1.0, 3.0, 4.0])[:, None], [{"x": A}], "factor_axis", "axis 0"),
         (double, lambda x: 2 * x.relu(), [{"x": A}], "zero_where_wrong", "0 at each of"),
+        (lambda x: (x > 0).float(), lambda x: (x <= 0).float(), [{"x": A}], "inverted", "0 and 1 are exchanged"),
         (lambda x: x.relu(), lambda x: torch.where(x > 0, x, x.cos()), [{"x": A}], "zero_wanted", "0 is expected"),
         (double, lambda x: ones_at(x, 2), [{"x": A}], "one_index", "index 2 of axis 1"),
         (lambda n: n, lambda n: n + 1, [{"n": 4}, {"n": 7}], "number_large", "too large by 1"),

@@ -134,6 +134,7 @@ def mean_template_classifier__adds_up(x, y, num_classes):
 
 MEAN_TEMPLATES = Exercise(
     name="mean_template_classifier",
+    returns=("W", "b"),
     methods=("ch01/templates",),
     core=True,
     groups={"plain": 1.5, "edge": 0.5},

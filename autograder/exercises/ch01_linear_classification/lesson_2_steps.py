@@ -240,6 +240,7 @@ def sgd_step__zero_velocity(w, g, v, *, lr, momentum=0.0, weight_decay=0.0):
 
 SGD_STEP = Exercise(
     name="sgd_step",
+    returns=("w", "v"),
     methods=("ch01/sgd",),
     core=True,
     groups={"plain": 0.5, "momentum": 1.0, "decay": 0.5},

@@ -205,6 +205,7 @@ COLLAPSE_MISTAKES = (
 
 COLLAPSE_LINEAR = Exercise(
     name="collapse_linear",
+    returns=("W", "b"),
     methods=("ch02/mlp",),
     groups={"plain": 1.5, "edge": 0.5},
     cases=collapse_cases,

@@ -82,6 +82,7 @@ def col2im__window_by_window(cols, shape, k, *, stride=1, pad=0):
 
 CONV2D_BACKWARD = Exercise(
     name="conv2d_backward",
+    returns=("dx", "dw", "db"),
     defines=("col2im", "conv2d_backward"),
     methods=("ch03/conv_backward",),
     groups={"col2im": 2.0, "plain": 2.0, "shapes": 1.0, "edge": 1.0},

@@ -156,7 +156,8 @@ def conv2d_cases(d):
 
 def conv2d_gradients(ns, data):
     options = {"stride": data["stride"], "pad": data["pad"]}
-    return probing.gradients(ns.conv2d, [data["x"], data["w"], data["b"]], data["dy"], **options)[1]
+    gradients = probing.gradients(ns.conv2d, [data["x"], data["w"], data["b"]], data["dy"], **options)[1]
+    return {f"gradient of {name}": gradient for name, gradient in zip("xwb", gradients)}
 
 
 def convolved(data):

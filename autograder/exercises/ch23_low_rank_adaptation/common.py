@@ -49,7 +49,8 @@ def trainable(layer):
 
 
 @shipped
-def slopes(y, leaves):
-    """Return the gradients of a weighted sum of `y`; zeros where it does not depend on a leaf."""
+def slopes(y, **leaves):
+    """Return the gradients of a weighted sum of `y`, by name; zeros where it does not depend on a leaf."""
     weights = torch.sin(torch.arange(y.numel(), dtype=torch.float64)).to(y.dtype).view(y.shape)
-    return list(torch.autograd.grad((y * weights).sum(), leaves, materialize_grads=True))
+    found = torch.autograd.grad((y * weights).sum(), list(leaves.values()), materialize_grads=True)
+    return dict(zip(leaves, found))

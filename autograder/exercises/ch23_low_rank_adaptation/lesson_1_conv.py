@@ -81,7 +81,7 @@ def output_probe(ns, data):
     """Return output and gradients."""
     layer, start = filled(ns, data)
     y = probing.call(layer, data["x"])
-    return start | {"output": y, "gradients": slopes(y, [layer.A.weight, layer.B.weight])}
+    return start | {"output": y, "gradients": slopes(y, A=layer.A.weight, B=layer.B.weight)}
 
 
 def merge_probe(ns, data):

@@ -55,7 +55,7 @@ def inject_probe(ns, data):
         count = ns.inject_lora(model, data["targets"], data["r"], data["alpha"])
     except ValueError as error:
         if data["missing"] and data["missing"] not in str(error):
-            raise LookupError(f"the ValueError does not name {data['missing']!r}; it says: {error}") from None
+            raise probing.Unusable(f"the ValueError does not name {data['missing']!r}; it says: {error}") from None
         raise
     kept = {name: getattr(m, "base", m) for name, m in ((name, model.get_submodule(name)) for name in weights)}
     return {

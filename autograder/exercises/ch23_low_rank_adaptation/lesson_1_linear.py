@@ -76,7 +76,7 @@ def output_probe(ns, data):
     layer, start = filled(ns, data)
     x = data["x"].clone().requires_grad_()
     y = probing.call(layer, x)
-    return start | {"output": y, "gradients": slopes(y, [x, layer.A, layer.B])}
+    return start | {"output": y, "gradients": slopes(y, x=x, A=layer.A, B=layer.B)}
 
 
 def kept_probe(ns, data):

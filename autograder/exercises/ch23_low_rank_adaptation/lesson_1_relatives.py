@@ -24,7 +24,7 @@ def dylora_probe(ns, data):
     """Return the output and the gradients of A and B."""
     A, B = data["A"].clone().requires_grad_(), data["B"].clone().requires_grad_()
     y = probing.call(ns.dylora_forward, data["x"], data["W0"], A, B, alpha=data["alpha"], b=data["b"])
-    return {"output": y, "gradients": slopes(y, [A, B])}
+    return {"output": y, "gradients": slopes(y, A=A, B=B)}
 
 
 def dylora_forward__masked(x, W0, A, B, *, alpha, b):

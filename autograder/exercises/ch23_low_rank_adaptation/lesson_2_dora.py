@@ -57,7 +57,7 @@ def output_probe(ns, data):
 def gradient_probe(ns, data):
     """Return the gradients."""
     layer = around(ns, data)[0]
-    return dict(zip("ABm", slopes(probing.call(layer, data["x"]), [layer.A, layer.B, layer.m])))
+    return slopes(probing.call(layer, data["x"]), A=layer.A, B=layer.B, m=layer.m)
 
 
 def merge_probe(ns, data):

@@ -34,7 +34,7 @@ def dvora_probe(ns, data):
     for name in ("d", "b", "m"):
         getattr(layer, name).data = data[name].clone()
     y = probing.call(layer, data["x"])
-    gradients = [g.double() for g in slopes(y, [layer.d, layer.b, layer.m])]
+    gradients = {name: g.double() for name, g in slopes(y, d=layer.d, b=layer.b, m=layer.m).items()}
     own = y.dtype == data["W"].dtype
     return {"output": y.double(), "gradients": gradients, "the output has the dtype of the base": own}
 

@@ -137,7 +137,7 @@ def qlora_probe(ns, data):
     y = probing.call(layer, x)
     return {
         "output": y,
-        "gradients": slopes(y, [x, layer.A, layer.B]),
+        "gradients": slopes(y, x=x, A=layer.A, B=layer.B),
         "trainable": trained,
         "the layer holds a dense weight before forward": before,
         "the layer holds a dense weight after forward": holds_a_dense_weight(),

@@ -68,7 +68,7 @@ def output_probe(ns, data):
     layer.d.data, layer.b.data = data["d"].clone(), data["b"].clone()
     y = probing.call(layer, data["x"])
     found = {"output": y.double(), "delta": probing.call(layer.delta).double()}
-    found["gradients"] = [g.double() for g in slopes(y, [layer.d, layer.b])]
+    found["gradients"] = {name: g.double() for name, g in slopes(y, d=layer.d, b=layer.b).items()}
     return found | {"the output has the dtype of the base": y.dtype == data["W"].dtype}
 
 

@@ -23,11 +23,12 @@ from dlcv_lab.checking.diagnosis.relations import pattern, related
 from dlcv_lab.checking.diagnosis.sentences import generic
 from dlcv_lab.checking.diagnosis.shapes import conditions
 from dlcv_lab.checking.envelope import leaves
-from dlcv_lab.checking.messages import input_name, spoken
+from dlcv_lab.checking.messages import input_name
 from dlcv_lab.checking.model import Diagnosis
 
 _CUT_OFF = ("does not require grad", "does not have a grad_fn")
 _IN_PLACE = ("modified by an inplace operation", "a leaf Variable that requires grad is being used in an in-place")
+NO_GRADIENT = (*_CUT_OFF, *_IN_PLACE)
 
 
 def diagnose(evidence: Sequence[Evidence], names: frozenset[str] | None = None) -> Diagnosis | None:
@@ -39,7 +40,7 @@ def diagnose(evidence: Sequence[Evidence], names: frozenset[str] | None = None) 
     wrong = [item for item in evidence if not item.right]
     if not wrong:
         return None
-    for found in (_errors(wrong), _none(wrong), _mutated(wrong, names), _types(wrong)):
+    for found in (_errors(wrong), _none(wrong), _mutated(wrong, names), _types(wrong), _dtype_alone(wrong)):
         if found:
             return found
     values = [item for item in wrong if item.comparison is not None and not item.comparison.equal]
@@ -59,10 +60,15 @@ def diagnose(evidence: Sequence[Evidence], names: frozenset[str] | None = None) 
 def _changes(values: Sequence[Evidence], *, whole: bool) -> Diagnosis | None:
     """Look for a change that would mend the values; a sentence about every wrong case is only true where every wrong
     case gave a value (`whole`)."""
-    found = _strange(values) or ((changed(values) or numbers(values)) if whole else None)
+    found = _strange(values) or ((changed(values, _only(values)) or numbers(values)) if whole else None)
     if found is None and len(values) > 1:
         found = changed(values[:1], values[0].name)
     return found
+
+
+def _only(values: Sequence[Evidence]) -> str:
+    """Name the case where there is one alone."""
+    return values[0].name if len(values) == 1 else ""
 
 
 def _start(item: Evidence) -> str:
@@ -78,7 +84,8 @@ def _errors(wrong: Sequence[Evidence]) -> Diagnosis | None:
         return None
     for item in errors:
         if any(text in item.outcome.message for text in _CUT_OFF):
-            return generic("detached")
+            # in a line of theirs the inputs may be what needs no gradient: not everything there was cut off by them
+            return generic("nothing_to_go_back", line=item.outcome.line) if item.outcome.line else generic("detached")
         if any(text in item.outcome.message for text in _IN_PLACE):
             return generic("inplace_gradient")
     first = errors[0].outcome
@@ -101,7 +108,7 @@ def _none(wrong: Sequence[Evidence]) -> Diagnosis | None:
             lost = [path for path, _ in numeric_leaves(item.expected.value) if path and table.get(path, 0) is None]
             if lost:
                 key = "no_gradient" if "grad" in item.case.group.lower() else "none_inside"
-                return generic(key, path=spoken(lost[0]), where=item.name)
+                return generic(key, path=item.spoken(lost[0]), where=item.name)
     return None
 
 
@@ -128,10 +135,20 @@ def _types(wrong: Sequence[Evidence]) -> Diagnosis | None:
     return None
 
 
+def _dtype_alone(wrong: Sequence[Evidence]) -> Diagnosis | None:
+    """Say that a dtype is wrong where the values are right."""
+    for item in wrong:
+        found = item.comparison
+        allowed = max(item.tolerances[:1], default=0.0)
+        if found is not None and found.kind == "dtype" and (found.max_difference or 0.0) <= allowed:
+            return generic("dtype", start=_start(item), text=found.text)
+    return None
+
+
 def _strange(values: Sequence[Evidence]) -> Diagnosis | None:
     for item in values:
         if item.comparison is not None and item.comparison.kind == "nan":
-            return generic("nan", start=_start(item), text=item.comparison.text)
+            return generic("nan" if "NaN" in item.comparison.text else "infinite", where=item.name)
     return None
 
 
@@ -139,7 +156,7 @@ def _shapes(values: Sequence[Evidence]) -> Diagnosis | None:
     for item in values:
         for path, mine, right in item.pairs():
             if isinstance(mine, torch.Tensor) and isinstance(right, torch.Tensor) and mine.shape != right.shape:
-                place = f"At {spoken(path)}, your output has" if path else "Your output has"
+                place = f"At {item.spoken(path)}, your output has" if path else "Your output has"
                 key = "axes" if mine.dim() != right.dim() else "shape"
                 return generic(key, place=place, mine=tuple(mine.shape), right=tuple(right.shape), where=item.name,
                                 dims=mine.dim(), want=right.dim())  # fmt: skip
@@ -170,7 +187,7 @@ def _places(values: Sequence[Evidence]) -> Diagnosis | None:
         first = item.first_wrong()
         pair = comparable(*first[1:]) if first is not None else None
         if first is not None and pair is not None:
-            where = f"at {spoken(first[0])} {item.name}" if first[0] else item.name
+            where = f"at {item.spoken(first[0])} {item.name}" if first[0] else item.name
             found = differences(*pair, item.slack(pair[1]), where)
             if found:
                 return (pattern(item) or found) if found.key == "numbers" else found

@@ -9,6 +9,7 @@ import torch
 
 from dlcv_lab.checking.compare import Comparison, as_tensor, compare, input_dtype, numeric_leaves
 from dlcv_lab.checking.envelope import leaves
+from dlcv_lab.checking.messages import spoken
 from dlcv_lab.checking.model import Case, Outcome
 
 
@@ -22,6 +23,11 @@ class Evidence:
     tolerances: tuple[float, ...]
     comparison: Comparison | None  # None where no value came or none was expected
     right: bool
+    returns: tuple[str, ...] = ()  # names for the parts of a tuple
+
+    def spoken(self, path: str) -> str:
+        """Name a part of the answer."""
+        return spoken(path, self.returns)
 
     @property
     def name(self) -> str:
@@ -67,7 +73,7 @@ class Evidence:
 
 def comparable(mine: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Return both in float64 if they are finite, real, of one shape and not empty."""
-    if mine.shape != right.shape or mine.is_complex() or right.is_complex() or not right.is_floating_point():
+    if mine.shape != right.shape or mine.is_complex() or mine.dtype == torch.bool or not right.is_floating_point():
         return None
     if not mine.numel() or not bool(torch.isfinite(mine).all() and torch.isfinite(right).all()):
         return None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlcv_lab.checking.diagnosis.judged_case import Evidence, comparable
 from dlcv_lab.checking.diagnosis.sentences import generic
-from dlcv_lab.checking.messages import say, spoken
+from dlcv_lab.checking.messages import say
 from dlcv_lab.checking.model import Diagnosis
 
 # name -> what makes a wrong answer right
@@ -34,7 +34,8 @@ def related(wrong: Sequence[Evidence], names: frozenset[str] | None) -> Diagnosi
 
     `names` are the inputs that a sentence may speak of; None allows all.
     """
-    for items, start in ((wrong, _capital(say("in_every_wrong_case"))), (wrong[:1], _capital(wrong[0].name))):
+    first = wrong[:1], _capital(wrong[0].name)
+    for items, start in ((wrong, _capital(say("in_every_wrong_case"))), first) if len(wrong) > 1 else (first,):
         pairs = [wrong_pairs(item) for item in items]
         if not all(pairs):
             continue
@@ -48,10 +49,12 @@ def related(wrong: Sequence[Evidence], names: frozenset[str] | None) -> Diagnosi
 def pattern(item: Evidence) -> Diagnosis | None:
     """Return what the wrong numbers of one case have in common: signs, order, one axis, zeros."""
     for path, mine, right, slack in wrong_pairs(item)[:1]:
-        where = f"at {spoken(path)} {item.name}" if path else item.name
+        where = f"at {item.spoken(path)} {item.name}" if path else item.name
         if _equal(mine.abs(), right.abs(), slack):
             count = int(((mine - right).abs() > slack).sum())
             return generic("signs", where=where, count=count)
+        if bool(((right == 0) | (right == 1)).all()) and _equal(1 - mine, right, 0.0):
+            return generic("inverted", where=where)
         several = mine.numel() > 3 and float(right.std()) > slack
         if several and _equal(mine.reshape(-1).sort().values, right.reshape(-1).sort().values, slack):
             return generic("shuffled", where=where)

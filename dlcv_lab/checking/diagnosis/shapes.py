@@ -27,7 +27,9 @@ def conditions(right: Sequence[Case], wrong: Sequence[Case], names: Collection[s
         held = {
             label: phrase
             for label, (phrase, telling) in inside[0].items()
-            if (telling or (len(outside) > 1 and key == "wrong_where"))
+            if (telling or (min(len(right), len(wrong)) > 1 and len(outside) > 2 and key == "wrong_where"))
+            # a property that every tensor has tells right from wrong by chance: one case of a kind is no evidence
+            and (label in names_of(inside[0]) or min(len(right), len(wrong)) > 1)
             and all(each.get(label, ("", False))[0] == phrase for each in inside)
             and all(label in each and each[label][0] != phrase for each in outside)
         }
@@ -40,6 +42,11 @@ def conditions(right: Sequence[Case], wrong: Sequence[Case], names: Collection[s
                 text += f" (or {', or '.join(found[1:])}: these cases do not tell which)"
             return Diagnosis(key, say(f"diagnosis.{key}", condition=text), "generic")
     return None
+
+
+def names_of(found: dict[str, tuple[str, bool]]) -> set[str]:
+    """Return the labels that are about an argument itself, not about the form of its tensor."""
+    return {label for label in found if " " not in label}
 
 
 def facts(case: Case) -> dict[str, tuple[str, bool]]:
