@@ -13,7 +13,7 @@ import torch
 from dlcv_lab.checking import execute
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.forbidding import forbidden_names
-from dlcv_lab.checking.judging import judge_outcomes
+from dlcv_lab.checking.judging import judge_outcomes, with_broken
 from dlcv_lab.checking.messages import say
 from dlcv_lab.checking.model import ExerciseResult, MisconceptionAnswers, Outcome, Pack, Verdict
 from dlcv_lab.checking.packs import find_exercise, load_pack
@@ -72,12 +72,14 @@ def judge_live(pack: Pack, names: dict[str, Any]) -> tuple[ExerciseResult, list[
         text = say("undefined", names=", ".join(pack.info.defines))
         return ExerciseResult(pack.info.name, Verdict.NA, 0.0, pack.info.points, message=text), outcomes
     result = judge_outcomes(pack, outcomes)
-    if result.verdict is not Verdict.OK and pack.info.standins:
-        broken = tuple(used for used in pack.info.standins if _is_broken(pack.info.chapter, used, names))
-        if broken:
-            with standing_in("\n\n".join(pack.info.standins[used] for used in broken), names):
+    if result.verdict is not Verdict.OK:
+        broken = tuple(used for used in pack.info.uses if _is_broken(pack.info.chapter, used, names))
+        lent = tuple(used for used in broken if used in pack.info.standins)
+        if lent:
+            with standing_in("\n\n".join(pack.info.standins[used] for used in lent), names):
                 again = _outcomes(pack, names)
-            result = judge_outcomes(pack, outcomes, (broken, again))
+            result = judge_outcomes(pack, outcomes, (lent, again))
+        result = with_broken(result, [used for used in broken if used not in lent])
     return replace(result, version=pack.info.version), outcomes
 
 
@@ -86,7 +88,8 @@ def _outcomes(pack: Pack, names: Mapping[str, Any]) -> list[Outcome]:
     # the notebook's own random state, gradient mode and default device stay as they are
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.device("cpu"):
         outcomes = [
-            execute.run_case(probe, execute.Names(names), encode(case.data), pack.info.forbid) for case in pack.cases
+            execute.run_case(probe, execute.Names(names, pack.info.setup), encode(case.data), pack.info.forbid)
+            for case in pack.cases
         ]
     if not pack.info.forbid.names:
         return outcomes

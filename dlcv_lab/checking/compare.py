@@ -50,17 +50,23 @@ def compare(
     *,
     exact_dtype: bool = False,
     dtype: torch.dtype | None = None,
+    plain: bool = False,
 ) -> Comparison:
     """Compare plain data with expected plain data.
 
     `tolerances` holds one number per numeric leaf of `expected` (see `tolerances`); integers, truth values and text
     are compared exactly. A tuple equals a list, a 0-d tensor of the same kind stands for a number, float64 stands for
     float32 unless `exact_dtype`. `dtype` is the floating dtype the inputs had, where the expected values were computed
-    in float64. NaN equals NaN only where NaN is expected.
+    in float64. NaN equals NaN only where NaN is expected. `plain`: Python numbers are promised, and no tensor stands
+    for one.
     """
     found: Comparison | None = None
     largest: float | None = None
     allowed = iter(tolerances)
+    if plain and (at := _tensor_for_number(got, expected)):
+        place, tensor = at
+        text = f"{describe(tensor)} came where a Python number is promised: take `.item()` of it"
+        return _wrong("type", place, text)
     for comparison in _walk(got, expected, "", allowed, exact_dtype, dtype):
         if comparison.max_difference is not None:
             largest = max(largest or 0.0, comparison.max_difference)
@@ -75,6 +81,16 @@ def compare(
 def numeric_leaves(value: Any) -> list[tuple[str, Any]]:
     """Return (path, leaf) of the leaves that have a tolerance: tensors, arrays and numbers, truth values aside."""
     return [(path, leaf) for path, leaf in leaves(value) if is_number(leaf) or _is_array(leaf)]
+
+
+def _tensor_for_number(got: Any, expected: Any) -> tuple[str, torch.Tensor] | None:
+    """Return the first tensor that stands where a number is expected, and its path."""
+    table = dict(leaves(got))
+    for path, leaf in leaves(expected):
+        mine = table.get(path)
+        if is_number(leaf) and isinstance(mine, torch.Tensor):
+            return path, mine
+    return None
 
 
 def is_number(value: Any) -> bool:

@@ -43,6 +43,7 @@ _FUTURES = functools.reduce(operator.or_, (getattr(__future__, n).compiler_flag 
 Probe = Callable[[Any, dict[str, Any]], Any]
 _MESSAGE = 600  # characters of an exception's text that are kept
 _OURS = str(Path(__file__).resolve().parent.parent)
+_SITE = str(Path(torch.__file__).parent.parent)  # in the sandbox it has a name of its own
 _numbers = itertools.count(1)
 
 
@@ -57,8 +58,10 @@ class Names:
     and what is told is the answer, not the probe's exception.
     """
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
+    def __init__(self, scope: Mapping[str, Any], given: str = "") -> None:
+        """Hold the names; `given` is the source of the set-up, whose lines nobody is told as their own."""
         self._scope = scope
+        self._given = frozenset(line.strip() for line in given.splitlines())
         self._answers: collections.deque[Any] = collections.deque(maxlen=8)
 
     def __getattr__(self, name: str) -> Any:
@@ -123,7 +126,7 @@ def load_namespace(program: Program, extra: str = "", name: str = "") -> tuple[N
             run("your code", program.statements[number])
     scope |= stands
     run("the stand-in", extra)
-    return Names(scope), tuple(run.notes)
+    return Names(scope, program.setup), tuple(run.notes)
 
 
 class _Statements:
@@ -198,7 +201,7 @@ def run_fresh(run: Probe, ns: Any, data: dict[str, Any], forbid: Forbid = NOTHIN
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit and what students derive from BaseException too
-        outcome = _unusable(error, ns) or _raised(error)
+        outcome = _unusable(error, ns) or _raised(error, ns)
     facts: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if isinstance(watch, OperatorWatch):
         facts["forbidden"] = tuple(watch.seen)
@@ -259,13 +262,12 @@ def _is_students(frame: traceback.FrameSummary) -> bool:
     """Tell whether a frame is the student's code, or a call of it that failed."""
     if frame.filename.startswith(_OURS):
         return frame.name == "students"
-    library = "site-packages" in frame.filename or "dist-packages" in frame.filename
-    return not (library or frame.filename == "<probe>" or frame.filename.startswith(sys.base_prefix))
+    return frame.filename != "<probe>" and not _is_library(frame.filename)
 
 
-def _raised(error: BaseException) -> Outcome:
+def _raised(error: BaseException, ns: Any = None) -> Outcome:
     bases = tuple(base.__name__ for base in type(error).__mro__ if base is not object)
-    return Outcome("raised", error=type(error).__name__, error_bases=bases, message=_text(error), line=_line(error))
+    return Outcome("raised", error=type(error).__name__, error_bases=bases, message=_text(error), line=_line(error, ns))
 
 
 def _core(outcome: Outcome) -> dict[str, Any]:
@@ -284,21 +286,19 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _line(error: BaseException) -> str:
-    """Return the last line of the student's own code in the traceback."""
-    cell = other = ""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if not frame.line or not _is_students(frame) or frame.name == "students":
-            continue
-        if frame.filename.startswith("<student"):
-            cell = frame.line.strip()
-        else:
-            other = frame.line.strip()  # in a live kernel
-    return (cell or other)[:300]
+def _line(error: BaseException, ns: Any) -> str:
+    """Return the last line of the student's own code in the traceback, of the set-up only where there is no other."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.line and _is_students(frame)]
+    frames = [frame for frame in frames if frame.name != "students"]
+    given = ns._given if isinstance(ns, Names) else frozenset()
+    frames = [frame for frame in frames if frame.line and frame.line.strip() not in given] or frames
+    cells = [frame for frame in frames if frame.filename.startswith("<student")] or frames  # else in a live kernel
+    return (cells[-1].line or "").strip()[:300] if cells else ""
 
 
 def _is_library(filename: str) -> bool:
-    return "site-packages" in filename or "dist-packages" in filename or filename.startswith((_OURS, sys.base_prefix))
+    places = (_OURS, _SITE, sys.base_prefix)
+    return "site-packages" in filename or "dist-packages" in filename or filename.startswith(places)
 
 
 def _mutated(data: Any, raw: bytes) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ forbidden operators) can only take away.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from dlcv_lab.checking.compare import Comparison, compare, input_dtype, numeric_leaves, scale
-from dlcv_lab.checking.diagnosis.diagnose import NO_GRADIENT, diagnose, known_names
+from dlcv_lab.checking.diagnosis.diagnose import NO_GRADIENT, diagnose, known_names, promises_numbers
 from dlcv_lab.checking.diagnosis.judged_case import Evidence
 from dlcv_lab.checking.messages import input_name, say, spoken
 from dlcv_lab.checking.model import CaseResult, Diagnosis, ExerciseResult, Outcome, Pack, Verdict
@@ -26,7 +26,6 @@ _ENDED = {
     "missing": Verdict.RE,
 }
 _FIRST = (Verdict.XX, Verdict.SG, Verdict.ML, Verdict.TO, Verdict.OL, Verdict.FO)  # these name the whole exercise
-_SAID = frozenset({"dtype", "structure", "shape", "axes", "no_error", "none_inside"})  # say what was compared, no more
 _NO_ANSWER = Outcome("signal", message="no answer arrived")
 _FACTS = re.compile(r"`[^`]+`|\([^()]*\)|\b\w+Error\b|\b(?:float|int|bool|complex)\d*\b|\b\d[\d.e+-]*\b")
 _NO_GPU = re.compile(r"\bCUDA\b|NVIDIA driver", re.IGNORECASE)
@@ -63,6 +62,14 @@ def judge_outcomes(
     return replace(lent, notes=(*lent.notes, note))
 
 
+def with_broken(result: ExerciseResult, used: Sequence[str]) -> ExerciseResult:
+    """Say of a wrong result which exercises it uses that are not right, either."""
+    if not used or result.verdict in (Verdict.OK, Verdict.NA, Verdict.XX):
+        return result
+    key = "uses_broken" if len(used) == 1 else "use_broken"
+    return replace(result, notes=(*result.notes, say(key, names=" and ".join(f"`{name}`" for name in used))))
+
+
 def _judge(pack: Pack, given: Sequence[Outcome]) -> ExerciseResult:
     count = len(pack.cases)
     outcomes = [*given[:count], *[_NO_ANSWER] * (count - len(given))]
@@ -82,12 +89,6 @@ def _judge(pack: Pack, given: Sequence[Outcome]) -> ExerciseResult:
     hint = cause.text if cause else ""
     message = _message(cases, hint)
     return replace(result, message=message, hint=hint, diagnosis=cause)
-
-
-def _repeats(cause: Diagnosis, message: str) -> bool:
-    """Tell whether a cause says of the same case what the message has said already."""
-    named = re.findall(r"in the case '(.*?)'", cause.text, re.IGNORECASE)
-    return cause.key in _SAID and bool(named) and f"In the case '{named[0]}'," in message
 
 
 def _earns(group: str, cases: Sequence[CaseResult]) -> bool:
@@ -123,7 +124,8 @@ def _judge_case(pack: Pack, index: int, outcome: Outcome) -> tuple[CaseResult, C
         verdict, text = _raised(outcome)
     else:
         comparison = compare(outcome.value, expected.value, pack.tolerances[index],
-                             exact_dtype=pack.info.exact_dtype, dtype=input_dtype(case))  # fmt: skip
+                             exact_dtype=pack.info.exact_dtype, dtype=input_dtype(case),
+                             plain=promises_numbers(pack.info.stub))  # fmt: skip
         names = pack.info.returns
         if names and comparison.path.startswith("["):
             said_, named = (f"at {spoken(comparison.path, each)}" for each in ((), names))
@@ -183,7 +185,7 @@ def _message(cases: Sequence[CaseResult], hint: str) -> str:
     wrong = [case for case in cases if case.verdict is not Verdict.OK]
     first = next((case for case in wrong if case.verdict is not Verdict.NA), wrong[0])
     if first.text and not _says(hint, first.text):
-        text += f" In the case '{first.note or first.group}', {first.text}."
+        text += f" In the case '{first.note or first.group}', {first.text}{'' if first.text[-1] in '?!' else '.'}"
     return text
 
 
@@ -206,9 +208,10 @@ def _cause(
     for indices in dict.fromkeys((tuple(everywhere), tuple(where_values))):
         if not indices or judged[indices[0]][0].verdict is Verdict.OK:
             continue
-        found = _known(pack, outcomes, indices)
+        wrong = {index for index in indices if judged[index][0].verdict is not Verdict.OK}
+        found = _known(pack, outcomes, indices, wrong)
         # exceptions alone are no evidence of two mistakes at once
-        if not found and any(outcomes[i].status == "value" and judged[i][0].verdict is not Verdict.OK for i in indices):
+        if not found and any(outcomes[index].status == "value" for index in wrong):
             found = _known_pair(pack, outcomes, indices)
         if found:
             return found
@@ -222,14 +225,26 @@ def _cause(
     )  # fmt: skip
 
 
-def _known(pack: Pack, outcomes: Sequence[Outcome], indices: Sequence[int]) -> Diagnosis | None:
-    """Return the known mistake that has these outcomes on the cases with these numbers."""
+def _known(pack: Pack, outcomes: Sequence[Outcome], indices: Sequence[int], wrong: Collection[int]) -> Diagnosis | None:
+    """Return the known mistake that has these outcomes on the cases with these numbers, of which some are wrong."""
     for answers in pack.misconceptions():
-        if len(answers.outcomes) == len(outcomes) and all(
-            _reproduces(pack, index, outcomes[index], answers.outcomes[index]) for index in indices
+        if len(answers.outcomes) != len(outcomes):
+            continue
+        both = [(outcomes[index], answers.outcomes[index]) for index in indices]
+        # where nothing but exceptions came, their kind alone says little
+        values = any(got.status == "value" for (got, _), index in zip(both, indices) if index in wrong)
+        if all(
+            _reproduces(pack, index, got, theirs) and (values or _said_alike(got, theirs))
+            for index, (got, theirs) in zip(indices, both)
         ):
             return Diagnosis(answers.name, answers.hint, "misconception")
     return None
+
+
+def _said_alike(got: Outcome, wrong: Outcome) -> bool:
+    """Tell whether two exceptions say the same up to numbers; a refusal in words of one's own is alike, too."""
+    own = got.line.startswith("raise ")
+    return got.status != "raised" or own or re.sub(r"\d+", "", got.message) == re.sub(r"\d+", "", wrong.message)
 
 
 def _known_pair(pack: Pack, outcomes: Sequence[Outcome], indices: Sequence[int]) -> Diagnosis | None:

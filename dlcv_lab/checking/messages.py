@@ -54,6 +54,8 @@ ENGLISH: dict[str, str] = {
     "standin": "right, given a working {names}",
     "standin_part": "partly right, given a working {names}",
     "standin_wrong": "judged with a working {names}",
+    "uses_broken": "It uses {names}, which is not right yet: begin there.",
+    "use_broken": "It uses {names}, which are not right yet: begin there.",
     "fault": "The grader could not judge this; it is not your fault and counts for nothing. {reason}",
     # one case
     "case.exact": "exact",
@@ -97,11 +99,16 @@ ENGLISH: dict[str, str] = {
     "`float(...)` also cut the gradient.",
     "diagnosis.wrapped": "The right tensor stands inside a {kind} of one item: return the tensor itself.",
     "diagnosis.sequence": "You return a {kind} {where} and one tensor is expected.",
-    "diagnosis.nan": "NaN comes from 0 / 0, inf - inf, inf * 0, a mean of nothing, or a root or logarithm of a "
-    "negative number. Look for one of them {where}.",
+    "diagnosis.flag": "{name} is {mine} {where}; {right} is expected.",
+    "diagnosis.nan": "NaN comes from 0 / 0, inf - inf, inf * 0, a mean of nothing, or a root or logarithm of "
+    "a negative number. Look for one of them {where}.",
+    "diagnosis.strange_input": "An input holds NaN or infinity {where}, and they got into your answer: 0 times either "
+    "is NaN. Choose what counts (by an index, or `torch.where`) instead of multiplying by 0.",
     "diagnosis.infinite": "Infinity comes from a division by 0, the logarithm of 0, or an exponential of a large "
     "number. Look for one of them {where}.",
     "diagnosis.order": "{start}, the parts of your answer are right but in another order; expected is your {order}.",
+    "diagnosis.order_named": "{start}, the parts of your answer are right but in another order: you return ({mine}), "
+    "expected is ({right}).",
     "diagnosis.transposed": "{start}, your output is the transpose of the expected one.",
     "diagnosis.permuted": "{start}, the axes of your output are in another order: `.permute{order}` of it is right.",
     "diagnosis.reshaped": "{start}, your numbers are right and in the right order, but in another shape (such as "
@@ -133,7 +140,7 @@ ENGLISH: dict[str, str] = {
     "diagnosis.number_below": "Your number is too small in every one of the {cases} wrong cases.",
     "diagnosis.part_wrong": "Of the parts of your answer only {wrong} is wrong; {right} came out right in every case.",
     "diagnosis.parts_wrong": "Of the parts of your answer {wrong} are wrong; {right} came out right in every case.",
-    "diagnosis.one_case": "Only the case '{case}' is wrong, all others are right: what it is about is what is missing.",
+    "diagnosis.one_case": "Only the case '{case}' is wrong; all others are right.",
     "diagnosis.group": "Only cases of the kind '{group}' are wrong, {count} of {total} ({notes}); others are right.",
     "diagnosis.structure": "{start}, {text}.",
     "diagnosis.right_where": "It is right only where {condition}.",

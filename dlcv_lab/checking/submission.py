@@ -10,7 +10,7 @@ from pathlib import Path
 from dlcv_lab.checking.envelope import encode
 from dlcv_lab.checking.extract import reached_sources, read_programs
 from dlcv_lab.checking.forbidding import forbidden_names
-from dlcv_lab.checking.judging import judge_outcomes
+from dlcv_lab.checking.judging import judge_outcomes, with_broken
 from dlcv_lab.checking.messages import say
 from dlcv_lab.checking.model import ExerciseInfo, ExerciseResult, Job, Outcome, Pack, Program, Verdict
 from dlcv_lab.checking.notebook_reader import UnreadableError, read_bytes
@@ -97,6 +97,7 @@ def _judge_one(
         seconds += sum(outcome.seconds for outcome in again)
         peak = max([peak, *(outcome.peak for outcome in again)])
         result = judge_outcomes(pack, outcomes, (tuple(replaced), again))
+    result = with_broken(result, [name for name in broken if name not in replaced])
     return _dressed(_missed(result, program), info, program, seconds, peak)
 
 

@@ -1,5 +1,7 @@
 """Every sentence of the diagnoser is true of the answer that it was given."""
 
+import math
+
 import pytest
 import torch
 from small_packs import outcome, pack
@@ -146,7 +148,7 @@ def test_the_form_of_a_single_case_is_no_condition():
     rank = [{"x": A, "r": r} for r in (2, 3, 4, 5)]
     found = cause(lambda x, r: x, lambda x, r: x + (x**2 if r == 3 else 0), *rank)
     assert found.key == "one_case"
-    assert found.text.startswith("Only the case 'b' is wrong, all others are right")
+    assert found.text == "Only the case 'b' is wrong; all others are right."
 
 
 def test_right_only_with_a_batch_of_one():
@@ -311,6 +313,28 @@ def test_names_that_only_the_probe_knows_are_not_spoken():
     assert known_names("def f(*args): ...") is None
     assert [spoken(path) for path in ("['y']", "[1]", "[0]['w']", "[1][2]")] == ["`y`", "item 1", "`w` of item 0",
                                                                               "[1][2]"]  # fmt: skip
+
+
+def test_another_order_is_told_by_names():
+    def three(x):
+        return (x, 2 * x, 3 * x)
+
+    made = pack(three, [Case("a", {"x": A}, "a")], returns=("dx", "dw", "db"))
+    outcomes = [outcome(lambda x: (2 * x, 3 * x, x), {"x": A})]
+    found = judge_outcomes(made, outcomes).diagnosis
+    SEEN.add(found.key)
+    assert found.text.endswith("you return (dw, db, dx), expected is (dx, dw, db).")
+
+
+def test_a_statement_of_the_probe_that_is_not_true():
+    found = cause(lambda x: {"y": x, "x is unchanged": True}, lambda x: {"y": x * 0, "x is unchanged": False}, {"x": A})
+    assert found.text == "`x is unchanged` is False in the case 'a'; True is expected."
+
+
+def test_nan_that_came_in_is_no_division():
+    x = torch.tensor([1.0, math.nan, 2.0])
+    found = cause(lambda x, m: x[m].sum(), lambda x, m: (x * m).sum(), {"x": x, "m": x == x})
+    assert found.key == "strange_input"
 
 
 def test_every_sentence_has_a_test():

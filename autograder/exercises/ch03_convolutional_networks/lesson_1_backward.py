@@ -112,6 +112,17 @@ CONV2D_BACKWARD = Exercise(
         slip("overwrites", {"+= taps[u, v]": "= taps[u, v]"},
              "Where windows overlap, your col2im keeps only the last number. A pixel that was used in several "
              "windows gets the SUM of their gradients: +=, not =.", "card trap: overlaps are added, not overwritten"),
+        slip("overwrites_windows",
+             {"for u in range(k):": "for u in reversed(range(k)):",
+              "for v in range(k):": "for v in reversed(range(k)):",
+              "+= taps[u, v]": "= taps[u, v]"},
+             "Where windows overlap, your col2im keeps only the last number. A pixel that was used in several "
+             "windows gets the SUM of their gradients: +=, not =.",
+             "card trap: overlaps are added, not overwritten; here window by window"),
+        slip("one_picture",
+             {"dy.sum(dim=(0, 2))": "dy[0].sum(dim=1)"},
+             "db holds the first picture of the batch alone. Sum over the whole batch, too.",
+             "student mistake: the batch axis indexed instead of summed"),
         slip("keeps_padding", {"return xp[:, :, pad : pad + H, pad : pad + W]": "return xp"},
              "With padding your dx is too large. The padding was no input, so its gradient is cut off: xp[:, "
              ":, pad : pad + H, pad : pad + W].", "student mistake: gradient of the padded picture returned"),

@@ -89,6 +89,11 @@ COUNT_LAYER_PARAMS = Exercise(
         slip("flat_filters", {"neurons * (C * k * k": "neurons * (k * k", "out_maps * (C * k * k": "out_maps * (k * k"},
              "Your windows are flat: k*k inputs. A neuron looks through all channels: C*k*k inputs.",
              "student mistake: a colour picture drawn as one sheet"),
+        slip("one_short",
+             {"(H - k + 1) * (W - k + 1)": "(H - k) * (W - k)"},
+             "A window of side k has H - k + 1 places along an axis, not H - k: count them for 3 pixels and k "
+             "= 3.",
+             "student mistake: one off, the first place is not counted"),
         slip("same_size", {"(H - k + 1) * (W - k + 1)": "H * W"},
              "You have a neuron for every pixel. The window stays inside: only (H-k+1)*(W-k+1) places.",
              "library difference: padding='same' in Keras keeps H x W outputs"),
@@ -176,7 +181,7 @@ RELU = Exercise(
         slip("both_signs", {"dy, 0": "dy.clamp(min=0), 0"},
              "You drop negative gradients as well. Only x decides: a negative dy passes where x > 0.",
              "library difference: 'guided backpropagation' rectifies twice"),
-        slip("multiplies", {"torch.where(x > 0, dy, 0)": "dy * (x > 0)"},
+        slip("multiplies", {"torch.where(": "torch.mul(", ", dy, 0)": ", dy)"},
              "Where dy is infinite, infinity times 0 is NaN. Choose instead of multiplying: torch.where(x > 0, "
              "dy, 0).", "library difference: torch's backward pass chooses, so that one overflow does not spread"),
         slip("loses_nan", {"x.clamp(min=0)": "torch.where(x > 0, x, torch.zeros_like(x))"},

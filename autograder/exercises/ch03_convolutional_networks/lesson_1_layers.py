@@ -231,6 +231,17 @@ CONV2D = Exercise(
              "You flatten the filters with the channel last, but the columns of im2col have it first. Right "
              "only for k = 1 or one channel: w.reshape(O, -1) already has the order (C, k, k).",
              "library difference: Keras and JAX keep kernels as (k, k, C, O)"),
+        slip("places_first",
+             {"y.reshape(N, O, Ho, Wo)": "y.transpose(1, 2).reshape(N, O, Ho, Wo)"},
+             "Your product is right, then its numbers get mixed up: (N, L, O) is reshaped into maps. Bring it "
+             "to (N, O, L) first, by a transpose, not by a reshape.",
+             "student mistake: view in place of a transpose"),
+        slip("ignores_pad",
+             {"pad=pad) for size": "pad=0) for size",
+              "pad=pad)\ny": "pad=0)\ny"},
+             "You do not use `pad`: the output is too small, or its border is missing. Hand it on to conv_out "
+             "and to im2col.",
+             "student mistake: an optional argument never used"),
         slip("forgets_bias", {"if b is not None:": "if False:"},
              "Without a bias you are right. With one, b[o] is added to every place of map o: b[:, None] beside "
              "(O, L).", "student mistake: optional argument never used"),

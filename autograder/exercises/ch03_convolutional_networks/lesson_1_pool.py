@@ -129,6 +129,23 @@ MAX_POOL2D = Exercise(
         slip("side_by_side", {"stride = k if stride is None else stride": "stride = k"},
              "Your windows always lie side by side. With k = 3 and stride 2 they overlap: the next one begins "
              "`stride` pixels further, not k.", "student mistake: pooling by reshaping into k x k blocks"),
+        slip("channels_as_windows",
+             {"windows = im2col(x.reshape(N * C, 1, H, W), k, stride=stride)":
+              "windows = im2col(x, k, stride=stride).reshape(N, k * k, C, -1)\n"
+              "windows = windows.transpose(1, 2).reshape(N * C, k * k, -1)"},
+             "You mix up channels and windows. In a column of im2col the channel varies slowest: it is (C, "
+             "k*k), not (k*k, C).",
+             "student mistake: the two axes of a reshape exchanged"),
+        slip("row_times_height",
+             {"row * W": "row * H"},
+             "Your index multiplies the row by the height. In reading order a row holds W numbers: row*W + "
+             "column.",
+             "student mistake: height and width exchanged"),
+        slip("averages",
+             {"y, tap = windows.max(dim=1)":
+              "y, tap = windows.mean(dim=1), windows.argmax(dim=1)"},
+             "You take the mean of each window. Max pooling keeps the largest number.",
+             "library difference: F.avg_pool2d"),
         slip("index_in_window", {"row * W + column": "tap"},
              "The values are right; your indices count within the window (0 to k*k-1). They have to name the "
              "pixel in the whole map: row*W + column.",

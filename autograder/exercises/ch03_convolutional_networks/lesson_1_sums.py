@@ -119,6 +119,19 @@ CORRELATE2D = Exercise(
              "Inside the picture you are right, on the padding not: the padding has to be zeros, and yours "
              "repeats the pixels at the border.",
              "library difference: scipy.ndimage.correlate and OpenCV continue the picture at its border"),
+        slip("flips_one_axis",
+             {"w.flip(0, 1)": "w.flip(1)"},
+             "convolve2d mirrors the kernel along one axis alone. Turned by 180 degrees means both axes.",
+             "student mistake: a flip taken for a half turn"),
+        slip("convolves_unpadded",
+             {"w.flip(0, 1), pad=pad": "w.flip(0, 1)"},
+             "convolve2d forgets `pad`: hand it on to correlate2d.",
+             "student mistake: an optional argument not handed on"),
+        slip("pads_one_side",
+             {"(pad, pad, pad, pad)": "(0, 2 * pad, 0, 2 * pad)"},
+             "All your zeros stand on the right and below. `pad` rows and columns belong on each of the four "
+             "sides.",
+             "student mistake: the size is right, the place of the zeros is not"),
         slip("averages", {"return y": "return y / w.numel()"},
              "Your numbers are too small by the number of kernel entries: the products are summed, not "
              "averaged. A kernel that wants a mean carries the division in its entries.",
@@ -219,12 +232,22 @@ OUTPUT_SIZE = Exercise(
         slip("ceil", {"room // stride + 1": "-(-room // stride) + 1"},
              "You count a last window that hangs over the end (rounded up). It has to lie inside: round down.",
              "library difference: Caffe's pooling and TensorFlow's padding='SAME' round up"),
-        slip("pads_once", {"size + 2 * pad - dilation": "size + pad - dilation"},
+        slip("pads_once", {"size + 2 * pad": "size + pad"},
              "Without padding you are right. The padding is added on BOTH ends, so the axis grows by 2*pad.",
              "student mistake: padding counted on one side"),
         slip("dilates_k", {"dilation * (k - 1) - 1": "dilation * k"},
              "Without dilation you are right. Between k taps there are k - 1 steps, so the window spans "
              "dilation*(k-1) + 1 pixels, not dilation*k.", "student mistake: taps and gaps confused"),
+        slip("no_dilation",
+             {"dilation * (k - 1) - 1": "k"},
+             "conv_out does not use `dilation`. k taps with steps of `dilation` between them span "
+             "dilation*(k-1) + 1 pixels.",
+             "student mistake: the formula without dilation"),
+        slip("strides_add",
+             {"jump *= stride": "jump += stride"},
+             "Your strides add up. They multiply: behind two layers of stride 2, neighbours are 4 pixels "
+             "apart.",
+             "student mistake: jump taken for a sum"),
         slip("never_refuses", {"if room < 0:": "if False:"},
              "A window that does not fit gives a size of 0 or less with your formula; raise ValueError there.",
              "library difference: a bare formula returns 0 or a negative size where torch raises"),

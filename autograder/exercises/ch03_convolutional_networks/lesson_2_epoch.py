@@ -83,6 +83,28 @@ EPOCH_MISCONCEPTIONS = (
          "Your gradients of earlier batches are still in the sum: backward() ADDS to .grad, so empty it in "
          "every batch with opt.zero_grad().",
          "library difference: PyTorch accumulates gradients; the zero_grad question of its forum"),
+    slip("cleared_once",
+         {"losses = []": "losses = []\nopt.zero_grad()",
+          "    opt.zero_grad()\n    loss.backward()": "    loss.backward()"},
+         "You clear the gradients once, before the loop, so those of all batches add up. Clear them for every "
+         "batch.",
+         "student mistake: zero_grad outside the loop"),
+    slip("cleared_too_late",
+         {"opt.zero_grad()\nloss.backward()": "loss.backward()\nopt.zero_grad()"},
+         "You clear the gradients between backward and step: the step sees none, and nothing is learned. "
+         "Clear them before backward.",
+         "student mistake: zero_grad after backward"),
+    slip("loss_after_step",
+         {"losses.append(loss.item())":
+          "losses.append(F.cross_entropy(model(x[batch]), y[batch]).item())"},
+         "You measure each loss again, behind the step. Promised is the one that led to the step, from before "
+         "it.",
+         "student mistake: the loss computed twice"),
+    slip("softmax_twice",
+         {"model(x[batch])": "model(x[batch]).softmax(1)"},
+         "You apply a softmax before F.cross_entropy, which applies one itself. Hand it the scores as they "
+         "are.",
+         "library difference: F.cross_entropy takes logits"),
     slip("ignores_perm", {"perm.split": "torch.arange(len(x)).split"},
          "You visit the samples in their stored order. The order of the visit is perm.",
          "student mistake: slicing x instead of perm"),
@@ -94,6 +116,11 @@ EPOCH_MISCONCEPTIONS = (
     slip("drops_last",
          {"for batch in perm.split(batch_size):":
             "for batch in perm[: len(perm) // batch_size * batch_size].split(batch_size):"},
+         "The last, smaller batch is missing: len(perm) // batch_size counts only the full ones.",
+         "library difference: DataLoader(drop_last=True)"),
+    slip("skips_short",
+         {"for batch in perm.split(batch_size):":
+          "for batch in [one for one in perm.split(batch_size) if len(one) == batch_size]:"},
          "The last, smaller batch is missing: len(perm) // batch_size counts only the full ones.",
          "library difference: DataLoader(drop_last=True)"),
     slip("mode_as_found", {"model.train()": ""},

@@ -94,6 +94,10 @@ LENET_MISCONCEPTIONS = (
     slip("channels_last", {"x.flatten(1)": "x.permute(0, 2, 3, 1).flatten(1)"},
          "Your flattening runs over row, column, channel. fc1 expects channel, row, column, the order in which "
          "the tensor lies in memory.", "library difference: Keras flattens (H, W, C), PyTorch (C, H, W)"),
+    slip("no_relu_fc2",
+         {"x = F.relu(self.fc2(x))": "x = self.fc2(x)"},
+         "There is no ReLU behind fc2: fc2 and fc3 are one linear layer then.",
+         "student mistake: missing ReLU after fc2"),
     slip("softmax", {"return self.fc3(x)": "return self.fc3(x).softmax(1)"},
          "Your rows are probabilities. Return the scores of fc3: F.cross_entropy applies the softmax itself.",
          "student mistake: softmax before F.cross_entropy, a frequent question on the PyTorch forum"),

@@ -125,7 +125,7 @@ BATCH_NORM_MISCONCEPTIONS = (
          "Your output is too small by a factor sqrt((m - 1) / m): the normalization divides by m (biased "
          "variance, correction=0); only the buffer divides by m - 1.",
          "library difference: Tensor.var() divides by m - 1 unless told otherwise"),
-    slip("biased_buffer", {"var.detach() * m / (m - 1)": "var.detach()"},
+    slip("biased_buffer", {"* m / (m - 1)": ""},
          "Your variance buffer takes the biased variance. Output and buffer differ here: the buffer takes the "
          "unbiased one, times m / (m - 1).",
          "card trap: biased in the normalization, unbiased in the buffer (Keras and flax keep the biased one)"),

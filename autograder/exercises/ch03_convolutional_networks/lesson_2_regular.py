@@ -76,6 +76,15 @@ DROPOUT_MISCONCEPTIONS = (
          "You scale when not training, as the paper does. Here the scaling belongs into training (divide by 1 "
          "- p), and at test time x comes back unchanged.",
          "paper: Srivastava et al. 2014 multiply the weights by the keep probability at test time"),
+    slip("scales_test_too",
+         {"if not training:\n    return x": "if not training:\n    return x * (1 - p)"},
+         "At test time you scale x. Inverted dropout has scaled in training already: x comes back unchanged.",
+         "student mistake: both kinds of dropout at once"),
+    slip("divides_by_p",
+         {"/ (1 - p)": "/ p"},
+         "You divide by p. Here p is the probability of dropping, so that 1 - p of the units are kept: divide "
+         "those by 1 - p.",
+         "student mistake: p taken for the probability of keeping"),
     slip("inverted_mask", {"x * keep": "x * ~keep"},
          "You zero the units whose mask is True. True means keep.",
          "library difference: masked_fill writes where the mask is True"),
@@ -111,21 +120,15 @@ def augment_cases(rng: torch.Generator) -> list[Case]:
     boxes = torch.cat([first, first + 1 + torch.rand(3, 2, generator=rng) * 3], dim=1)
     x, y = pictures(4, 3, 5, 7), pictures(1, 1, 6, 4)
     return [
-        Case("hflip", {"f": "hflip", "args": [x, torch.tensor([True, False, False, True])]}, "two of four pictures"),
-        Case("hflip", {"f": "hflip", "args": [y, torch.tensor([False])]}, "nothing to flip"),
-        Case("pad_crop", {"f": "pad_crop", "args": [pictures(5, 2, 6, 4), offsets(3, 2)], "pad": 2}, "pad 2, 6x4"),
-        Case("pad_crop", {"f": "pad_crop", "args": [y, torch.tensor([[1, 1]])], "pad": 1}, "the picture in its place"),
-        Case("color_cast", {"f": "color_cast", "args": [x, torch.randn(4, 3, generator=rng) * 0.4]}, "4 pictures, RGB"),
-        Case("color_cast", {"f": "color_cast", "args": [y, torch.full((1, 1), 0.7)]}, "a bright grey picture"),
-        Case("boxes", {"f": "augment_boxes_hflip", "args": [boxes, 12.5]}, "three boxes"),
-        Case("boxes", {"f": "augment_boxes_hflip", "args": [torch.zeros(0, 4), 8.0]}, "no box at all"),
+        Case("hflip", {"x": x, "flip": torch.tensor([True, False, False, True])}, "two of four pictures"),
+        Case("hflip", {"x": y, "flip": torch.tensor([False])}, "nothing to flip"),
+        Case("pad_crop", {"x": pictures(5, 2, 6, 4), "offsets": offsets(3, 2), "pad": 2}, "pad 2, 6x4"),
+        Case("pad_crop", {"x": y, "offsets": torch.tensor([[1, 1]]), "pad": 1}, "the picture in its place"),
+        Case("color_cast", {"x": x, "shift": torch.randn(4, 3, generator=rng) * 0.4}, "4 pictures, RGB"),
+        Case("color_cast", {"x": y, "shift": torch.full((1, 1), 0.7)}, "a bright grey picture"),
+        Case("boxes", {"boxes": boxes, "width": 12.5}, "three boxes"),
+        Case("boxes", {"boxes": torch.zeros(0, 4), "width": 8.0}, "no box at all"),
     ]
-
-
-def augment_probe(ns, data):
-    """Call one of the four functions."""
-    options = {"pad": data["pad"]} if "pad" in data else {}
-    return getattr(ns, data["f"])(*data["args"], **options)
 
 
 def hflip__copies(x, flip):
@@ -177,14 +180,10 @@ AUGMENT_MISCONCEPTIONS = (
     slip("wraps", {".clamp(0, 1)": " % 1"},
          "color_cast makes too bright pixels dark: the sum wraps around. It should stop at 0 and at 1.",
          "library difference: uint8 arithmetic wraps around at 256"),
-    slip("not_swapped",
-         {"return torch.stack([width - x2, y1, width - x1, y2], dim=1)":
-            "return torch.stack([width - x1, y1, width - x2, y2], dim=1)"},
+    slip("not_swapped", {"width - x2, y1, width - x1": "width - x1, y1, width - x2"},
          "Your boxes have x1 > x2: after mirroring, the old right edge is the new left one.",
          "card: hidden case boxes stay x1 < x2 after a flip"),
-    slip("counts_pixels",
-         {"return torch.stack([width - x2, y1, width - x1, y2], dim=1)":
-            "return torch.stack([width - 1 - x2, y1, width - 1 - x1, y2], dim=1)"},
+    slip("counts_pixels", {"boxes.unbind(1)": "boxes.unbind(1)\nwidth = width - 1"},
          "Your boxes are one unit too far left: width - 1 - x is right for pixel numbers, width - x for "
          "continuous edges.", "library difference: pixel numbers 0..W-1 against edges 0..W (VOC and COCO boxes)"),
 )  # fmt: skip

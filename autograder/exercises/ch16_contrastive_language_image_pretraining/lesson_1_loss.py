@@ -108,6 +108,12 @@ LOSS = Exercise(
              {"return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2": "return F.cross_entropy(Z.T, own)"},
              "Texts pick their images, but images do not pick their texts: add the cross-entropy of Z itself.",
              "student mistake: one cross-entropy, along the columns"),
+        slip("softmax_first",
+             {"F.cross_entropy(Z, own)": "F.cross_entropy(Z.softmax(1), own)",
+              "F.cross_entropy(Z.T, own)": "F.cross_entropy(Z.T.softmax(1), own)"},
+             "You hand probabilities to F.cross_entropy, which applies a softmax itself. Hand it the logits "
+             "Z.",
+             "library difference: F.cross_entropy takes logits"),
         slip("underflows",
              {"return (F.cross_entropy(Z, own) + F.cross_entropy(Z.T, own)) / 2":
                 "return -(Z.softmax(1).diagonal().log().mean() + Z.softmax(0).diagonal().log().mean()) / 2"},

@@ -125,6 +125,11 @@ RECALL = Exercise(
         slip("zeros_elsewhere", {"sim.masked_fill(~own, -math.inf)": "(sim * own)"},
              "You put 0 where a text is not the image's own, and 0 wins where all similarities are negative. "
              "Put minus infinity there.", "student mistake: (sim * own).amax(1)"),
+        slip("first_own_text",
+             {"sim.masked_fill(~own, -math.inf).amax(1, keepdim=True)":
+              "sim[torch.arange(len(sim)), own.int().argmax(1)][:, None]"},
+             "You compare with an image's first text. Of its own texts the best counts.",
+             "student mistake: one text per image assumed"),
         slip("own_texts_are_rivals", {"(~(sim < best) & ~own).sum(1)": "((sim >= best).sum(1) - 1)"},
              "An image's other texts are no rivals, not even in a tie. Count texts of OTHER images only.",
              "student mistake: (sim >= best).sum() - 1"),

@@ -159,6 +159,13 @@ ENSEMBLE = Exercise(
     probe=ensemble_probe,
     alternatives=(alternative(ensemble_classifier__all_at_once), alternative(ensemble_classifier__by_template)),
     misconceptions=(
+        slip("one_per_template",
+             {"for name in names:": "for template in templates:",
+              "template.format(name) for template in templates":
+              "template.format(name) for name in names"},
+             "You make one vector per template. It is one per name: the prompts of one name, averaged over "
+             "the templates.",
+             "student mistake: the two loops exchanged"),
         slip("first_only", {"for template in templates": "for template in templates[:1]"},
              "Only the first template is used. Average over all of them.", "student mistake: a class gets one prompt"),
         slip("lengths_count", {"F.normalize(features, dim=1)": "features"},

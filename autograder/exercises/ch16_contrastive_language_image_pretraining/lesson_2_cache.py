@@ -186,6 +186,12 @@ CACHE = Exercise(
                 ""},
              "You add up the losses of the chunks. Each chunk then sees only its own negatives; that is another loss.",
              "card trap: naive accumulation, without a mean"),
+        slip("loss_of_chunks",
+             {"value = loss(img, txt)":
+              "value = sum(loss(a, b) for a, b in zip(img.split(chunk), txt.split(chunk)))"},
+             "You add up the losses of the chunks. Each chunk then sees only its own negatives; that is "
+             "another loss.",
+             "card trap: a loss for each chunk has other negatives"),
         slip("divides_by_chunks", {"backward(share)": "backward(share / len(inputs.split(chunk)))"},
              "The gradient of the features is that of the whole batch. Do not divide it by the number of chunks.",
              "library difference: gradient accumulation divides, this does not accumulate losses"),

@@ -126,6 +126,19 @@ POOL = Exercise(
             "Where `how` is not given, the last token is wanted.",
             "student mistake: another default",
         ),
+        slip("last_place_chosen",
+             {"hidden = hidden.masked_fill(~mask[..., None], 0)":
+              "if how == \"last\":\n    return torch.where(mask.any(1)[:, None], hidden[:, -1], 0)\n"
+              "hidden = hidden.masked_fill(~mask[..., None], 0)"},
+             "hidden[:, -1] is a padding state where padding stands at the right. Find the last place where "
+             "mask is True.",
+             "student mistake: the last position for the last token"),
+        slip("mean_of_pads_chosen",
+             {"hidden = hidden.masked_fill(~mask[..., None], 0)":
+              "if how == \"mean\":\n    return torch.where(mask.any(1)[:, None], hidden.mean(1), 0)\n"
+              "hidden = hidden.masked_fill(~mask[..., None], 0)"},
+             "Your mean includes the states at padding. Average over the real tokens only.",
+             "student mistake: padding in the mean"),
         slip("counts",
              {"hidden = hidden.masked_fill(~mask[..., None], 0)":
                 'if how == "last":\n'

@@ -78,6 +78,11 @@ SIGLIP = Exercise(
               "F.normalize(txt, dim=1)": "F.normalize(txt, dim=0)"},
              "You normalise columns. A feature is a row: normalise along axis 1.",
              "student mistake: F.normalize(x, dim=0)"),
+        slip("no_minus",
+             {"-F.logsigmoid": "F.logsigmoid"},
+             "The minus is missing: the logarithm of a probability is negative, and a loss is to be made "
+             "small.",
+             "student mistake: log-likelihood in place of the loss"),
         slip("not_divided", {" / len(z)": ""},
              "You add up all N * N answers. Divide the sum by N, the number of pairs.",
              "student mistake: reduction='sum' alone"),

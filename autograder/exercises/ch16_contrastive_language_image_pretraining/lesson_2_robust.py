@@ -106,6 +106,15 @@ ROBUST = Exercise(
         slip("no_logit", {"math.log(p / (1 - p))": "p", "(1 + math.tanh(at / 2)) / 2": "at"},
              "Your line is fitted to the accuracies. Fit it to their logits, and bring the prediction back by "
              "a sigmoid.", "paper: Taori et al. fit in logit (or probit) space, where the relation is straight"),
+        slip("not_clamped",
+             {"min(max(accuracy, 0.001), 0.999)": "accuracy"},
+             "An accuracy of 0 or 1 has no logit. Bring every accuracy into [0.001, 0.999] first.",
+             "student mistake: the bounds forgotten"),
+        slip("slope_one",
+             {"slope = sum((p - mx) * (q - my) for p, q in zip(x, y)) / sum((p - mx) ** 2 for p in x)":
+              "slope = 1"},
+             "Your line has slope 1, whatever the baseline models are. Fit the slope by least squares, too.",
+             "student mistake: a shift in place of a line"),
         slip("barely_clamped", {"min(max(accuracy, 0.001), 0.999)": "min(max(accuracy, 1e-6), 1 - 1e-6)"},
              "An accuracy of 0 or 1 has no logit: bring it to 0.001 or 0.999, not nearer to the end.",
              "card: clip accuracies to [1e-3, 1 - 1e-3]"),

@@ -122,6 +122,14 @@ SPLIT = Exercise(
               "test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]":
                 "test = [i for i, text in enumerate(captions) if wanted & set(text.lower().split())]"},
              WORDS, "student mistake: text.lower().split()"),
+        slip("blanks_exactly",
+             {"found = [re.compile(rf\"(?<![\\w-]){re.escape(name)}s?(?![\\w-])\", re.IGNORECASE) for name in names]":
+              "wanted = {name.lower() for name in names}",
+              "test = [i for i, text in enumerate(captions) if any(pattern.search(text) for pattern in found)]":
+              "test = [i for i, text in enumerate(captions) if wanted & set(text.lower().split())]"},
+             "You compare the words between blanks. That finds no plural, no name before a full stop or a "
+             "comma, and none of several words.",
+             "student mistake: words found by split alone"),
         slip("stripped",
              {'found = [re.compile(rf"(?<![\\w-]){re.escape(name)}s?(?![\\w-])", re.IGNORECASE) for name in names]':
                 'wanted = {ending for name in names for ending in (name.lower(), name.lower() + "s")}',

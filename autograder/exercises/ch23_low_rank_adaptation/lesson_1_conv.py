@@ -168,7 +168,7 @@ MISTAKES = (
     slip("dilation", {'"dilation", ': ""},
          "With dilation your branch reads other pixels than the base layer: A needs the dilation of base.",
          "library difference: peft 0.21 hands stride and padding on to its branch, not the dilation"),
-    slip("padding_mode", {', "padding_mode"': ""},
+    slip("padding_mode", {'"padding_mode")': ")"},
          "At the border your branch sees zeros where the base layer sees the picture reflected: A needs the "
          "padding_mode of base.", "library difference: peft 0.21 ignores padding_mode in its branch"),
     slip("no_path", {", **path": ""},

@@ -48,6 +48,11 @@ def inject_probe(ns, data):
             if data["heads"]:
                 self.attn = nn.MultiheadAttention(width, data["heads"])
 
+        def forward(self, x):
+            for block in self.blocks:
+                x = x + block.q(x) + block.qkv(x)[..., :width] + block.mlp(x)
+            return self.head(self.norm(x if not data["heads"] else self.attn(x, x, x)[0]))
+
     torch.manual_seed(0)
     model = Net()
     weights = {name: m.weight.detach().clone() for name, m in model.named_modules() if isinstance(m, nn.Linear)}
@@ -58,8 +63,13 @@ def inject_probe(ns, data):
             raise probing.Unusable(f"the ValueError does not name {data['missing']!r}; it says: {error}") from None
         raise
     kept = {name: getattr(m, "base", m) for name, m in ((name, model.get_submodule(name)) for name in weights)}
+    for name in weights:  # an update that is not zero must come through
+        layer = model.get_submodule(name)
+        if isinstance(layer, ns.LoRALinear):
+            layer.B.data = torch.sin(torch.arange(layer.B.numel()) + len(name)).view(layer.B.shape)
     return {
         "returned": int(count),
+        "output, after B was changed": model(torch.linspace(-1, 1, 3 * width).view(3, width)).detach(),
         "LoRA layers": ", ".join(name for name, m in model.named_modules() if isinstance(m, ns.LoRALinear)),
         "trainable": ", ".join(name for name, p in model.named_parameters() if p.requires_grad),
         "trainable numbers": sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -168,6 +178,11 @@ MISTAKES = (
     slip("top_level", {"model.named_modules()": "model.named_children()", UNMATCHED: "False"},
          "You look at the children of the model only. model.named_modules() goes through all levels.",
          "student mistake: named_children for named_modules"),
+    slip("dotted_name",
+         {"setattr(holder, child, ": "setattr(model, name, "},
+         "You set \"blocks.0.q\" on the model itself: that adds a layer which nobody calls. Set `q` on the "
+         "module that holds it.",
+         "student mistake: setattr takes no path"),
     slip("counts_layers",
          {"sum(p.numel() for p in model.parameters() if p.requires_grad)":
             "sum(isinstance(module, LoRALinear) for module in model.modules())"},

@@ -251,6 +251,10 @@ MISTAKES = (
          "`merge` puts a new parameter in place of base.weight; who holds the old one (a tied layer, an "
          "optimizer) does not see the update. Change its values in place.",
          "student mistake: nn.Parameter(...) to silence PyTorch's error message"),
+    slip("unmerge_unscaled",
+         {("unmerge", "self.scaling * "): ""},
+         "unmerge subtracts B A without alpha / r: that is not what merge has added.",
+         "student mistake: the factor in one of two places"),
     slip("unmerges_again", {("unmerge", "if self.merged:"): "if True:"},
          "Unmerging a second time subtracts the update once more. Without a merge before, do nothing.",
          "card: hidden case unmerge twice"),

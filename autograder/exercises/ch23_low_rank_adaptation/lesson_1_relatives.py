@@ -48,6 +48,10 @@ DYLORA_MISTAKES = (
     slip("one", {"B[:, :b] @ A[:b]": "B[:, b - 1 : b] @ A[b - 1 : b]"},
          "You use component b alone. Used are all up to b; in the 'frozen' variant only b is UPDATED.",
          "paper: the frozen variant trains component b alone"),
+    slip("one_more",
+         {"B[:, :b] @ A[:b]": "B[:, : b + 1] @ A[: b + 1]"},
+         "You use b + 1 components. The first b end before index b.",
+         "student mistake: one off"),
     slip("no_base", {"W0 + ": ""},
          "The output of the pretrained weight is missing.", "student mistake: the branch for the layer"),
 )  # fmt: skip

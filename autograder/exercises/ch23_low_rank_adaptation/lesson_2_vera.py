@@ -196,6 +196,20 @@ MISTAKES = (
          {"max(columns for _, columns in shapes), max(rows for rows, _ in shapes)": "shapes[0][1], shapes[0][0]"},
          "Your matrices fit the first layer. They must be as large as the largest: max over all `in`, max over "
          "all `out`, which may come from different layers.", "card trap: layers of different shapes slice one pair"),
+    slip("sides_exchanged",
+         {"max(columns for _, columns in shapes), max(rows for rows, _ in shapes)":
+          "max(rows for rows, _ in shapes), max(columns for _, columns in shapes)"},
+         "You exchange the sides: a shape is (out, in), A is as wide as the largest in, B as high as the "
+         "largest out.",
+         "student mistake: (in, out) expected"),
+    slip("b_at_one",
+         {"torch.zeros(base.out_features": "torch.ones(base.out_features"},
+         "`b` starts at one, so that the layer differs from its base before any training. It starts at zero.",
+         "student mistake: a scale begins at one"),
+    slip("b_added",
+         {"@ B.T * self.b": "@ B.T + self.b"},
+         "You add `b`. It scales the outputs of the branch: multiply.",
+         "student mistake: b taken for a bias"),
     slip("bound_of_linear", {"6 / width": "1 / width", "6 / r": "1 / r"},
          "Your bound is that of nn.Linear, sqrt(1 / columns). Kaiming's for a ReLU is sqrt(6 / columns).",
          "library difference: nn.Linear initializes with a = sqrt(5)"),

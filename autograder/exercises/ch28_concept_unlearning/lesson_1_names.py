@@ -127,6 +127,11 @@ NAMES = Exercise(
             "and split its name at the dots.",
             source_of="first reader: the shortest solution that people write",
         ),
+        slip("layers",
+             {"return [name for name, _":
+              "return [name.rpartition(\".\")[0] for name, _"},
+             "You return the names of layers. Parameters are wanted, such as \"to_k.weight\".",
+             "student mistake: named_modules in place of named_parameters"),
         slip("norms", {"(nn.Linear, nn.Conv2d)": "(nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)"},
              "There are norms in your list. Only nn.Linear and nn.Conv2d are trained.",
              "card: norms are excluded everywhere"),

@@ -161,6 +161,14 @@ REPORT = Exercise(
                 "after, before = (other == other_before).float().mean().item(), 1.0"},
              "You compare the pictures after erasing with those before. Compare both with what the prompt "
              "`asked` for, and divide.", "student mistake: agreement taken for accuracy"),
+        slip("a_difference",
+             {"after / before if before > 0 else 1.0": "after - before"},
+             "locality is a ratio: the accuracy after erasing divided by that before. You subtract.",
+             "student mistake: a loss in place of a share"),
+        slip("half_root",
+             {"(4 * n * n)": "(4 * n)"},
+             "Under the root of the interval stands z^2 / (4 n^2); you divide by 4 n.",
+             "student mistake: a square forgotten"),
         slip("absolute", {"locality = after / before if before > 0 else 1.0": "locality = after"},
              "Your locality is the accuracy after erasing. Divide it by the accuracy before: a model that was "
              "never right about arrows has not forgotten them.", "card: acc_other / acc_other_orig"),

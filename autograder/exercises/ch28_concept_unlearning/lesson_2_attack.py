@@ -168,6 +168,17 @@ ATTACK = Exercise(
                 "attacked = torch.cat([states[:, :first], new, states[:, first:]], 1)[:, : states.shape[1]]"},
              "You insert the vectors and move the rest to the right. They take the PLACE of K states.",
              "student mistake: insertion for replacement"),
+        slip("inserted_whole",
+             {"attacked = states.clone()\nattacked[:, first : first + len(prompt)] = prompt":
+              "new = prompt.expand(len(states), -1, -1)\n"
+              "attacked = torch.cat([states[:, :first], new, states[:, first:]], dim=1)"},
+             "You insert the vectors and move the rest to the right. They take the PLACE of K states.",
+             "student mistake: a list's insert"),
+        slip("one_late",
+             {"attacked[:, first : first + len(prompt)] = prompt":
+              "attacked[:, first + 1 : first + 1 + len(prompt)] = prompt"},
+             "Your vectors stand one position too far right. They begin at `first`.",
+             "student mistake: one off"),
         slip("appended", {"attacked[:, first : first + len(prompt)] = prompt": "attacked[:, -len(prompt) :] = prompt"},
              "Your vectors stand at the end. They begin at position `first`.",
              "student mistake: an argument that is not used"),

@@ -145,6 +145,10 @@ ERASER = Exercise(
         slip("small_start", {"nn.init.zeros_(self.up.weight)": "", "nn.init.zeros_(self.up.bias)": ""},
              "A new eraser already says something. Weight AND bias of `up` start at zero, so that nothing "
              "changes before training.", "card: zero-initialised, the model is bitwise equal at the start"),
+        slip("weight_left",
+             {"nn.init.zeros_(self.up.weight)": ""},
+             "The weight of `up` does not start at zero, so the eraser speaks before it has learned anything.",
+             "student mistake: the bias alone set to zero"),
         slip("bias_left", {"nn.init.zeros_(self.up.bias)": ""},
              "The weight of `up` is zero, its bias is not: nn.Linear draws biases at random. Zero both.",
              "card trap: up zero-init including the bias"),
@@ -200,6 +204,10 @@ ERASER = Exercise(
                 "h = self.attention(*args, **states)"},
              "A keyword argument gets lost on its way to the attention. Hand on *args and **kwargs.",
              "card: hidden case, attn2 called with attention_mask and other keywords"),
+        slip("keywords_dropped",
+             {"self.attention(*args, **kwargs)": "self.attention(*args)"},
+             "Keyword arguments are lost: hand on *args and **kwargs, exactly as they come.",
+             "student mistake: *args alone"),
         slip("clears_last",
              {("if not self.enabled:\n"
                "    return h"):

@@ -89,6 +89,15 @@ SLD = Exercise(
                 "used = momentum_scale * (beta * momentum + (1 - beta) * g) + s * (e_safe - e_null)\n"
                 "change = e_prompt - e_null - (used if step >= warmup else 0.0)"},
              "g uses the momentum that came in, not the one that goes out.", "card trap: g uses the old nu"),
+        slip("turned_round",
+             {"difference >= threshold": "difference < threshold"},
+             "You guide where nothing is the matter: s is 0 where the difference is AT LEAST the threshold, "
+             "not below it.",
+             "student mistake: a mask inverted"),
+        slip("added",
+             {"- (g if": "+ (g if"},
+             "You add g, which steers towards what shall be avoided. It is subtracted.",
+             "student mistake: a sign"),
         slip("no_warmup", {"(g if step >= warmup else 0.0)": "g"},
              "You subtract g from the first step on. While step < warmup the noise is that of ordinary guidance.",
              "student mistake: warm-up forgotten"),

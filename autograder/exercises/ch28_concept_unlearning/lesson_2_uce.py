@@ -4,7 +4,7 @@ import torch
 
 from autograder.declare.exercise import Exercise, alternative
 from autograder.declare.slips import slip
-from dlcv_lab.checking.model import Case
+from dlcv_lab.checking.model import Case, Forbid
 
 
 def uce_cases(rng: torch.Generator) -> list[Case]:
@@ -104,6 +104,10 @@ UCE = Exercise(
         "c^T = C.T @ C. Solve for W, which stands on the left.",
         "right = lam * W + W @ G.T @ C + W @ K.T @ K; left = lam * torch.eye(d) + C.T @ C + K.T @ K; "
         "torch.linalg.solve(left, right, left=False)",
+    ),
+    forbid=Forbid(
+        names=("torch.linalg.inv", "torch.inverse", "torch.linalg.pinv"),
+        aten=("aten.linalg_inv*", "aten.inverse*"),
     ),
     good_for="editing a model in less than a second",
     minutes=15,

@@ -26,6 +26,10 @@ def changed(wrong: Sequence[Evidence], where: str = "") -> Diagnosis | None:
     start = start[0].upper() + start[1:]
     for order in _orders(wrong[0]):
         if all(_is_reordered(item, order) for item in wrong):
+            names = wrong[0].returns
+            if len(names) == len(order):
+                mine = ", ".join(names[order.index(place)] for place in range(len(order)))
+                return generic("order_named", start=start, mine=mine, right=", ".join(names))
             return generic("order", start=start, order=", ".join(f"item {index}" for index in order))
     first = wrong[0].first_wrong()
     if first is not None:

@@ -9,6 +9,8 @@ cases that are right, `places` for where the numbers differ.
 from __future__ import annotations
 
 import ast
+import functools
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +28,7 @@ from dlcv_lab.checking.envelope import leaves
 from dlcv_lab.checking.messages import input_name
 from dlcv_lab.checking.model import Diagnosis
 
+_PLAIN = frozenset({"int", "float", "list", "tuple", "dict", "str", "None"})
 _CUT_OFF = ("does not require grad", "does not have a grad_fn")
 _IN_PLACE = ("modified by an inplace operation", "a leaf Variable that requires grad is being used in an in-place")
 NO_GRADIENT = (*_CUT_OFF, *_IN_PLACE)
@@ -40,7 +43,14 @@ def diagnose(evidence: Sequence[Evidence], names: frozenset[str] | None = None) 
     wrong = [item for item in evidence if not item.right]
     if not wrong:
         return None
-    for found in (_errors(wrong), _none(wrong), _mutated(wrong, names), _types(wrong), _dtype_alone(wrong)):
+    for found in (
+        _errors(wrong),
+        _none(wrong),
+        _mutated(wrong, names),
+        _types(wrong),
+        _dtype_alone(wrong),
+        _flag(wrong),
+    ):
         if found:
             return found
     values = [item for item in wrong if item.comparison is not None and not item.comparison.equal]
@@ -48,7 +58,11 @@ def diagnose(evidence: Sequence[Evidence], names: frozenset[str] | None = None) 
     found = _changes(values, whole=whole) if values else None
     if found:
         return found
-    found = conditions([item.case for item in evidence if item.right], [item.case for item in wrong], names)
+    found = conditions(
+        [item.case for item in evidence if item.right and item.expected.status != "raised"],
+        [item.case for item in wrong],
+        names,
+    )
     if found is None and values:
         found = related(values if whole else values[:1], names)
     return (
@@ -145,11 +159,29 @@ def _dtype_alone(wrong: Sequence[Evidence]) -> Diagnosis | None:
     return None
 
 
-def _strange(values: Sequence[Evidence]) -> Diagnosis | None:
-    for item in values:
-        if item.comparison is not None and item.comparison.kind == "nan":
-            return generic("nan" if "NaN" in item.comparison.text else "infinite", where=item.name)
+def _flag(wrong: Sequence[Evidence]) -> Diagnosis | None:
+    """Say which statement that a probe makes of an answer ("the states are unchanged") is not true, or is."""
+    for item in wrong:
+        table = dict(leaves(item.outcome.value)) if item.has_values else {}
+        for path, leaf in leaves(item.expected.value) if table else ():
+            if isinstance(leaf, bool) and path.endswith("']") and table.get(path) is (not leaf):
+                return generic("flag", name=item.spoken(path), mine=not leaf, right=leaf, where=item.name)
     return None
+
+
+def _strange(values: Sequence[Evidence]) -> Diagnosis | None:
+    """Say where NaN or infinity comes from, where nothing else is wrong."""
+    if any(item.comparison is None or item.comparison.kind != "nan" for item in values):
+        return None
+    item = values[0]
+    if all(_holds_strange(each.case.data) for each in values):
+        return generic("strange_input", where=item.name)
+    return generic("nan" if item.comparison and "NaN" in item.comparison.text else "infinite", where=item.name)
+
+
+def _holds_strange(data: object) -> bool:
+    return any(isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and not bool(leaf.isfinite().all())
+               for _, leaf in leaves(data))  # fmt: skip
 
 
 def _shapes(values: Sequence[Evidence]) -> Diagnosis | None:
@@ -194,6 +226,15 @@ def _places(values: Sequence[Evidence]) -> Diagnosis | None:
     return None
 
 
+@functools.lru_cache(maxsize=512)
+def promises_numbers(stub: str) -> bool:
+    """Tell whether the functions of a stub promise Python numbers, as `-> float` or `-> list[int]`, and no tensor."""
+    returned = [node.returns for node in ast.parse(stub).body if isinstance(node, ast.FunctionDef)]
+    words = [set(re.findall(r"\w+", ast.unparse(each))) if each is not None else set[str]() for each in returned]
+    return bool(words) and all(each & {"int", "float"} and each <= _PLAIN for each in words)
+
+
+@functools.lru_cache(maxsize=512)
 def known_names(stub: str) -> frozenset[str] | None:
     """Return the parameters of the functions and methods of a stub; None where it has none, or takes any."""
     functions = [node for node in ast.walk(ast.parse(stub)) if isinstance(node, ast.FunctionDef)]

@@ -56,6 +56,8 @@ def facts(case: Case) -> dict[str, tuple[str, bool]]:
     """
     found: dict[str, tuple[str, bool]] = {}
     for name, value in case.data.items():
+        if name == "ask":  # which probe asks: no input
+            continue
         if value is None or isinstance(value, bool) or (isinstance(value, str) and len(value) < 20):
             found[name] = f"`{name}` is {value!r}", True
         elif isinstance(value, int):
