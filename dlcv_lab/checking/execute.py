@@ -253,6 +253,10 @@ def _unusable(error: BaseException, ns: Any) -> Outcome | None:
     if isinstance(error, AttributeError) and type(error.obj).__name__ in ns._scope:
         return Outcome("type", message=f"your {type(error.obj).__name__} has no `{error.name}`")
     fault = next((said for answer in reversed(ns._answers) if (said := probing.fault(answer))), "")
+    if not fault and isinstance(error, AttributeError):  # what an object of theirs returned, such as a model
+        fault = probing.fault(error.obj)
+    elif not fault and "NoneType" in _text(error):
+        fault = probing.fault(None)
     if not fault and ns._answers and not any("autograd" in Path(frame.filename).parts for frame in frames):
         fault = f"the check cannot go on with what your code returns ({describe(ns._answers[-1])})"
     return Outcome("type", message=fault) if fault else None
