@@ -27,7 +27,7 @@ def features_cases(d):
 def features_probe(ns, data):
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(data["weight"].shape[1], 3, bias=False), nn.BatchNorm1d(3))
     state = {"1.weight": data["weight"], "2.running_mean": data["running_mean"], "2.running_var": data["running_var"]}
-    encoder.load_state_dict(state, strict=False)
+    encoder.to(data["x"].dtype).load_state_dict(state, strict=False)
     encoder.train(data["training"])
     sizes: list[int] = []
     encoder.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
