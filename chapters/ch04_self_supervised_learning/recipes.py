@@ -1,4 +1,4 @@
-"""The chapter's encoders, each trained without labels by the reference: 2000 steps of 128 pictures' worth of pixels.
+"""The chapter's encoders, each trained without labels by the reference: 1500 steps of 128 pictures' worth of pixels.
 
 `task(name, ...)` builds a method; the recipes train it longer than a lesson can, the claims shorter and several times.
 """
@@ -202,7 +202,7 @@ def judged(encoder: nn.Module, name: str, labels: int = 10, draws: int = 5) -> f
 FIGURES = {"probe": "linear probe of the shape, 10 labels a class, 1000 held-out pictures, mean of 5 draws of labels"}
 DATA = "4000 unlabelled pictures of one upright thing, 32x32; {} a step"
 LIMITS = "It has seen six shapes upright, in eight colours, on plain and patterned grounds."
-COMMON = {"steps": 2000, "lr": 2e-3, "seed": SEED, "figures": FIGURES, "limits": LIMITS}
+COMMON = {"steps": 1500, "lr": 2e-3, "seed": SEED, "figures": FIGURES, "limits": LIMITS}
 
 
 def plan(name: str, task: Task) -> Training:
@@ -262,7 +262,7 @@ def simclr() -> Training:
 @recipe(**COMMON, data=DATA.format("64 pictures, two views each,"))
 def byol() -> Training:
     """The encoder trained to foretell its own moving average, with its projector."""
-    return plan("byol", bootstrap(pictures(), SEED, steps=2000))
+    return plan("byol", bootstrap(pictures(), SEED, steps=1500))
 
 
 @recipe(**COMMON, data=DATA.format("64 pictures, two views each,"))
