@@ -84,8 +84,17 @@ def jigsaws(x: Tensor, seed: int) -> Task:
     return Task(net.encoder, net, loss)
 
 
+def relit(light: Tensor, rng: torch.Generator) -> Tensor:
+    gain, sign, move = torch.rand(3, len(light), 1, 1, 1, generator=rng)
+    return 0.5 + (light - 0.5) * (0.5 + 0.7 * gain) * (2 * (sign < 0.5) - 1) + 0.4 * (move - 0.5)
+
+
 def colours(x: Tensor, seed: int, *, classify: bool = True) -> Task:
-    """Colorization by classes of colour with rebalancing, or by plain regression of the colour."""
+    """Colorization by classes of colour with rebalancing, or by plain regression of the colour.
+
+    The lightness is stretched, moved and turned over at random: yellow is light and blue is dark, and a network that
+    needs no more than that to name the colour never looks at the shape.
+    """
     lab, draw = ours.to_lab(x), chooser(x, seed)
     light, ab = lab[:, :1], lab[:, 1:, 2::4, 2::4].permute(0, 2, 3, 1)  # (N, 8, 8, 2)
     bins = ours.colour_bins(ab.reshape(-1, 2))
@@ -95,8 +104,8 @@ def colours(x: Tensor, seed: int, *, classify: bool = True) -> Task:
     net = ours.ColourNet(ours.Encoder(), len(bins) if classify else 2)
 
     def loss(step: int) -> Tensor:
-        chosen, _ = draw(step, 128)
-        scores = net(light[chosen]).permute(0, 2, 3, 1)
+        chosen, rng = draw(step, 128)
+        scores = net(relit(light[chosen], rng)).permute(0, 2, 3, 1)
         if not classify:
             return (scores - ab[chosen] / 100).square().sum(3).mean()
         target = soft[chosen]
