@@ -248,7 +248,8 @@ CLAIMS = [
         methods=("ch04/pretrain_probe", "ch04/simclr"),
         says="Self-supervised pre-training makes a few labels enough; the gain shrinks as labels grow",
         source="slides 'Self-Supervised Learning (SSL)': pre-training, supervised fine-tuning; chen2020simple",
-        analogue="A linear probe on SimCLR's features against the same network trained from scratch on the same labels.",
+        analogue="A linear probe on SimCLR's features against the same network trained from scratch on the same "
+        "labels.",
         conditions=CHECKPOINTS + "10 and 300 labels a shape; scratch: Adam 3e-3, 120 steps.",
         threshold="probe - scratch at least 0.10 with 10 labels, and smaller with 300",
         measure=versus_scratch,
@@ -292,7 +293,8 @@ CLAIMS = [
         says="A pretext task that can be solved by a trivial cue teaches nothing",
         source="noroozi2016unsupervised, section 4.2 (shortcuts); our own experiment for rotations",
         analogue="RotNet on things that stand on a darker ground.",
-        conditions="2000 pictures, 300 steps of 32 pictures in four turns, Adam 2e-3; probe with 10 labels a shape in the "
+        conditions="2000 pictures, 300 steps of 32 pictures in four turns, Adam 2e-3; probe with 10 labels a "
+        "shape in the "
         "world without ground.",
         threshold="more than 0.95 of the turns named, and a probe at most 0.05 above random weights",
         measure=grounded,
@@ -319,7 +321,8 @@ CLAIMS = [
         source="noroozi2016unsupervised, algorithm 1",
         analogue="50 of 3000 drawn orders of nine tiles, chosen greedily, against the first 50.",
         conditions="the mean distance of all pairs",
-        threshold="at least 0.1 slots more than drawn ones; drawn ones differ in 8 on average, and no 50 in more than 8.16",
+        threshold="at least 0.1 slots more than drawn ones; drawn ones differ in 8 on average, and no 50 in more "
+        "than 8.16",
         measure=hamming,
         holds=lambda v: mean(v["chosen"]) - mean(v["drawn"]) >= 0.1,
         seeds=SEEDS,
@@ -355,7 +358,8 @@ CLAIMS = [
         says="A context foretells the features of patches further on better than chance, and its encoder is useful",
         source="oord2018representation, section 3.3; slide list 'Contrastive Learning: CPC'",
         analogue="InfoNCE two and three rows below in a 5x5 grid of 12x12 patches; a probe of the shape.",
-        conditions="loss: 2000 pictures, 300 steps of 32, Adam 2e-3, mean of the last 20. Probe: " + CHECKPOINTS
+        conditions="loss: 2000 pictures, 300 steps of 32, Adam 2e-3, mean of the last 20. Probe: "
+        + CHECKPOINTS
         + "10 labels a shape.",
         threshold="loss below 0.8 log M; probe at least 0.05 above random weights",
         measure=cpc,

@@ -13,9 +13,13 @@ from dlcv_lab import world
 
 
 def draw_pictures(
-    n: int, seed: int, *, natural: bool = False, ground: bool = False
+    n: int,
+    seed: int,
+    *,
+    natural: bool = False,
+    ground: bool = False,
 ) -> tuple[Float[Tensor, "N 3 32 32"], Int[Tensor, "N"], Int[Tensor, "N"]]:
-    """Draw n pictures of one upright thing; return them, its shape (0 to 5), its colour.
+    """Draw n pictures of one upright thing; return them, its shape (0 to 5) and colour.
 
     `natural` gives every shape a colour of its own, else shape and colour are
     independent. `ground` stands the things on a darker ground.
@@ -57,7 +61,9 @@ class Encoder(nn.Module):
 
 
 def extract_features(
-    encoder: nn.Module, x: Float[Tensor, "N C H W"], batch_size: int = 256
+    encoder: nn.Module,
+    x: Float[Tensor, "N C H W"],
+    batch_size: int = 256,
 ) -> Float[Tensor, "N D"]:
     """Compute the features of all pictures with a frozen encoder.
 
@@ -78,7 +84,10 @@ def extract_features(
 
 
 def softmax_regression(
-    h: Float[Tensor, "N D"], y: Int[Tensor, "N"], num_classes: int, l2: float = 1e-3
+    h: Float[Tensor, "N D"],
+    y: Int[Tensor, "N"],
+    num_classes: int,
+    l2: float = 1e-3,
 ) -> tuple[Float[Tensor, "K D"], Float[Tensor, "K"]]:
     """Fit the linear classifier of chapter 1 until it no longer changes; return (W, b).
 
@@ -86,9 +95,8 @@ def softmax_regression(
     """
     D, start = h.shape[1], h.new_zeros(num_classes, h.shape[1] + 1, dtype=torch.float64)
     weights, kind, h = start.requires_grad_(), h.dtype, h.detach().double()
-    solver = torch.optim.LBFGS(
-        [weights], max_iter=500, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
-    )
+    exact = {"tolerance_grad": 1e-9, "line_search_fn": "strong_wolfe"}
+    solver = torch.optim.LBFGS([weights], max_iter=500, **exact)
 
     def closure() -> Tensor:
         solver.zero_grad()
@@ -151,7 +159,9 @@ def knn_predict(
 
 
 def few_labels(
-    y: Int[Tensor, "N"], n: int, perm: Int[Tensor, "N"]
+    y: Int[Tensor, "N"],
+    n: int,
+    perm: Int[Tensor, "N"],
 ) -> Int[Tensor, "K*n"]:
     """Return the places of the first n pictures of every class, in the order `perm`.
 
@@ -188,7 +198,9 @@ def rotate_batch(
 
 
 def select_permutations(
-    P: int, first: Int[Tensor, "T"], candidates: Int[Tensor, "M T"]
+    P: int,
+    first: Int[Tensor, "T"],
+    candidates: Int[Tensor, "M T"],
 ) -> Int[Tensor, "P T"]:
     """Choose P permutations of T tiles that differ from each other in many places.
 
@@ -260,9 +272,8 @@ class JigsawNet(nn.Module):
     def __init__(self, encoder: nn.Module, tiles: int, permutations: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Sequential(
-            nn.Linear(64 * tiles, 128), nn.ReLU(), nn.Linear(128, permutations)
-        )
+        hidden = nn.Linear(64 * tiles, 128)
+        self.head = nn.Sequential(hidden, nn.ReLU(), nn.Linear(128, permutations))
 
     def forward(self, tiles: Float[Tensor, "N T 3 t t"]) -> Float[Tensor, "N P"]:
         """Return a score for every permutation."""
@@ -277,7 +288,7 @@ def normalise(x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
 
 
 def to_lab(x: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 3 H W"]:
-    """Split colour into lightness L (here 0 to 1) and two colour axes a, b (about 100)."""
+    """Split colour into lightness L (here 0 to 1) and two axes a, b (about 100)."""
     lab = torch.from_numpy(rgb2lab(x.permute(0, 2, 3, 1).numpy())).permute(0, 3, 1, 2)
     return lab.float() * torch.tensor([0.01, 1, 1]).reshape(3, 1, 1)
 
@@ -285,17 +296,21 @@ def to_lab(x: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 3 H W"]:
 def to_rgb(lab: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 3 H W"]:
     """Undo `to_lab`; colours that no screen has are clipped."""
     lab = lab * torch.tensor([100.0, 1, 1]).reshape(3, 1, 1)
-    return torch.from_numpy(lab2rgb(lab.permute(0, 2, 3, 1).numpy())).permute(0, 3, 1, 2)
+    rgb = torch.from_numpy(lab2rgb(lab.permute(0, 2, 3, 1).numpy()))
+    return rgb.permute(0, 3, 1, 2)
 
 
 def colour_bins(ab: Float[Tensor, "M 2"], step: float = 20.0) -> Float[Tensor, "Q 2"]:
-    """Return the cells of a square grid in the ab plane that hold a pixel in a thousand."""
+    """Return the cells of a grid in the ab plane that hold a pixel in a thousand."""
     cells, count = (ab / step).round().unique(dim=0, return_counts=True)
     return cells[count > len(ab) / 1000] * step
 
 
 def soft_encode(
-    ab: Float[Tensor, "N 2"], bins: Float[Tensor, "Q 2"], k: int = 5, sigma: float = 5.0
+    ab: Float[Tensor, "N 2"],
+    bins: Float[Tensor, "Q 2"],
+    k: int = 5,
+    sigma: float = 5.0,
 ) -> Float[Tensor, "N Q"]:
     """Write each colour as a distribution over colour bins.
 
@@ -331,7 +346,9 @@ def rebalance_weights(p: Float[Tensor, "Q"], lam: float = 0.5) -> Float[Tensor, 
 
 
 def annealed_mean(
-    logits: Float[Tensor, "N Q"], bins: Float[Tensor, "Q 2"], T: float = 0.38
+    logits: Float[Tensor, "N Q"],
+    bins: Float[Tensor, "Q 2"],
+    T: float = 0.38,
 ) -> Float[Tensor, "N 2"]:
     """Turn scores of colour bins into one colour: the mean after sharpening.
 
@@ -351,4 +368,5 @@ class ColourNet(nn.Module):
 
     def forward(self, light: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N Q H/4 W/4"]:
         """Return one row of scores, or one colour, for every fourth pixel."""
-        return F.pixel_shuffle(self.head(self.encoder.maps(light.expand(-1, 3, -1, -1))), 2)
+        maps = self.encoder.maps(light.expand(-1, 3, -1, -1))
+        return F.pixel_shuffle(self.head(maps), 2)

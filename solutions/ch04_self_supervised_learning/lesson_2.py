@@ -12,9 +12,13 @@ from torch import Tensor, nn
 
 
 def random_view(
-    x: Float[Tensor, "N 3 H W"], rng: torch.Generator, *, crop: float = 0.4, jitter: float = 1.0
+    x: Float[Tensor, "N 3 H W"],
+    rng: torch.Generator,
+    *,
+    crop: float = 0.4,
+    jitter: float = 1.0,
 ) -> Float[Tensor, "N 3 H W"]:
-    """Return one random view of every picture: another crop, perhaps mirrored, other colours.
+    """Return a random view of each picture: another crop, perhaps mirrored, recoloured.
 
     A crop holds at least the share `crop` of the area. Colours are turned around the
     grey axis by up to `jitter` half turns, made brighter or darker, and one picture in
@@ -40,7 +44,9 @@ def random_view(
 
 
 def to_patches(
-    x: Float[Tensor, "N C H W"], size: int, stride: int
+    x: Float[Tensor, "N C H W"],
+    size: int,
+    stride: int,
 ) -> Float[Tensor, "N G G C size size"]:
     """Cut a picture into a grid of overlapping patches, row by row."""
     return x.unfold(2, size, stride).unfold(3, size, stride).permute(0, 2, 3, 1, 4, 5)
@@ -53,7 +59,9 @@ def causal_mean(z: Float[Tensor, "N G G D"]) -> Float[Tensor, "N G G D"]:
 
 
 def info_nce(
-    pred: Float[Tensor, "M D"], target: Float[Tensor, "M D"], temperature: float = 1.0
+    pred: Float[Tensor, "M D"],
+    target: Float[Tensor, "M D"],
+    temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Return how badly each prediction finds its target among all M, on average.
 
@@ -69,7 +77,9 @@ def info_nce(
 
 
 def nt_xent(
-    z1: Float[Tensor, "N D"], z2: Float[Tensor, "N D"], temperature: float = 0.5
+    z1: Float[Tensor, "N D"],
+    z2: Float[Tensor, "N D"],
+    temperature: float = 0.5,
 ) -> Float[Tensor, ""]:
     """Return SimCLR's loss of two views of N pictures, z1[n] and z2[n] of picture n.
 
@@ -95,7 +105,7 @@ def byol_loss(
     t1: Float[Tensor, "N D"],
     t2: Float[Tensor, "N D"],
 ) -> Float[Tensor, ""]:
-    """Return BYOL's loss: each prediction should point where the other view's target does.
+    """Return BYOL's loss: a prediction should point where the other view's target does.
 
     p1, p2 are the online network's predictions from views 1 and 2; t1, t2 the target
     network's projections of views 1 and 2. The distance of p and t is the squared
@@ -125,7 +135,9 @@ def ema_update(target: nn.Module, online: nn.Module, tau: float) -> None:
 
 
 def cross_correlation(
-    za: Float[Tensor, "N D"], zb: Float[Tensor, "N D"], eps: float = 1e-5
+    za: Float[Tensor, "N D"],
+    zb: Float[Tensor, "N D"],
+    eps: float = 1e-5,
 ) -> Float[Tensor, "D D"]:
     """Correlate the features of two views over the N pictures.
 
@@ -179,20 +191,22 @@ def feature_std(z: Float[Tensor, "N D"]) -> float:
 
 def alignment(z1: Float[Tensor, "N D"], z2: Float[Tensor, "N D"]) -> float:
     """Return the mean squared distance of two views' unit vectors: 0 is perfect."""
-    return (F.normalize(z1, dim=1) - F.normalize(z2, dim=1)).square().sum(1).mean().item()
+    apart = F.normalize(z1, dim=1) - F.normalize(z2, dim=1)
+    return apart.square().sum(1).mean().item()
 
 
 def uniformity(z: Float[Tensor, "N D"], t: float = 2.0) -> float:
-    """Return log of the mean exp(-t d^2) over pairs of unit vectors: low is spread out."""
+    """Return the log of the mean exp(-t d^2) over pairs of unit vectors: low is wide."""
     return torch.pdist(F.normalize(z, dim=1)).square().mul(-t).exp().mean().log().item()
 
 
 def projection_head(kind: str, dim: int = 64, out: int = 32) -> nn.Module:
-    """Return g, which maps h to z: "none", "linear", or "nonlinear" with one hidden layer."""
+    """Return g, from h to z: "none", "linear", or "nonlinear" with a hidden layer."""
     if kind == "none":
         return nn.Identity()
     if kind == "linear":
         return nn.Linear(dim, out, bias=False)
     if kind == "nonlinear":
-        return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, out, bias=False))
+        last = nn.Linear(dim, out, bias=False)
+        return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), last)
     raise ValueError(f'no head is called {kind!r}: "none", "linear" or "nonlinear"')

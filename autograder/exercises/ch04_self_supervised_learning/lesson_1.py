@@ -20,7 +20,9 @@ def features_cases(d):
         case("features", "5 pictures, one batch", x=d.normal(5, 2, 2, 2), **encoder(8), batch_size=256, training=True),
         case("features", "7 pictures, batches of 3", x=d.normal(7, 1, 2, 2), **encoder(4), batch_size=3, training=True),
         case("frozen", "the encoder was training", x=d.normal(4, 1, 2, 2), **encoder(4), batch_size=4, training=True),
-        case("frozen", "the encoder was evaluating", x=d.normal(4, 1, 2, 2), **encoder(4), batch_size=2, training=False),
+        case(
+            "frozen", "the encoder was evaluating", x=d.normal(4, 1, 2, 2), **encoder(4), batch_size=2, training=False
+        ),
     ]
 
 
@@ -221,7 +223,8 @@ LINEAR_PROBE = Exercise(
     ),
     hints=(
         "On which of the two sets may you compute a mean, if the test pictures are to be new to the classifier?",
-        "mean and std from h, along dimension 0; std 0 becomes 1. Fit on (h - mean) / std. Score (h_test - mean) / std.",
+        "mean and std from h, along dimension 0; std 0 becomes 1. Fit on (h - mean) / std. Score (h_test - mean) "
+        "/ std.",
         "std = torch.where(std > 1e-6, std, 1.0); W, b = softmax_regression((h - mean) / std, y, num_classes, l2); "
         "return (h_test - mean) / std @ W.T + b",
     ),
@@ -238,7 +241,9 @@ def knn_cases(d):
         }
 
     turn = torch.linalg.qr(d.normal(2, 2, dtype=DOUBLE))[0]
-    near = torch.tensor([[0.1, 0.0], [3.0, 5.2]], dtype=DOUBLE)  # the same direction, but short; a long one at 60 degrees
+    near = torch.tensor(
+        [[0.1, 0.0], [3.0, 5.2]], dtype=DOUBLE
+    )  # the same direction, but short; a long one at 60 degrees
     return [
         case("neighbours", "the nearest one, of vectors of all lengths", **drawn(20, 30, 3, 4), k=1),
         case("neighbours", "five votes", **drawn(25, 40, 3, 3), k=5),
@@ -447,7 +452,8 @@ ROTATE_BATCH = Exercise(
         ),
     ),
     hints=(
-        "torch.rot90 turns a whole batch. Along which new axis must the four versions stand so that flattening puts the "
+        "torch.rot90 turns a whole batch. Along which new axis must the four versions stand so that flattening "
+        "puts the "
         "copies of one picture beside each other?",
         "torch.stack of the four versions along dim=1 is (N, 4, C, H, W); flatten(0, 1) makes it (4N, C, H, W). The "
         "labels are 0, 1, 2, 3, repeated N times.",

@@ -24,7 +24,9 @@ def select_cases(d):
     return [
         case("plain", "6 of the 24 orders of 4 tiles", P=6, first=four[d.whole(0, 23)], candidates=four),
         case("plain", "8 of 24, in another order", P=8, first=four[d.whole(0, 23)], candidates=four[d.permutation(24)]),
-        case("plain", "5 of 120, of 5 tiles", P=5, first=d.permutation(5), candidates=all_orders(5)[d.permutation(120)]),
+        case(
+            "plain", "5 of 120, of 5 tiles", P=5, first=d.permutation(5), candidates=all_orders(5)[d.permutation(120)]
+        ),
         case("edge", "only the first", P=1, first=d.permutation(4), candidates=four),
         case("edge", "all six of 3 tiles", P=6, first=d.permutation(3), candidates=all_orders(3)[d.permutation(6)]),
         case("edge", "candidates that stand there twice", P=5, first=doubled[0], candidates=doubled),
@@ -121,8 +123,10 @@ SELECT_PERMUTATIONS = Exercise(
         ),
     ),
     hints=(
-        "Keep one number for every candidate: its summed distance to those chosen. What changes when one more is chosen?",
-        "Loop: (candidates != newest).sum(1) are the distances to the newest; add them to the running sum; make those at "
+        "Keep one number for every candidate: its summed distance to those chosen. What changes when one more is "
+        "chosen?",
+        "Loop: (candidates != newest).sum(1) are the distances to the newest; add them to the running sum; make "
+        "those at "
         "distance 0 unavailable; take argmax; raise if nothing is left.",
         "different = candidates != chosen[-1]; total += different.sum(1); total[~different.any(1)] = a very negative "
         "number; chosen.append(candidates[total.argmax()])",
@@ -226,7 +230,10 @@ MAKE_JIGSAW = Exercise(
         ),
         slip(
             "by_columns",
-            {"cell // grid * high + down, cell % grid * wide + right": "cell % grid * high + down, cell // grid * wide + right"},
+            {
+                "cell // grid * high + down, cell % grid * wide + right":
+                    "cell % grid * high + down, cell // grid * wide + right"
+            },
             "You number the cells column by column. They go row by row: cell 1 stands to the right of cell 0.",
             "student mistake: order of the cells",
         ),
@@ -368,7 +375,10 @@ SOFT_ENCODE = Exercise(
         ),
         slip(
             "underflow",
-            {"share = (-near / (2 * sigma**2)).softmax(1)": "share = (-near / (2 * sigma**2)).exp()\nshare = share / share.sum(1, keepdim=True)"},
+            {
+                "share = (-near / (2 * sigma**2)).softmax(1)":
+                    "share = (-near / (2 * sigma**2)).exp()\nshare = share / share.sum(1, keepdim=True)"
+            },
             "Far from every bin all exponentials are 0, and you divide 0 by 0. Subtract the smallest squared distance "
             "first (a softmax does).",
             "card trap: exp underflows",

@@ -126,7 +126,9 @@ def xent_cases(d):
         case("gradient", "both views learn", z1=d.normal(3, 4), z2=d.normal(3, 4), temperature=0.3),
         case("edge", "one picture: only the partner is left", z1=d.normal(1, 4), z2=d.normal(1, 4)),
         case("edge", "all six views are the same", z1=same, z2=same.clone()),
-        case("edge", "temperature 0.01, float64", z1=near, z2=near + 0.1 * d.normal(4, 6, dtype=DOUBLE), temperature=0.01),
+        case(
+            "edge", "temperature 0.01, float64", z1=near, z2=near + 0.1 * d.normal(4, 6, dtype=DOUBLE), temperature=0.01
+        ),
         case("edge", "a vector of zeros", z1=zero, z2=d.normal(3, 3)),
     ]
 
@@ -224,14 +226,16 @@ NT_XENT = Exercise(
         ),
         mistaken(
             nt_xent__across_only,
-            "Your views choose among the OTHER view's N rows only. All 2N - 1 other views stand to choice, those of the "
+            "Your views choose among the OTHER view's N rows only. All 2N - 1 other views stand to choice, those "
+            "of the "
             "same side too.",
             "library difference: CLIP's loss compares across only",
         ),
     ),
     hints=(
         "Stack all 2N views. In row i of the 2N x 2N scores, which entry is right, and which must not be there?",
-        "z = F.normalize(torch.cat([z1, z2]), dim=1); scores = z @ z.T / temperature; the diagonal becomes -inf; row i's "
+        "z = F.normalize(torch.cat([z1, z2]), dim=1); scores = z @ z.T / temperature; the diagonal becomes -inf; "
+        "row i's "
         "label is i + N, or i - N for the second half; cross-entropy.",
         "scores = scores.masked_fill(torch.eye(2 * N, dtype=torch.bool), -math.inf); return F.cross_entropy(scores, "
         "torch.arange(2 * N).roll(N))",
@@ -308,7 +312,10 @@ EFFECTIVE_RANK = Exercise(
         ),
         slip(
             "bits",
-            {"math.exp(-torch.special.xlogy(p, p).sum().item())": "math.exp(-(p * p.clamp(min=1e-12).log2()).sum().item())"},
+            {
+                "math.exp(-torch.special.xlogy(p, p).sum().item())":
+                    "math.exp(-(p * p.clamp(min=1e-12).log2()).sum().item())"
+            },
             "You take logarithms to base 2 and then exp, which belongs to the natural logarithm.",
             "student mistake: base of the logarithm",
         ),
@@ -360,8 +367,10 @@ WHY_NO_COLLAPSE = Question(
     samples=(
         (
             4.0,
-            "If all vectors are equal, every one of the 2N - 1 scores is the same and NT-Xent is log(2N - 1), as bad as "
-            "guessing, so gradient descent leaves that place. BYOL has no such term. Without predictor and stop-gradient "
+            "If all vectors are equal, every one of the 2N - 1 scores is the same and NT-Xent is log(2N - 1), as "
+            "bad as "
+            "guessing, so gradient descent leaves that place. BYOL has no such term. Without predictor and "
+            "stop-gradient "
             "the spread fell to nearly nothing while the loss was practically 0, lower than that of the healthy run: "
             "the loss rewards agreement, and constants agree. The run without the moving average kept its spread, so "
             "here the average is not the reason; stop-gradient and predictor are.",

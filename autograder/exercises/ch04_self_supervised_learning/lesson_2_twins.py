@@ -17,7 +17,9 @@ def byol_cases(d):
     agreed = four(3, 4)
     return [
         case("value", "4 pictures", **four(4, 3)),
-        case("value", "vectors of all lengths", **four(3, 5) | {"p1": 50 * d.normal(3, 5), "t1": 0.02 * d.normal(3, 5)}),
+        case(
+            "value", "vectors of all lengths", **four(3, 5) | {"p1": 50 * d.normal(3, 5), "t1": 0.02 * d.normal(3, 5)}
+        ),
         case("value", "float64", **four(2, 6, DOUBLE)),
         case("gradient", "only the predictions learn", **four(3, 4)),
         case("edge", "one picture", **four(1, 4)),
@@ -121,9 +123,11 @@ BYOL_LOSS = Exercise(
     ),
     hints=(
         "Which of the four vectors may learn from this loss, and what stops the others?",
-        "Normalise p1, p2, t1.detach() and t2.detach() along dim 1; squared distances of (p1, t2) and of (p2, t1), each "
+        "Normalise p1, p2, t1.detach() and t2.detach() along dim 1; squared distances of (p1, t2) and of (p2, "
+        "t1), each "
         "summed over the features; add; mean over the pictures.",
-        "return ((p1 - t2).square().sum(1) + (p2 - t1).square().sum(1)).mean(), after F.normalize(v, dim=1) of all four",
+        "return ((p1 - t2).square().sum(1) + (p2 - t1).square().sum(1)).mean(), after F.normalize(v, dim=1) of "
+        "all four",
     ),
 )  # fmt: skip
 
@@ -204,7 +208,10 @@ EMA_UPDATE = Exercise(
         ),
         slip(
             "buffers_too",
-            {"zip(target.parameters(), online.parameters())": "zip(target.state_dict().values(), online.state_dict().values())"},
+            {
+                "zip(target.parameters(), online.parameters())":
+                    "zip(target.state_dict().values(), online.state_dict().values())"
+            },
             "The parameters are right, but you also average the buffers. Batch norm's running statistics stay.",
             "card trap: EMA on parameters only",
         ),
@@ -291,7 +298,11 @@ def barlow_loss__difference(c, lam=5e-3):
 
 
 def cross_correlation__normed_too(za, zb, eps=1e-5):
-    return F.batch_norm(za, None, None, training=True, eps=eps).T @ F.batch_norm(zb, None, None, training=True, eps=eps) / len(za)
+    return (
+        F.batch_norm(za, None, None, training=True, eps=eps).T
+        @ F.batch_norm(zb, None, None, training=True, eps=eps)
+        / len(za)
+    )
 
 
 def barlow_loss__in_place(c, lam=5e-3):
