@@ -258,7 +258,8 @@ def _unusable(error: BaseException, ns: Any) -> Outcome | None:
     elif not fault and "NoneType" in _text(error):
         fault = probing.fault(None)
     if not fault and ns._answers and not any("autograd" in Path(frame.filename).parts for frame in frames):
-        fault = f"the check cannot go on with what your code returns ({describe(ns._answers[-1])})"
+        came = describe(ns._answers[-1])
+        fault = f"the check cannot go on with what your code returns ({came}): look again at what is to be returned"
     return Outcome("type", message=fault) if fault else None
 
 

@@ -279,7 +279,8 @@ def show_results(chapter: Chapter, title: str, results: Sequence[ExerciseResult]
     extras = {name for name in chapter.exercises if not packs.load_pack(chapter.key, name).info.core}
     shown = Table(title=title, title_justify="left", show_lines=False)
     for heading in ("exercise", "verdict", "points", "reason"):
-        shown.add_column(heading, overflow="fold", no_wrap=heading in ("exercise", "points"))
+        width = 15 if heading == "verdict" else None  # in a narrow terminal the reason is to be the wide column
+        shown.add_column(heading, overflow="fold", no_wrap=heading in ("exercise", "points"), max_width=width)
     notes: dict[str, None] = {}
     untouched = []
     for result in results:

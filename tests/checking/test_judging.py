@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_packs import outcome, pack
 
-from dlcv_lab.checking.judging import judge_outcomes
+from dlcv_lab.checking.judging import judge_outcomes, with_broken
 from dlcv_lab.checking.model import Case, Outcome, PairAnswers, Verdict
 
 X = torch.arange(12.0).reshape(6, 2)
@@ -80,6 +80,45 @@ def test_misconceptions_are_not_run_while_everything_is_right():
     plain = made()
     lazy = type(plain)(plain.info, plain.cases, plain.expected, plain.tolerances, never)
     assert judge_outcomes(lazy, [outcome(right, case.data) for case in CASES]).verdict is Verdict.OK
+
+
+def test_a_tensor_is_no_number_where_numbers_are_promised():
+    stub = "def f(x) -> float:\n    raise NotImplementedError"
+    for text, verdict in ((stub, Verdict.TY), (stub.replace(" -> float", ""), Verdict.OK)):
+        made = pack(lambda x: float(x.sum()), [Case("a", {"x": X}, "a")], stub=text)
+        result = judge_outcomes(made, [outcome(lambda x: x.sum(), {"x": X})])
+        assert result.verdict is verdict
+    assert (
+        "a Python number is promised"
+        in judge_outcomes(
+            pack(lambda x: float(x.sum()), [Case("a", {"x": X}, "a")], stub=stub),
+            [outcome(lambda x: x.sum(), {"x": X})],
+        ).hint
+    )
+
+
+def test_used_exercises_that_are_not_right_are_named():
+    wrong, right_ = judged(ignores_stride), judged(right)
+    assert with_broken(wrong, ["clip_loss"]).notes[-1] == "It uses `clip_loss`, which is not right yet: begin there."
+    assert with_broken(right_, ["clip_loss"]).notes == ()
+
+
+def test_parts_of_a_tuple_have_the_names_of_the_text():
+    made = pack(lambda x: (x, 2 * x), [Case("a", {"x": X}, "a")], returns=("dx", "dw"))
+    result = judge_outcomes(made, [outcome(lambda x: (x, x + 2), {"x": X})])
+    assert "at `dw`" in f"{result.message} {result.hint}"
+    assert "item 1" not in f"{result.message} {result.hint}"
+
+
+def test_exceptions_that_say_something_else_are_no_known_mistake():
+    def views(x, stride):
+        return x.view(5)
+
+    def adds(x, stride):
+        return x + torch.ones(7, 7)
+
+    bad = pack(right, CASES, [("wrong_view", "`view` needs as many elements.", views)], **POINTS)
+    assert judge_outcomes(bad, [outcome(adds, case.data) for case in CASES]).diagnosis is None
 
 
 def both(x, stride):

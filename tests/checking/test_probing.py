@@ -8,7 +8,8 @@ import torch
 
 from dlcv_lab.checking import probing
 from dlcv_lab.checking.envelope import encode
-from dlcv_lab.checking.execute import Names, load_probe, run_case
+from dlcv_lab.checking.execute import Names, load_namespace, load_probe, run_case
+from dlcv_lab.checking.model import Program
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,21 @@ def test_gradients_pass_on_what_is_no_floating_tensor():
     assert value == 2
     assert len(found) == 1
     assert found[0].tolist() == [1, 0, 1]
+
+
+def test_a_line_of_the_set_up_is_not_told_as_the_students():
+    setup = "def given(x):\n    raise KeyError('colour')"
+    program = Program(setup, ("def f(x):\n    return given(x)",), attempted=True)
+    names, _ = load_namespace(program)
+    outcome = run_case(load_probe("def run(ns, data):\n    return ns.f(1)\n"), names, encode({}))
+    assert (outcome.error, outcome.line) == ("KeyError", "return given(x)")
+
+
+def test_what_a_probe_cannot_use_is_told_and_not_what_it_raised():
+    run = load_probe("def run(ns, data):\n    a, b = ns.f(1)\n    return a\n")
+    outcome = run_case(run, Names({"f": lambda x: 3.0}), encode({}))
+    assert outcome.status == "type"
+    assert "the check cannot go on with what your code returns (the float 3.0)" in outcome.message
+    outcome = run_case(run, Names({"f": lambda x: ValueError("no")}), encode({}))
+    assert outcome.message == "your code returns the exception ValueError: write `raise` instead of `return`"
+    assert run_case(run, Names({"f": lambda x, y: 3.0}), encode({})).error == "TypeError"  # their signature is theirs
