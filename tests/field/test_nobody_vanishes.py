@@ -6,12 +6,14 @@ import random
 import unicodedata
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from autograder.grade.accounting import notebook_meant
 from autograder.grade.submissions import Submission, SubmissionsError, accounted
+from dlcv_lab.checking.notebook_reader import UnreadableError, read_cells
 
 SLUG = "ch03_convolutional_networks"
 STEMS = ["lesson_1", "lesson_2"]
@@ -156,8 +158,18 @@ def test_where_nothing_can_be_read_every_file_is_named(tmp_path: Path) -> None:
         told(tmp_path / "in", tmp_path)
 
 
+def unreadable(table: dict[str, Submission]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield (student, notebook) and why it cannot be read, for every file that was taken and is no notebook."""
+    for student, submission in table.items():
+        for stem, path in submission.files.items():
+            try:
+                read_cells(path.read_bytes())
+            except UnreadableError as error:
+                yield (student, stem), str(error)
+
+
 def test_two_hundred_mixed_submissions_are_two_hundred_accounted_for(tmp_path: Path) -> None:
-    """Names, zips, links, copies, wrong files, missing and double ones: who was given is who is told about."""
+    """Names, zips, encodings, links, copies, wrong files, missing and double ones: all are accounted for."""
     draw = random.Random(200)
     kinds = {
         "exact": (f"{SLUG}/lesson_1.ipynb", f"{SLUG}/lesson_2.ipynb"),
@@ -173,9 +185,14 @@ def test_two_hundred_mixed_submissions_are_two_hundred_accounted_for(tmp_path: P
         "other chapter": ("ch16_x/lesson_1.ipynb",),
         "empty": (),
         "link": (),
+        "utf-16": (f"{SLUG}/lesson_1.ipynb",),
+        "conflict": (f"{SLUG}/lesson_1.ipynb",),
+        "pointer": (f"{SLUG}/lesson_1.ipynb",),
     }
+    spoiled = {"utf-16": NOTEBOOK.decode().encode("utf-16"), "conflict": b"<<<<<<< HEAD\n" + NOTEBOOK,
+               "pointer": b"version https://git-lfs.github.com/spec/v1\n"}  # fmt: skip
     read = {"exact", "near", "browser", "upper", "short", "repository", "pulled"}
-    nothing_read = {"double", "picture", "other name", "link"}
+    nothing_read = {"double", "picture", "other name", "link", *spoiled}
     place, drawn = tmp_path / "in", {}
     for number in range(200):
         name = f"{draw.choice(['josé', 'zoë', '王', 'ann'])} {number}"
@@ -183,7 +200,7 @@ def test_two_hundred_mixed_submissions_are_two_hundred_accounted_for(tmp_path: P
         kind = drawn[unicodedata.normalize("NFC", student)] = draw.choice(list(kinds))
         (place / student).mkdir(parents=True)
         for file in kinds[kind]:
-            put(place, f"{student}/{file}")
+            put(place, f"{student}/{file}", spoiled.get(kind, NOTEBOOK))
         if kind == "link":
             (place / student / SLUG).symlink_to(tmp_path)
     archive = tmp_path / "class.zip"
@@ -196,6 +213,7 @@ def test_two_hundred_mixed_submissions_are_two_hundred_accounted_for(tmp_path: P
     links = sum(kind == "link" for kind in drawn.values())
     for source, linked in ((place, True), (archive, False)):
         table, account = told(source, tmp_path, tuple(drawn))
+        account.unreadable(dict(unreadable(table)))  # as `dlcv grade` does when it has read them
         people = account.students()
         assert Counter(name for names in people.values() for name in names) == Counter(list(drawn))  # each once
         assert set(people["read"]) == {student for student, kind in drawn.items() if kind in read}
