@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -217,20 +217,31 @@ def _seed() -> None:
 
 def run_job(job: Job, emit: Callable[[int, bytes], None]) -> None:
     """Run every case of a job and hand over each encoded outcome as soon as it is there."""
-    torch.compile = _uncompiled  # a compiler takes minutes, and the values are the same
-    names, skipped = load_namespace(job.program, job.standin, "__main__")
-    probe = load_probe(job.probe)
-    for index, raw in enumerate(job.inputs):
-        try:
-            outcome = run_case(probe, names, raw, job.forbid)
-        except KeyboardInterrupt as error:
-            outcome = _raised(error)
-        if skipped and (outcome.status == "missing" or outcome.error == "NameError"):
-            outcome = replace(outcome, message="; ".join([outcome.message, *skipped])[: 3 * _MESSAGE])
-        frame = encode_outcome(outcome)
-        if len(frame) > job.limits.output_bytes:
-            frame = encode_outcome(Outcome("output", message=f"the answer takes {len(frame)} bytes"))
-        emit(index, frame)
+    with _like_a_kernel():
+        names, skipped = load_namespace(job.program, job.standin, "__main__")
+        probe = load_probe(job.probe)
+        for index, raw in enumerate(job.inputs):
+            try:
+                outcome = run_case(probe, names, raw, job.forbid)
+            except KeyboardInterrupt as error:
+                outcome = _raised(error)
+            if skipped and (outcome.status == "missing" or outcome.error == "NameError"):
+                outcome = replace(outcome, message="; ".join([outcome.message, *skipped])[: 3 * _MESSAGE])
+            frame = encode_outcome(outcome)
+            if len(frame) > job.limits.output_bytes:
+                frame = encode_outcome(Outcome("output", message=f"the answer takes {len(frame)} bytes"))
+            emit(index, frame)
+
+
+@contextlib.contextmanager
+def _like_a_kernel() -> Iterator[None]:
+    """Let the code's module be `__main__`, and compile nothing: a compiler takes minutes for the same values."""
+    main, compiler = sys.modules["__main__"], torch.compile
+    torch.compile = _uncompiled
+    try:
+        yield
+    finally:
+        sys.modules["__main__"], torch.compile = main, compiler
 
 
 def _uncompiled(model: Any = None, **options: Any) -> Any:

@@ -1,5 +1,7 @@
 """Student code runs one statement at a time, on fresh inputs, and whatever it does becomes an outcome."""
 
+import sys
+
 import pytest
 import torch
 
@@ -135,3 +137,41 @@ def test_an_answer_that_is_too_large_is_not_sent():
 def test_a_fresh_process_answers_for_every_case(body, statuses):
     outcomes = LocalRunner().run(job(f"def f(x):\n    {body}", seconds=3))
     assert [o.status for o in outcomes] == statuses
+
+
+def test_code_finds_itself_in_main_and_nothing_is_compiled():
+    frames = []
+    compiler, main = torch.compile, sys.modules["__main__"]
+    source = "@torch.compile(mode='max-autotune')\ndef f(x):\n    import __main__\n    return __main__.f is f, __name__"
+    execute.run_job(job(source), lambda index, frame: frames.append(frame))
+    assert [decode_outcome(frame).value for frame in frames] == [(True, "__main__")] * 2
+    assert (torch.compile, sys.modules["__main__"]) == (compiler, main)
+
+
+def test_what_stands_stays_and_what_comes_later_only_adds():
+    code = ("k = 2", "def f(x):\n    return x * k + extra", "k = 3", "extra = 1", "f = None")
+    made = Program("import torch", code, attempted=True, stands=(1, 2, 2))
+    names, notes = execute.load_namespace(made)
+    assert (names.f(5), notes) == (11, ())
+
+
+def test_annotations_are_postponed_where_a_cell_says_so():
+    plain = "def f(x: int):\n    return f.__annotations__['x'] is int"
+    assert execute.load_namespace(program(plain))[0].f(1)
+    names, notes = execute.load_namespace(
+        program("from __future__ import annotations", "def f(x: Later):\n    return 2")
+    )
+    assert (names.f(1), notes) == (2, ())
+
+
+def test_await_at_the_top_of_a_cell():
+    names, notes = execute.load_namespace(program("async def load():\n    return 3", "k = await load()"))
+    assert (names.k, notes) == (3, ())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere jobs share a process")
+def test_what_a_job_does_to_a_library_does_nothing_to_the_next():
+    with LocalRunner() as runner:
+        runner.run(job("def f(x):\n    F.relu = None\n    return x"))
+        assert [o.status for o in runner.run(job("def f(x):\n    return F.relu(x)"))] == ["value", "value"]
