@@ -1,7 +1,8 @@
 """Small live models for the book's pages: `interact(..., touch=touch.kernel(...))`.
 
-In the book the page's own script (book/_static/touch.js) puts the live model in the place of the filmstrip; without
-scripts, and in print, the filmstrip stays. A live notebook has its sliders and needs none of this.
+In the book the page's own script (book/_static/touch.js, and zoo.js for the zoo's models) puts the live model in the
+place of the filmstrip; without scripts, and in print, the filmstrip stays. A live notebook has its sliders and needs
+none of this.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 MOST_PIXELS = 160  # of a side of a photograph: more is slow on a phone
+
+MEGABYTES = {"paint": 9, "rank": 6}  # that a click loads, about; tests/book/test_page_models.py holds it
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,85 @@ def _grey(name: str, picture: Tensor) -> dict[str, Any]:
             f"the picture {name!r} has the shape {tuple(picture.shape)}; sides are 8 to {MOST_PIXELS} pixels"
         )
     levels = (grey * (255 if grey.max() <= 1 else 1)).round().clamp(0, 255).to(torch.uint8)
-    return {"h": grey.shape[0], "w": grey.shape[1], "grey": base64.b64encode(levels.numpy().tobytes()).decode("ascii")}
+    return {"h": grey.shape[0], "w": grey.shape[1], "grey": _text(levels)}
+
+
+def _text(values: Tensor) -> str:
+    """Return the bytes of a tensor as a page can hold them."""
+    return base64.b64encode(values.detach().contiguous().cpu().numpy().tobytes()).decode("ascii")
+
+
+def paint(
+    prompts: Sequence[str],
+    posters: Tensor,
+    *,
+    seed: int = 0,
+    steps: int = 25,
+    guidance: float = 4.0,
+    edited: tuple[nn.Module, nn.Module] | None = None,
+    names: tuple[str, str] = ("untouched", "erased"),
+) -> Touch:
+    """`sd` in the page: type a prompt, see it painted step by step, and what the world's reader sees in the picture.
+
+    The same prompt, seed, steps and guidance give what the pipeline paints with `torch.Generator().manual_seed(seed)`.
+
+    Args:
+        prompts: examples to choose from; the first one stands there.
+        posters: pictures to show before anything is loaded, [1, 3, S, S] in [0, 1]: of the first prompt; [2, 3, S, S]
+            with `edited`.
+        seed, steps, guidance: to begin with.
+        edited: the zoo's U-Net and a copy of which only cross-attention's keys and values differ: both paint the prompt
+            from the same noise. The new weights lie in the page, in half precision (90 KB).
+        names: of the two, for the captions.
+
+    Raises:
+        ValueError: no prompt, posters of another shape, or other weights differ, too.
+    """
+    wanted = 1 if edited is None else 2
+    if not prompts or posters.ndim != 4 or tuple(posters.shape[:2]) != (wanted, 3):
+        raise ValueError(
+            f"touch.paint needs prompts, and posters [{wanted}, 3, S, S]; these are {tuple(posters.shape)}"
+        )
+    data = {
+        "prompts": list(prompts), "poster": [_text(_levels(picture)) for picture in posters], "seed": seed,
+        "steps": steps, "guidance": guidance, "names": list(names) if edited else [""], "megabytes": MEGABYTES["paint"],
+    }  # fmt: skip
+    return Touch("paint", data | ({"edited": _exchanged(*edited)} if edited else {}))
+
+
+def _exchanged(untouched: nn.Module, edited: nn.Module) -> dict[str, dict[str, Any]]:
+    """Return the weights of a U-Net's copy that differ, in half precision, row by row."""
+    before, found = dict(untouched.named_parameters()), {}
+    for name, weight in edited.named_parameters():
+        if name in before and torch.equal(weight, before[name]):
+            continue
+        if name not in before or not name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight")):
+            raise ValueError(f"a page can exchange keys and values of cross-attention only; {name} differs, too")
+        found[name] = {"rows": weight.shape[0], "half": _text(weight.half())}
+    return found
+
+
+def _levels(picture: Tensor) -> Tensor:
+    return (picture.detach().float() * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def rank(queries: Sequence[str], pictures: Tensor, alts: Sequence[str]) -> Touch:
+    """Pictures ranked by `clip` in the page: type a query, and those most like it come first.
+
+    Args:
+        queries: examples to choose from; the first one stands there.
+        pictures: [N, 3, 32, 32] in [0, 1].
+        alts: what each shows.
+
+    Raises:
+        ValueError: no query, or other shapes.
+    """
+    if not queries or tuple(pictures.shape) != (len(alts), 3, 32, 32):
+        raise ValueError(
+            f"touch.rank needs queries, and pictures [{len(alts)}, 3, 32, 32], not {tuple(pictures.shape)}"
+        )
+    shown = [{"rgb": _text(_levels(picture)), "alt": alt} for picture, alt in zip(pictures, alts)]
+    return Touch("rank", {"queries": list(queries), "pictures": shown, "megabytes": MEGABYTES["rank"]})
 
 
 def surface(

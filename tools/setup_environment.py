@@ -57,7 +57,7 @@ def install_packages(folder: Path) -> None:
         venv.EnvBuilder(with_pip=True).create(folder)
     say(f"{folder.name}: installing the pinned packages (the first time this fetches several GB and takes minutes)")
     command = [python_in(folder), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--progress-bar=on"]
-    command += ["-c", "constraints.txt", "-e", ".[vl,diffusion]", "-e", "./autograder[dev,cluster]"]
+    command += ["-c", "constraints.txt", "-e", ".[vl,diffusion,onnx]", "-e", "./autograder[dev,cluster]"]
     done = subprocess.run([str(part) for part in command], cwd=ROOT)
     if done.returncode:
         sys.exit(

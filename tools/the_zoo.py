@@ -1,6 +1,6 @@
 """Draw the pictures and tables of the book page "The zoo": `python tools/the_zoo.py`.
 
-Writes book/zoo/*.png and book/zoo/models.md from the weights in the package; book/the_zoo.md includes them. Models
+Writes book/zoo/*.png, *.html and models.md from the weights in the package; book/the_zoo.md includes them. Models
 without weights are left out. Run it again after training, and look at what changed.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +18,23 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from dlcv_lab import world, zoo
+from dlcv_lab import touch, world, zoo
+from dlcv_lab.card import Picture, from_pixels
 from dlcv_lab.files import write_whole
-from dlcv_lab.zoo import cards, catalogue, classifiers, clip, eye, language
+from dlcv_lab.interaction import filmstrip_html
+from dlcv_lab.zoo import cards, catalogue, classifiers, clip, diffusion, eye, language
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "book" / "zoo"
 NARROW = "\u00a0%"  # a percent sign that stays with its number
+PAINTER = {
+    "latents": (4, 16, 16),
+    "prompts": [
+        "a red ring.", "a green star in neon style.", "a big blue heart with a belt.", "a purple cross in mosaic style.",
+        "a yellow circle and a blue square.",
+    ],
+}  # fmt: skip
+QUERIES = ["a yellow ring", "a purple thing", "a heart", "a blue star"]
 SHEETS = {
     "sd": "Sixty-four pictures that sd painted from prompts: shapes in all colours, styles, marks, textures, pairs",
     "uncond": "Pictures that uncond painted without prompts",
@@ -165,11 +176,61 @@ def checkpoints() -> str:
     return f"\n\n## Checkpoints of chapters\n\n{text}\n\n" + "\n".join(rows)
 
 
+def painted(pipe: Any, prompt: str) -> list[Tensor]:
+    """Return what `sd` has after every step, from the noise on, each [1, 3, 32, 32] in [0, 1]."""
+    gen = torch.Generator().manual_seed(0)
+    latents = [torch.randn(1, *PAINTER["latents"], generator=gen)]
+    pipe(
+        prompt, latents=latents[0], output_type="latent", guidance_scale=diffusion.GUIDANCE,
+        num_inference_steps=diffusion.SAMPLING_STEPS,
+        callback_on_step_end=lambda _, step, time, held: latents.append(held["latents"]) or held,
+    )  # fmt: skip
+    with torch.no_grad():
+        made = [pipe.vae.decode(x / pipe.vae.config.scaling_factor).sample for x in latents]
+    return [(each / 2 + 0.5).clamp(0, 1) for each in made]
+
+
+def paint_widget() -> None:
+    """Write `sd` as a live model; without scripts, a film of its pictures after some steps."""
+    pipe = zoo.load("sd")
+    film = {prompt: painted(pipe, prompt) for prompt in PAINTER["prompts"][:3]}
+
+    def frame(prompt: str, step: int) -> Picture:
+        big = F.interpolate(film[prompt][step], scale_factor=6, mode="nearest")[0]
+        return from_pixels(to_pil_image(big), f"{prompt} as painted after step {step}")
+
+    strip = filmstrip_html(frame, prompt=list(film), step=[0, 12, 19, 25])
+    poster = film[PAINTER["prompts"][0]][-1]
+    live = touch.paint(PAINTER["prompts"], poster, steps=diffusion.SAMPLING_STEPS, guidance=diffusion.GUIDANCE)
+    write_whole(OUT / "paint.html", (live.around(strip) + "\n").encode())
+
+
+@torch.no_grad()
+def rank_widget() -> None:
+    """Write `clip` as a live model; without scripts, a film of the same pictures in the order of some queries."""
+    model, _, tokenizer = zoo.load("clip")
+    scene = world.sample(12, 5, sizes=("big",), distinct=True)
+    pictures, said = world.render(scene), world.caption(scene, 1)
+    features = F.normalize(model.encode_image(clip.normalise(pictures)), dim=1)
+    asked = F.normalize(model.encode_text(tokenizer(QUERIES)), dim=1)
+    order = dict(zip(QUERIES, (asked @ features.T).argsort(1, descending=True).tolist()))
+
+    def frame(query: str) -> Picture:
+        big = F.interpolate(pictures[order[query]], scale_factor=2, mode="nearest")
+        sheet = to_pil_image(make_grid(big, nrow=6, padding=3, pad_value=1.0))
+        return from_pixels(sheet, f"The pictures by their likeness to {query}; first comes {said[order[query][0]]}")
+
+    live = touch.rank(QUERIES, pictures, said)
+    write_whole(OUT / "rank.html", (live.around(filmstrip_html(frame, query=QUERIES)) + "\n").encode())
+
+
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     there = [model for model in catalogue.MODELS.values() if (model.folder / cards.NAME).is_file()]
     body = "\n\n".join(section(model) for model in there) + checkpoints()
     (OUT / "models.md").write_text(body + "\n", encoding="utf-8", newline="\n")
+    paint_widget()
+    rank_widget()
     print(f"{OUT / 'models.md'}: {', '.join(model.name for model in there)}")
 
 

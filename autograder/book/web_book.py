@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autograder.base import cache, paths
-from autograder.book import claims_page, front, pages, teaching
+from autograder.book import claims_page, front, pages, teaching, zoo_scripts
 from autograder.book.lesson_pages import write_lessons
 from autograder.chapter import book_plan, elsewhere, ledger, references, rows
 from autograder.chapter.rows import Row
@@ -94,6 +94,7 @@ def build(
     progress("status of the methods")
     seconds = {(done.chapter, done.notebook): done.cpu_seconds for done in ran if done.ran}
     write_pages(own, plan, loaded, methods(), seconds, places)
+    zoo_scripts.write(own, zoo_scripts.wanted(book_plan.book_folder(), own), progress)
     cache.write(own / "elsewhere.json", elsewhere.table(plan, loaded.keys(), places.published).encode())
 
     home = paths.root()

@@ -6,7 +6,8 @@
 * maths is set by the KaTeX copy in book/_static/vendor, so that no page asks a content network for anything;
 * `book/howto/student.md` becomes `howto/student.html` and `build/pages/methods.md` becomes `methods.html`: where a page
   is made is not the reader's business, and addresses stay when that place moves;
-* pictures and notebooks of the lessons lie as files beside their pages, and the theme's unused icons are left out;
+* pictures and notebooks of the lessons lie as files beside their pages, models for pages in _static/zoo, and unused
+  icons of the theme are left out;
 * a reference to a chapter that this book lacks becomes a link to the whole book, or else its title as plain words;
 * `jupyter-book build .` typed before the pages of the chapters were made stops with the command that makes them.
 """
@@ -41,6 +42,7 @@ PREFIXES = ("build/pages/", "book/")
 GENERATED = PREFIXES[0]
 ELSEWHERE = "elsewhere.json"  # beside the generated pages: {label: {"title", "address"}} of what this book lacks
 BESIDE = ("pictures", "notebooks")  # folders beside the lesson pages
+MODELS = "zoo"  # scripts that hand models to pages, beside the generated pages
 _ICONS = re.compile(r'(?:\.fa-[\w-]+:{1,2}before,?)+\{content:"[^"]*"\}')  # two thousand rules, none of them used
 
 
@@ -213,6 +215,8 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
             shutil.rmtree(old)
         for folder in home.glob(f"chapters/*/{name}"):
             shutil.copytree(folder, out / folder.relative_to(home))
+    if (home / MODELS).is_dir():
+        shutil.copytree(home / MODELS, out / "_static" / MODELS, dirs_exist_ok=True)
     style = out / "_static" / "styles" / "pydata-sphinx-theme.css"
     if style.exists():
         style.write_text(_ICONS.sub("", style.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,6 +1,8 @@
 // live models to touch: a kernel to edit, a loss surface to walk down, a neuron to turn. Each takes the place of the
-// filmstrip inside its box; nothing is loaded, nothing is sent, and a page opened as a file works, too
+// filmstrip inside its box; nothing is sent, and a page opened as a file works, too. The zoo's models have a script of
+// their own, zoo.js, which is loaded where a page has one
 (() => {
+  const home = document.currentScript?.src || location.href;
   const make = (tag, given = {}, ...inside) => {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(given)) {
@@ -245,16 +247,25 @@
     draw();
   }
 
-  const kinds = { kernel, surface, neuron };
-  document.querySelectorAll(".dlcv-touch").forEach((place) => {
-    const begin = kinds[place.dataset.kind], told = place.querySelector(".dlcv-touch-data");
-    if (!begin || !told) return;
+  const names = { kernel: "A kernel to edit", surface: "A loss surface to walk down", neuron: "A neuron to turn",
+    paint: "A model that paints what you type", rank: "Pictures ranked by a query" };
+  const begun = (place, begin) => {
+    const told = place.querySelector(".dlcv-touch-data");
+    if (!told) return;
     const strip = place.querySelector(".dlcv-filmstrip, .touch-fallback"), box = document.createElement("div");
     box.className = `touch-box touch-${place.dataset.kind}`;
     box.setAttribute("role", "group");
-    box.setAttribute("aria-label", { kernel: "A kernel to edit", surface: "A loss surface to walk down", neuron: "A neuron to turn" }[place.dataset.kind]);
+    box.setAttribute("aria-label", names[place.dataset.kind]);
     begin(box, JSON.parse(told.textContent));
     place.append(box);
     if (strip) strip.hidden = true;
+  };
+  const add = (kinds) => document.querySelectorAll(".dlcv-touch").forEach((place) => {
+    if (kinds[place.dataset.kind]) begun(place, kinds[place.dataset.kind]);
   });
+  add({ kernel, surface, neuron });
+  if (document.querySelector('.dlcv-touch:is([data-kind="paint"], [data-kind="rank"])')) {
+    window.dlcvTouch = { make, labelled, choice, said, home, add };
+    document.head.append(make("script", { src: new URL("zoo.js", home).href }));
+  }
 })();

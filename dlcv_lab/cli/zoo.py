@@ -1,4 +1,4 @@
-"""`dlcv zoo`: list, show, verify and train the tiny pretrained models and the checkpoints of chapters."""
+"""`dlcv zoo`: list, show, verify, train and export the tiny pretrained models and the checkpoints of chapters."""
 
 from __future__ import annotations
 
@@ -188,3 +188,29 @@ def train(
     call = f'zoo.checkpoint("{name}"' if chapter else f'zoo.load("{name}"'
     where = "" if chapter and to is None else f', folder="{folder}"'
     console.print(f"{call}{where}) loads it", highlight=False, markup=False)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="sd, clip, or reader: the network of world.read.")],
+    to: Annotated[Path | None, typer.Option("--to", help="Folder to make. Without: ./onnx/NAME.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model as ONNX files for programs without torch, compared with torch before they are kept.
+
+    Example: [bold]dlcv zoo export sd --to onnx/sd[/bold]
+    """
+    from dlcv_lab.zoo import exporting
+
+    with _told(), console.status(f"{name}: exporting"):
+        made = exporting.export(name, to or Path("onnx") / name)
+    if as_json:
+        write_json(asdict(made) | {"folder": str(made.folder)})
+        return
+    shown = Table(title=f"{name} in {made.folder}", title_justify="left")
+    for heading in ("file", "MB", "largest difference from torch"):
+        shown.add_column(heading)
+    for part in made.parts:
+        shown.add_row(part.file, f"{part.size / 1e6:.2f}", f"{part.difference:.1e}")
+    console.print(shown)
+    console.print(f"{made.seconds:.0f} s; {exporting.CONSTANTS} has what else one needs", highlight=False)

@@ -81,9 +81,19 @@ def test_katex_lies_in_the_book_with_its_licence_and_only_local_fonts():
     assert named == {f"fonts/{path.name}" for path in (home / "fonts").iterdir()}
 
 
-def test_vendored_files_stay_small():
-    size = sum(path.stat().st_size for path in (BOOK / "_static" / "vendor").rglob("*") if path.is_file())
-    assert size < 2 * 2**20
+def test_the_runtime_of_models_lies_in_the_book_with_its_licence():
+    home = BOOK / "_static" / "vendor" / "onnxruntime"
+    assert "MIT" in (home / "LICENSE").read_text(encoding="utf-8")
+    assert (home / "ThirdPartyNotices.txt").is_file()
+    version = (home / "VERSION").read_text(encoding="utf-8").split()[1].rstrip(",")
+    assert f"ONNX Runtime Web v{version}" in (home / "ort.wasm.min.js").read_text(encoding="utf-8")[:200]
+    assert f'"version":"{version}"' in (home / "runtime.js").read_text(encoding="utf-8")[:200]
+
+
+@pytest.mark.parametrize(("name", "most"), [("katex", 2), ("onnxruntime", 6)])
+def test_vendored_files_stay_small(name, most):
+    size = sum(path.stat().st_size for path in (BOOK / "_static" / "vendor" / name).rglob("*") if path.is_file())
+    assert size < most * 2**20
 
 
 def test_the_plan_has_one_short_sentence_a_chapter():
