@@ -30,8 +30,8 @@ NARROW = "\u00a0%"  # a percent sign that stays with its number
 PAINTER = {
     "latents": (4, 16, 16),
     "prompts": [
-        "a red ring.", "a green star in neon style.", "a big blue heart with a belt.", "a purple cross in mosaic style.",
-        "a yellow circle and a blue square.",
+        "a red ring.", "a green star in neon style.", "a big blue heart with a belt.",
+        "a purple cross in mosaic style.", "a yellow circle and a blue square.",
     ],
 }  # fmt: skip
 QUERIES = ["a yellow ring", "a purple thing", "a heart", "a blue star"]
