@@ -173,21 +173,22 @@
     const play = make("button", { type: "button", className: "touch-button" }, "Play");
     const reel = make("div", { className: "touch-row touch-film", hidden: true }, play, reachedLabel);
     const words = make("details", { className: "touch-words", hidden: true }, make("summary", {}, "The words it knows"), make("p", {}));
-    let ready = false, turn = 0, playing = false;
+    let ready = false, turn = 0, playing = null;
 
     const wrong = (error) => { film(box, error); strange.textContent = error.message; prompt.setAttribute("aria-invalid", "true"); };
     const look = (k) => { painters.forEach((each) => show(each.canvas, each.frames[k])); };
-    const stop = () => { playing = false; play.textContent = "Play"; };
+    const stop = () => { playing = null; play.textContent = "Play"; };
     play.addEventListener("click", async () => {
       if (playing) { stop(); return; }
-      playing = true; play.textContent = "Pause";
+      const mine = playing = {};
+      play.textContent = "Pause";
       if (+reached.value === +reached.max) reached.value = 0;
-      for (; playing; reached.value = +reached.value + 1) {
+      while (playing === mine) {
         tellReached(); look(+reached.value);
-        if (+reached.value === +reached.max) break;
+        if (+reached.value === +reached.max) { stop(); break; }
         await pause(90);
+        if (playing === mine) reached.value = +reached.value + 1;
       }
-      stop();
     });
     reached.addEventListener("input", () => { stop(); look(+reached.value); });
     other.addEventListener("click", () => { seed.value = (+seed.value + 1) % 4294967296; begin(); });

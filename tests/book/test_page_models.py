@@ -44,8 +44,8 @@ def edited(pipe: Any) -> Any:
     unet = copy.deepcopy(pipe.unet)
     gen = torch.Generator().manual_seed(0)
     for name, weight in unet.named_parameters():
-        if name.endswith("attn2.to_v.weight") and "up_blocks" in name:
-            weight.data = (weight + 0.3 * weight.std() * torch.randn(weight.shape, generator=gen)).half().float()
+        if name.endswith("attn2.to_v.weight"):
+            weight.data = (weight.std() * torch.randn(weight.shape, generator=gen)).half().float()
     return unet
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -206,3 +207,24 @@ def test_what_cannot_be_touched_is_refused(pictures, presets, says):
 
 def test_data_cannot_end_the_script_that_holds_it():
     assert "</script><b>" not in touch.kernel({"</script><b>": SHADES}, PRESETS).around("")
+
+
+def test_a_painter_takes_posters_and_weights_that_a_page_can_exchange():
+    def unet(**changed: torch.Tensor) -> torch.nn.Module:
+        made = torch.nn.ModuleDict({"attn2": torch.nn.ModuleDict({"to_k": torch.nn.Linear(4, 6, bias=False)})})
+        whole = torch.nn.ModuleDict({"block": made, "conv": torch.nn.Linear(2, 2, bias=False)})
+        for name, weight in whole.named_parameters():
+            weight.data = changed.get(name.split(".")[-2], torch.zeros_like(weight))
+        return whole
+
+    posters, new = torch.zeros(2, 3, 32, 32), torch.arange(24.0).reshape(6, 4)
+    told = touch.paint(["a"], posters, edited=(unet(), unet(to_k=new))).data["edited"]
+    assert list(told) == ["block.attn2.to_k.weight"]
+    held = torch.frombuffer(bytearray(base64.b64decode(told["block.attn2.to_k.weight"]["half"])), dtype=torch.half)
+    assert held.reshape(told["block.attn2.to_k.weight"]["rows"], -1).float().equal(new)
+    with pytest.raises(ValueError, match=r"conv\.weight differs, too"):
+        touch.paint(["a"], posters, edited=(unet(), unet(conv=torch.ones(2, 2))))
+    with pytest.raises(ValueError, match=r"posters \[1, 3, S, S\]"):
+        touch.paint(["a"], posters)
+    with pytest.raises(ValueError, match=r"pictures \[3, 3, 32, 32\]"):
+        touch.rank(["a"], posters, ["one", "two", "three"])
