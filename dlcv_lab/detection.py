@@ -1,8 +1,8 @@
 """Scenes to search, a scorer and pictures for detectors: what the notebooks of one chapter share.
 
-    sky = detection.sky(100, seed=1)                      # images, boxes, labels
-    detection.mean_ap(found, sky).mean                    # found: one (boxes, scores, labels) a scene
-    detection.show_boxes(sky.images[:4], found[:4], alt="...")
+sky = detection.sky(100, seed=1)                      # images, boxes, labels
+detection.mean_ap(found, sky).mean                    # found: one (boxes, scores, labels) a scene
+detection.show_boxes(sky.images[:4], found[:4], alt="...")
 """
 
 from __future__ import annotations
@@ -43,14 +43,15 @@ class Score(NamedTuple):
     mean: float
 
 
-def sky(n: int, seed: torch.Generator | int, *, objects: int | tuple[int, int] = (1, 3)) -> Sky:
+def sky(n: int, seed: torch.Generator | int, *, objects: int | tuple[int, int] = (1, 4)) -> Sky:
     """Draw n scenes of 64x64 pixels with circles, squares, triangles and stars on grounds that disturb.
 
     Boxes are float32 x1, y1, x2, y2 in pixels, y down; labels are 0 to 3, in the order of `CLASSES`. The objects lie
-    apart or overlap a little; their boxes are about 12 to 25 pixels wide.
+    apart or overlap a little; their boxes are about 8 to 22 pixels wide.
     """
     scene = world.sample(
-        n, seed, objects=objects, shapes=CLASSES, backgrounds=world.BACKGROUNDS, sizes=(0.12, 0.2), overlap=0.15
+        n, seed, objects=objects, shapes=CLASSES, textures=("plain", "stripes", "checker"),
+        backgrounds=world.BACKGROUNDS, sizes=(0.075, 0.175), rotation="free", overlap=0.4,
     )  # fmt: skip
     names = [world.label("shape", name) for name in CLASSES]
     boxes, labels = [], []
@@ -115,7 +116,9 @@ def _class_ap(found: Sequence[Found], truth: Sky, label: int, threshold: float) 
     return float((envelope * gained).sum() / wanted)
 
 
-def draw_boxes(axes: Any, image: Tensor, boxes: Tensor, labels: Tensor | None = None, names: Sequence[str] = ()) -> None:
+def draw_boxes(
+    axes: Any, image: Tensor, boxes: Tensor, labels: Tensor | None = None, names: Sequence[str] = ()
+) -> None:
     """Draw one image [3, H, W] or [H, W] and its boxes [M, 4] into matplotlib axes, each class in its colour."""
     from matplotlib.patches import Rectangle
 

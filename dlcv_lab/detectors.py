@@ -87,11 +87,13 @@ class HogDetector(nn.Module):
         from skimage.feature import hog
 
         out = []
-        for level in range(5):
+        for level in range(-2, 3):  # the first two are enlarged: the smallest objects are smaller than the window
             size = round(SIZE * 2 ** (-level / self.per_octave))
             small = F.interpolate(image[None], size=(size, size), mode="bilinear", antialias=True)[0]
             cells = (self.cell, self.cell)
-            found = hog(small.permute(1, 2, 0).numpy(), 9, cells, (2, 2), "L2-Hys", feature_vector=False, channel_axis=-1)
+            found = hog(
+                small.permute(1, 2, 0).numpy(), 9, cells, (2, 2), "L2-Hys", feature_vector=False, channel_axis=-1
+            )
             out.append((torch.from_numpy(found).float().flatten(2).permute(2, 0, 1), size / SIZE))
         return out
 
@@ -188,7 +190,7 @@ def make_anchors(rows: int, columns: int, stride: int, sizes: Sequence[float], r
 class FasterRCNN(FastRCNN):
     """Faster R-CNN: a small network on the same feature map proposes the boxes."""
 
-    sizes, ratios = (13.0, 18.0, 24.0), (1.0,)
+    sizes, ratios = (10.0, 15.0, 21.0), (1.0,)
 
     def __init__(self) -> None:
         super().__init__()
@@ -290,7 +292,7 @@ def default_boxes(side: int, scale: float, next_scale: float, ratios: Sequence[f
 class SSD(nn.Module):
     """SSD in small: four default boxes in each of 8x8 + 4x4 cells: box deltas [N, 320, 4], logits [N, 320, K+1]."""
 
-    maps = ((8, 0.2, 0.3), (4, 0.4, 0.5))
+    maps = ((8, 0.14, 0.22), (4, 0.3, 0.4))
     variances = (10.0, 10.0, 5.0, 5.0)
 
     def __init__(self) -> None:

@@ -14,8 +14,8 @@ from solutions import ch06_object_detection as ours
 SEED, POOL = 6_000, 3000
 K, SIZE = len(detection.CLASSES), detection.SIZE
 FIGURES = {"mAP": "mean average precision at IoU .5 on 200 held-out scenes"}
-DATA = f"batches of 16 out of {POOL} scenes of 64x64 pixels with one to three objects"
-LIMITS = "Circles, squares, triangles and stars of 12 to 25 pixels; it has never seen a photograph."
+DATA = f"batches of 16 out of {POOL} scenes of 64x64 pixels with one to four objects"
+LIMITS = "Circles, squares, triangles and stars of 8 to 22 pixels; it has never seen a photograph."
 
 
 @lru_cache
@@ -81,19 +81,19 @@ def on_regions(model) -> Training:
     return Training(model, loss, lambda: measured(model))
 
 
-@recipe(steps=1500, lr=2e-3, seed=SEED, figures=FIGURES, data=DATA.replace("3000", "1500"), limits=LIMITS)
+@recipe(steps=1000, lr=2e-3, seed=SEED, figures=FIGURES, data=DATA.replace("3000", "1500"), limits=LIMITS)
 def rcnn() -> Training:
     """R-CNN: every proposal is warped and goes through the whole network."""
     return on_regions(detectors.RCNN())
 
 
-@recipe(steps=1500, lr=2e-3, seed=SEED, figures=FIGURES, data=DATA.replace("3000", "1500"), limits=LIMITS)
+@recipe(steps=1000, lr=2e-3, seed=SEED, figures=FIGURES, data=DATA.replace("3000", "1500"), limits=LIMITS)
 def fast() -> Training:
     """Fast R-CNN: proposals are cut out of one feature map."""
     return on_regions(detectors.FastRCNN())
 
 
-@recipe(steps=1500, lr=2e-3, seed=SEED, figures=FIGURES, data=DATA, limits=LIMITS)
+@recipe(steps=1200, lr=2e-3, seed=SEED, figures=FIGURES, data=DATA, limits=LIMITS)
 def faster() -> Training:
     """Faster R-CNN: the network proposes its own boxes; both stages are trained at once."""
     model = detectors.FasterRCNN()
@@ -107,7 +107,7 @@ def faster() -> Training:
     return Training(model, loss, lambda: measured(model))
 
 
-@recipe(steps=2000, lr=2e-3, seed=SEED, figures=FIGURES, data=DATA, limits=LIMITS)
+@recipe(steps=1500, lr=2e-3, seed=SEED, figures=FIGURES, data=DATA, limits=LIMITS)
 def yolo() -> Training:
     """YOLO v1 in small: a grid of 8x8 cells, two boxes each."""
     model = detectors.YOLO()

@@ -83,10 +83,9 @@ def roi_pool(maps: Float[Tensor, "C H W"], box: Float[Tensor, "4"], out: int, sc
     The corners are ROUNDED to whole cells of the map and the last cell belongs to the box
     (Girshick 2015); bins overlap where the box is no multiple of them. An empty bin is 0.
     """
-    C, H, W = maps.shape
     x1, y1, x2, y2 = ((box.double() * scale).abs() + 0.5).floor().mul(box.sign()).int().tolist()
     w, h = max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)
-    pooled = maps.new_zeros(C, out, out)
+    pooled = maps.new_zeros(len(maps), out, out)
     for i in range(out):
         top, bottom = y1 + i * h // out, y1 - (-(i + 1) * h // out)
         for j in range(out):
@@ -102,7 +101,7 @@ def bilinear(maps: Float[Tensor, "C H W"], y: Float[Tensor, "P"], x: Float[Tenso
 
     Up to one cell outside, the value at the border counts; farther away it is 0.
     """
-    C, H, W = maps.shape
+    H, W = maps.shape[1:]
     near = (y >= -1) & (y <= H) & (x >= -1) & (x <= W)
     y, x = y.clamp(0, H - 1), x.clamp(0, W - 1)
     top, left = y.floor().long(), x.floor().long()
