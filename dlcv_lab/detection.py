@@ -134,7 +134,8 @@ def draw_boxes(
         axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=ink, linewidth=1.6))
         if k < len(names):
             above = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
-            axes.text(box[0], max(box[1] - 1, 3), names[k], color=ink, fontsize=7, bbox=above)
+            said = axes.text(box[0], max(box[1] - 1, 3), names[k], color=ink, fontsize=7, bbox=above, clip_on=True)
+            said.set_in_layout(False)
     axes.set(xticks=[], yticks=[], xlim=(0, image.shape[-1]), ylim=(image.shape[-2], 0))
 
 

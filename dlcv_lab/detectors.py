@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision import ops
-from torchvision.models.detection._utils import BoxCoder
 
 from dlcv_lab.detection import CLASSES, SIZE, Found
 from dlcv_lab.proposals import selective_search
@@ -21,6 +20,19 @@ from dlcv_lab.proposals import selective_search
 K = len(CLASSES)
 HEAD_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """What the box targets of a head are multiplied by, as in torchvision."""
+
+
+def _ops() -> Any:
+    """Return torchvision.ops, imported when it is first needed."""
+    from torchvision import ops
+
+    return ops
+
+
+def _decode(weights: tuple[float, float, float, float], deltas: Tensor, boxes: Tensor) -> Tensor:
+    from torchvision.models.detection._utils import BoxCoder
+
+    return BoxCoder(weights).decode_single(deltas, boxes)
 
 
 def conv(inside: int, outside: int) -> nn.Sequential:
@@ -59,7 +71,7 @@ def finish(
     """Clip boxes to the picture, drop the unsure ones, and suppress doubles of the same class."""
     keep = scores > least
     boxes, scores, labels = boxes[keep].clamp(0, SIZE), scores[keep], labels[keep]
-    kept = ops.batched_nms(boxes, scores, labels, nms)[:most]
+    kept = _ops().batched_nms(boxes, scores, labels, nms)[:most]
     return boxes[kept], scores[kept], labels[kept]
 
 
@@ -67,7 +79,7 @@ def finish_head(proposals: Tensor, logits: Tensor, deltas: Tensor) -> Found:
     """Turn what a head says of proposals [M, 4] into detections: each proposal may be of every class."""
     if len(proposals) == 0:
         return torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)
-    boxes = BoxCoder(HEAD_WEIGHTS).decode_single(deltas, proposals).reshape(-1, K + 1, 4)[:, 1:]
+    boxes = _decode(HEAD_WEIGHTS, deltas, proposals).reshape(-1, K + 1, 4)[:, 1:]
     scores = logits.softmax(1)[:, 1:]
     labels = torch.arange(K).expand(len(scores), K)
     return finish(boxes.flatten(0, 1), scores.flatten(), labels.flatten())
@@ -138,7 +150,7 @@ class RCNN(nn.Module):
         """Return the warped pictures [M, 3, 24, 24] of all proposals, with a margin of 15 % on every side."""
         margins = [self.context * (box[:, 2:] - box[:, :2]) for box in proposals]
         wider = [torch.cat([box[:, :2] - m, box[:, 2:] + m], 1) for box, m in zip(proposals, margins)]
-        return ops.roi_align(images, wider, self.side, sampling_ratio=1, aligned=True)
+        return _ops().roi_align(images, wider, self.side, sampling_ratio=1, aligned=True)
 
     def forward(self, images: Tensor, proposals: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         maps = self.backbone(self.crops(images, proposals))
@@ -161,7 +173,7 @@ class FastRCNN(nn.Module):
 
     def pool(self, maps: Tensor, proposals: Sequence[Tensor]) -> Tensor:
         """Return the features [M, 64, 4, 4] under all proposals."""
-        return ops.roi_align(maps, list(proposals), 4, spatial_scale=0.25, sampling_ratio=2, aligned=True)
+        return _ops().roi_align(maps, list(proposals), 4, spatial_scale=0.25, sampling_ratio=2, aligned=True)
 
     def forward(self, images: Tensor, proposals: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         return self.head(self.pool(self.backbone(images), proposals))
@@ -212,10 +224,10 @@ class FasterRCNN(FastRCNN):
         out = []
         for score, delta in zip(objectness.detach(), shifts.detach()):
             best = score.topk(min(before, len(score))).indices
-            boxes = BoxCoder((1.0, 1.0, 1.0, 1.0)).decode_single(delta[best], self.anchors[best]).clamp(0, SIZE)
+            boxes = _decode((1.0, 1.0, 1.0, 1.0), delta[best], self.anchors[best]).clamp(0, SIZE)
             wide = (boxes[:, 2:] - boxes[:, :2]).amin(1) >= 2
             boxes, best = boxes[wide], best[wide]
-            out.append(boxes[ops.nms(boxes, score[best], 0.7)[:after]])
+            out.append(boxes[_ops().nms(boxes, score[best], 0.7)[:after]])
         return out
 
     @torch.no_grad()
@@ -258,9 +270,9 @@ class YOLO(nn.Module):
         x = (cell[..., 0] + column[..., None]) / S
         y = (cell[..., 1] + row[..., None]) / S
         w, h = cell[..., 2].clamp(min=0) ** 2, cell[..., 3].clamp(min=0) ** 2
-        boxes = SIZE * torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1)
+        boxes = _ops().box_convert(torch.stack([x, y, w, h], -1).reshape(-1, 4), "cxcywh", "xyxy")
         scores = cell[..., 4:5] * answer[:, :, None, 5 * self.B :]
-        return boxes.reshape(-1, 4), scores.reshape(-1, K)
+        return SIZE * boxes, scores.reshape(-1, K)
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Found]:
@@ -316,10 +328,10 @@ class SSD(nn.Module):
     def detect(self, images: Tensor) -> list[Found]:
         """Return the detections of every image."""
         out = []
-        corners = SIZE * ops.box_convert(self.defaults, "cxcywh", "xyxy")
+        corners = SIZE * _ops().box_convert(self.defaults, "cxcywh", "xyxy")
         for image in images:
             loc, conf = self(image[None])
-            boxes = BoxCoder(self.variances).decode_single(loc[0], corners)
+            boxes = _decode(self.variances, loc[0], corners)
             scores = conf[0].softmax(1)[:, 1:]
             labels = torch.arange(K).expand(len(scores), K)
             every = boxes[:, None].expand(-1, K, -1).flatten(0, 1)
