@@ -42,6 +42,9 @@ def test_iou_is_symmetric_between_0_and_1_and_1_only_for_equal_boxes():
     assert iou.max() < 1
     torch.testing.assert_close(ours.box_iou(a, a).diagonal(), torch.ones(40, dtype=torch.float64))
     assert torch.isfinite(ours.box_iou(1e6 * a, 1e6 * b)).all()
+    points = torch.tensor([[2.0, 2, 2, 2], [0, 0, 4, 4]])
+    assert ours.box_iou(points, points).tolist() == [[0, 0], [0, 1]]  # torchvision: nan for the first
+    assert torch.isnan(ops.box_iou(points, points)[0, 0])
     half = ours.box_iou(a.half(), b.half())
     torch.testing.assert_close(half.double(), iou, atol=2e-2, rtol=0)
 

@@ -32,7 +32,9 @@ def box_iou_cases(d):
 
 
 def box_iou_library(data):
-    return ops.box_iou(data["a"], data["b"]).nan_to_num(0.0)
+    if (data["b"][:, 2:] == data["b"][:, :2]).any():
+        return NotImplemented  # torchvision gives nan for two boxes without area
+    return ops.box_iou(data["a"], data["b"])
 
 
 def box_iou__loops(a, b):

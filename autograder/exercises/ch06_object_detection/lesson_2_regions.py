@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torchvision import ops
 from torchvision.models.detection._utils import BoxCoder
 
@@ -245,8 +246,18 @@ def align_gradient(ns, data):
 
 
 def align_library(data):
-    samples = data.get("samples", 2)
-    return ops.roi_align(data["maps"][None], [data["boxes"]], data["out"], data["scale"], samples, aligned=True)
+    """Sample by grid_sample, which has gradients for the boxes, too; torchvision's roi_align has none."""
+    maps, out, samples = data["maps"], data["out"], data.get("samples", 2)
+    n, (H, W) = out * samples, maps.shape[1:]
+    pooled = [maps.new_zeros(0, len(maps), out, out)]
+    for box in data["boxes"] * data["scale"] - 0.5:
+        part = (torch.arange(n, dtype=maps.dtype) + 0.5) / n
+        x, y = box[0] + part * (box[2] - box[0]), box[1] + part * (box[3] - box[1])
+        far = (((y < -1) | (y > H))[:, None] | ((x < -1) | (x > W))[None]).to(maps.dtype)
+        grid = torch.stack(torch.broadcast_tensors(2 * x[None] / (W - 1) - 1, 2 * y[:, None] / (H - 1) - 1), -1)
+        read = F.grid_sample(maps[None], grid[None], padding_mode="border", align_corners=True) * (1 - far)
+        pooled.append(F.avg_pool2d(read, samples))
+    return torch.cat(pooled)
 
 
 def roi_align__bins(maps, boxes, out, scale, samples=2):

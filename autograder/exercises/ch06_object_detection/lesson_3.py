@@ -76,7 +76,7 @@ def yolo_loops(data):
                 iou = ops.box_iou(
                     ops.box_convert(torch.stack(corners), "cxcywh", "xyxy"),
                     ops.box_convert(wanted[None], "cxcywh", "xyxy"),
-                )[:, 0]
+                )[:, 0].detach()
                 best = int(iou.argmax())
                 for b, box in enumerate(boxes):
                     if b == best:
