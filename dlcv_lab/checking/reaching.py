@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -97,9 +98,9 @@ def left_out(
     """Yield the calls that do not count though they name something that the exercise uses and that can change, or that
     nothing binds; with these names. `known` is what the exercises define."""
     bound = {name for statement in statements for name in reached.notes.touched(statement)}
-    reachable = (name for name in reached.names if not name.startswith("."))
-    wanted = frozenset(name for name in reachable if name in reached.notes.variables or name not in bound) - set(known)
-    nowhere = wanted - bound
+    wanted = {name for name in reached.names if name in reached.notes.variables or name not in bound}
+    wanted -= {name for name in wanted if name.startswith(".") or hasattr(builtins, name)} | set(known)
+    nowhere = frozenset(wanted - bound)
     for statement in statements:
         if statement.line_magic[:1] in (("run",), ("load",)) and nowhere:
             yield statement, nowhere

@@ -266,7 +266,8 @@ def test_every_way_to_bind_or_change_a_name_counts(text):
 
 
 def test_calls_that_may_be_missed_are_remembered():
-    found = program("lut = []\nfill(lut)\nprint(lut)\nexec('size = 2')", ("def f(x):\n    return lut, size", "f"))
+    cells = "lut = []\nfill(lut)\nprint(lut)\nexec('size = 2')\nfit(range(3))"
+    found = program(cells, ("def f(x):\n    return lut, size, range(x)", "f"))
     assert found.left_out == (("`fill(lut)` in cell 1", "lut"), ("`exec('size = 2')` in cell 1", "size"))
 
 

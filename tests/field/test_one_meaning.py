@@ -144,3 +144,26 @@ def test_a_sample_says_the_same_in_a_real_kernel(corpus: Corpus) -> None:
                  for output in cell.outputs if (text := output.get("data", {}).get("text/plain", ""))]  # fmt: skip
         right = sum("right" in head and "partly" not in head for head in heads)
         assert right == sum(verdicts.count("OK") for verdicts in live["in place"].values()), name
+
+
+def test_the_commands_say_what_their_functions_say(corpus: Corpus, packed: Course) -> None:
+    name = "a helper that is right only at the end"
+    home = corpus.place / f"{list(HABITS).index(name):03d}"
+    for road, words in (
+        ("check", ["check", "ch99", "--in", str(home), "--json"]),
+        ("submit", ["submit", "ch99", "--in", str(home), "--json"]),
+        (
+            "grade",
+            ["grade", str(corpus.place / "class"), "--chapter", "ch99", "--json", str(corpus.place / "grades.json")],
+        ),
+    ):
+        if road == "grade":
+            (corpus.place / "class").mkdir()
+            (corpus.place / "class" / f"ann__{STEM}.ipynb").write_bytes(HABITS[name].make(packed.release))
+        main = [sys.executable, "-c", "from dlcv_lab.cli import main; main()", *words]
+        done = subprocess.run(main, env=packed.environment, capture_output=True, text=True, timeout=300)
+        out = (corpus.place / "grades.json").read_text() if road == "grade" else done.stdout
+        told = json.loads(out)
+        listed = told["students"][0]["exercises"] if road == "grade" else told["results"] if road == "submit" else told
+        expected = {result.name: str(result.verdict) for result in corpus.roads[road][name]}
+        assert {item["name"]: item["verdict"] for item in listed} == expected, done.stderr
