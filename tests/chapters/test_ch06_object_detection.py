@@ -5,6 +5,8 @@ of official code are held in test_ch06_object_detection_golden.py.
 """
 
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -411,3 +413,37 @@ def test_the_quick_questions():
     assert float(ours.roi_pool(slope, torch.tensor([5.0, 5, 21, 21]), 1, 0.25)) == 5
     box = torch.tensor([[5.0, 5, 21, 21]])
     assert (box * 0.25).round()[0, :3:2].tolist() == [1, 5]
+
+
+@pytest.mark.method("ch06/mean_ap")
+def test_the_mean_average_precision_equals_torchmetrics(monkeypatch):
+    legacy = pytest.importorskip("torchmetrics.detection._mean_ap")
+    monkeypatch.setattr(legacy, "_PYCOCOTOOLS_AVAILABLE", True)  # it imports the tools, and uses them for masks only
+    for name in ("pycocotools", "pycocotools.mask"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(sys.modules["pycocotools"], "mask", sys.modules["pycocotools.mask"], raising=False)
+    sky = detection.sky(30, 12)
+    found = []
+    for k, (truth, labels) in enumerate(zip(sky.boxes, sky.labels)):
+        near = truth.repeat(2, 1) + 2 * torch.randn(2 * len(truth), 4, generator=rng(k))
+        near = torch.cat([torch.minimum(near[:, :2], near[:, 2:] - 1), near[:, 2:]], 1)
+        found.append((near, torch.rand(len(near), generator=rng(k)), labels.repeat(2)))
+    metric = legacy.MeanAveragePrecision(iou_thresholds=[0.5], class_metrics=True)
+    metric.update(
+        [{"boxes": b, "scores": s, "labels": c} for b, s, c in found],
+        [{"boxes": b, "labels": c} for b, c in zip(sky.boxes, sky.labels)],
+    )
+    theirs = metric.compute()["map_per_class"]
+    for label in range(4):
+        right, sure, total = [], [], 0
+        for (b, s, c), truth, labels in zip(found, sky.boxes, sky.labels):
+            right.append(ours.match_detections(b[c == label], s[c == label], truth[labels == label]))
+            sure.append(s[c == label])
+            total += int((labels == label).sum())
+        right, sure = torch.cat(right), torch.cat(sure)
+        hits = right[sure.argsort(descending=True, stable=True)].double()
+        precision, recall = hits.cumsum(0) / torch.arange(1, len(hits) + 1), hits.cumsum(0) / total
+        every = [k / 100 for k in range(101)]  # COCO reads the envelope at 101 recalls
+        points = [float(precision[recall >= r - 1e-9].max()) if (recall >= r - 1e-9).any() else 0.0 for r in every]
+        assert sum(points) / 101 == pytest.approx(float(theirs[label]), abs=1e-4)
+        assert ours.average_precision(right, sure, total) == pytest.approx(float(theirs[label]), abs=0.01)
