@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def with_prediction(book: Path) -> Path:
     ],
     ids=["desk", "phone"],
 )
-def test_predict_see_touch_and_paint_without_network(browser, built_book, device, capsys):
+def test_predict_see_touch_and_paint_without_network(browser, built_book, device, accessible, capsys):
     context = browser.new_context(offline=True, **device)
     context.set_default_timeout(PATIENCE)
     faults: list[str] = []
@@ -97,6 +98,10 @@ def test_predict_see_touch_and_paint_without_network(browser, built_book, device
     assert made.shape == (1, 3, 32, 32)
     assert world.obeys(made, ["a red ring."]).all()
     assert "a red ring" in painter.locator(".touch-read").inner_text()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
+        accessible(page, ".touch-paint", levels=("minor", "moderate", "serious", "critical"))
     context.close()
     assert faults == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
@@ -105,6 +110,21 @@ def test_predict_see_touch_and_paint_without_network(browser, built_book, device
     )
     with capsys.disabled():
         print(f"\n{lesson.parent.name}: first click to picture {seconds:.1f} s; {said} {size:.2f} MB of scripts")
+
+
+@pytest.mark.parametrize("name", ["index", "the_zoo"])
+def test_before_one_scrolls_or_clicks_a_page_is_light(browser, built_book, name):
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    asked: set[Path] = set()
+    page.on("request", lambda request: asked.add(Path(unquote(urlsplit(request.url).path))))
+    page.goto((built_book / f"{name}.html").as_uri(), wait_until="load")
+    page.locator(".touch-paint").first.wait_for(state="attached")
+    context.close()
+    loaded = {path.name: path.stat().st_size for path in asked if path.is_file()}
+    assert "zoo.js" in loaded
+    assert not {"sd.js", "reader.js", "clip.js", "runtime.js", "ort.wasm.min.js"} & set(loaded)
+    assert sum(loaded.values()) <= 1.5e6, loaded
 
 
 def scripts(book: Path, name: str) -> list[Path]:
