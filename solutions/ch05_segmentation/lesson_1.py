@@ -115,7 +115,8 @@ def seg_scores(cm: Int[Tensor, "K K"]) -> dict[str, Float[Tensor, "..."]]:
         "fwiou": sum over the classes of (t_i / all pixels) * iou_i; classes with t_i =
             0 add nothing.
 
-    Long, Shelhamer and Darrell, CVPR 2015, section 5. The last four have no axes.
+    Long, Shelhamer and Darrell, CVPR 2015, section 5. The last four have no axes. Where
+    no pixel was counted, all five are NaN.
     """
     ### BEGIN SOLUTION
     n = cm.double()

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from autograder.declare.draws import case
 from autograder.declare.exercise import Exercise, Question, Variant, alternative
 from autograder.declare.slips import slip
+from dlcv_lab.checking import probing
 from dlcv_lab.checking.model import Forbid
 
 DOUBLE = torch.float64
@@ -32,7 +33,19 @@ def loss_cases(d):
         case("weight", "weights and pixels without label, float64", **both,
              weight=torch.tensor([3.0, 0.5, 1.0], dtype=DOUBLE)),
         case("weight", "scores of 10 000 and -10 000", **far),
+        case("gradient", "gradient, pixels without label", **void),
+        case("gradient", "gradient, no pixel has a label", logits=d.normal(1, 3, 2, 2), y=torch.full((1, 2, 2), 255)),
     ]  # fmt: skip
+
+
+def loss_gradient(ns, data):
+    return probing.gradients(ns.pixel_cross_entropy, [data["logits"], data["y"]])[1]
+
+
+def loss_library_gradient(data):
+    logits = data["logits"].detach().clone().requires_grad_()
+    loss = F.cross_entropy(logits, data["y"], ignore_index=255, reduction="sum")
+    return [torch.autograd.grad(loss, logits)[0] / (data["y"] != 255).sum().clamp(min=1)]
 
 
 def loss_library(data):
@@ -67,9 +80,10 @@ PIXEL_CROSS_ENTROPY = Exercise(
     name="pixel_cross_entropy",
     methods=("ch05/pixel_classification",),
     core=True,
-    groups={"plain": 1.0, "ignore": 1.0, "weight": 1.0},
+    groups={"plain": 0.5, "ignore": 1.0, "weight": 1.0, "gradient": 0.5},
     cases=loss_cases,
-    oracle=loss_library,
+    probe={"gradient": loss_gradient},
+    oracle={"plain": loss_library, "ignore": loss_library, "weight": loss_library, "gradient": loss_library_gradient},
     forbid=Forbid(aten=("aten.nll_loss*", "aten.cross_entropy*"),
                   names=("F.cross_entropy", "F.nll_loss", "nn.CrossEntropyLoss", "nn.NLLLoss")),
     minutes=20,
@@ -91,6 +105,20 @@ PIXEL_CROSS_ENTROPY = Exercise(
         slip("labelled_pixels", {"each.sum().clamp(min=1e-12)": "labelled.sum().clamp(min=1)"},
              "Without weights you are right. With them, divide by the sum of the weights of the labelled pixels, not "
              "by their number.", "library difference: torch's weighted mean divides by the sum of the weights"),
+        slip("mean_of_the_labelled", {"each.sum().clamp(min=1e-12)": "labelled.sum()"},
+             "Two things. With weights, divide by the sum of the weights of the labelled pixels, not by their number. "
+             "And where no pixel is labelled, the loss is 0, not 0 / 0.",
+             "student mistake: mean() over the labelled pixels"),
+        slip("constant_zero", {"return (each * charge).sum()":
+             "if not labelled.any():\n    return torch.tensor(0.0)\nreturn (each * charge).sum()"},
+             "Where no pixel is labelled the value 0 is right, but it is a new number that knows nothing of the "
+             "logits: training would stop with an error. Let it depend on them, as 0 times their sum does.",
+             "student mistake: return of a constant"),
+        slip("classes_to_the_end", {"logits.log_softmax(1).gather(1, y[:, None]).squeeze(1)":
+             "logits.reshape(*y.shape, -1).log_softmax(-1).gather(-1, y[..., None]).squeeze(-1)"},
+             "reshape does not move an axis, it only cuts the numbers anew, so that scores of different pixels are "
+             "mixed. Move the classes with movedim(1, -1), or leave them on axis 1.",
+             "student mistake: reshape for permute"),
         slip("sum", {"(each * charge).sum() / each.sum().clamp(min=1e-12)": "(each * charge).sum()"},
              "This is the sum over the pixels. Divide it by the sum of the weights.",
              "library difference: FCN's official loss is a sum (normalize: false)"),
@@ -223,6 +251,13 @@ def score_cases(d):
     ]
 
 
+def score_probe(ns, data):
+    scores = probing.call(ns.seg_scores, data["cm"])
+    if not isinstance(scores, dict):
+        return scores
+    return scores | {"in float64": all(getattr(value, "dtype", None) == DOUBLE for value in scores.values())}
+
+
 def score_library(data):
     from sklearn.metrics import jaccard_score
 
@@ -233,6 +268,7 @@ def score_library(data):
     iou = torch.from_numpy(jaccard_score(t, p, labels=classes, average=None, zero_division=0.0))
     iou[~torch.isin(torch.arange(len(iou)), torch.cat([t, p]))] = torch.nan
     return {
+        "in float64": True,
         "iou": iou,
         "miou": iou[~iou.isnan()].mean(),
         "pixel_acc": (t == p).double().mean(),
@@ -280,6 +316,7 @@ SEG_SCORES = Exercise(
     core=True,
     groups={"plain": 1.5, "missing": 1.5},
     cases=score_cases,
+    probe=score_probe,
     oracle=score_library,
     minutes=15,
     difficulty="medium",
@@ -297,6 +334,15 @@ SEG_SCORES = Exercise(
         slip("counted_twice", {"right / (t + q - right)": "right / (t + q)"},
              "What is right stands in t and in q, so t + q counts it twice. The union is t + q - right.",
              "student mistake: union as a sum of areas"),
+        slip("transposed", {"n.sum(1), n.sum(0)": "n.sum(0), n.sum(1)"},
+             "You take the columns for the truth. A row is a true class: t are the sums of the rows, n.sum(1).",
+             "student mistake: rows and columns exchanged"),
+        slip("float32", {"cm.double()": "cm.float()"},
+             "The scores are right, but in float32, which cannot count beyond 16 777 216 pixels one by one: turn cm "
+             "into float64 first.", "student mistake: .float() out of habit"),
+        slip("nothing_is_zero", {"(t * iou).nansum() / t.sum()": "(t / t.sum() * iou)[t > 0].sum()"},
+             "All is right but one thing: where no pixel was counted, fwiou is NaN, as the other scores are. A sum "
+             "over no class at all is 0.", "student mistake: sum over an empty selection"),
         slip("dice", {"right / (t + q - right)": "2 * right / (t + q)"},
              "This is the Dice score, 2 n / (t + q). IoU divides what is right by the union.",
              "library difference: Dice and F1 instead of Jaccard"),
@@ -342,7 +388,7 @@ def edge_cases(d):
     half = torch.zeros(1, 6, 6, dtype=torch.int64)
     half[:, :, 3:] = 1
     low = half.clone()
-    low[0, :2] = 1 - low[0, :2]
+    low[0, :2, 1:4] = 1 - low[0, :2, 1:4]
     return [
         case("plain", "three classes, pixels wrong here and there", pred=pred, target=target, K=3),
         case("plain", "moved by one column", pred=shifted, target=target, K=3),
@@ -414,6 +460,20 @@ BOUNDARY_IOU = Exercise(
         slip("inner_side", {"near = highest != lowest": "near = lowest != t"},
              "You keep one side of each edge only. A pixel is near an edge if *any* label of its window differs.",
              "student mistake: mask minus erosion"),
+        slip("round_the_corner", {"near = highest != lowest":
+             "near = torch.zeros_like(target, dtype=torch.bool)\n"
+             "for i in range(-radius, radius + 1):\n"
+             "    for j in range(-radius, radius + 1):\n"
+             "        near |= target.roll((i, j), (1, 2)) != target"},
+             "roll brings in the opposite side of the picture: pixels at the border get neighbours that they do not "
+             "have. Look only inside the picture.", "student mistake: roll for a shift"),
+        slip("leans", {"near = highest != lowest":
+             "step = torch.zeros_like(target, dtype=torch.bool)\n"
+             "step[:, 1:] |= target[:, 1:] != target[:, :-1]\n"
+             "step[:, :, 1:] |= target[:, :, 1:] != target[:, :, :-1]\n"
+             "near = F.max_pool2d(step[:, None].double(), side, stride=1, padding=radius)[:, 0] > 0"},
+             "Your band leans to one side: you mark only the lower or right pixel of two that differ, and widen from "
+             "there. Compare each pixel with its whole window.", "student mistake: difference, then dilation"),
         slip("edges_of_the_answer", {"2 * radius + 1, target.double()": "2 * radius + 1, pred.double()"},
              "You look near the edges of the answer. Use those of the true mask: else an answer without edges is never "
              "asked.", "student mistake: pred and target exchanged"),

@@ -107,6 +107,16 @@ CONV_TRANSPOSE2D = Exercise(
     misconceptions=(
         slip("overwrites", {"1 : stride] += ink": "1 : stride] = ink"},
              "Where stamps overlap the last one wins. They add up.", "card trap: overlap adds"),
+        slip("last_stamp_wins", {"for u in range(k):": "for i in range(H):",
+             "for v in range(k):": "for j in range(W):",
+             'torch.einsum("nchw,co->nohw", x, w[:, :, u, v])': 'torch.einsum("nc,cokl->nokl", x[:, :, i, j], w)',
+             "slice(u, u + (H - 1) * stride + 1, stride)": "slice(i * stride, i * stride + k)",
+             "canvas[:, :, rows, v : v + (W - 1) * stride + 1 : stride] += ink":
+             "canvas[:, :, rows, j * stride : j * stride + k] = ink"},
+             "Where stamps overlap the last one wins. They add up.", "card trap: overlap adds"),
+        slip("minus_zero", {"pad : canvas.shape[2] - pad, pad : canvas.shape[3] - pad": "pad:-pad, pad:-pad"},
+             "With pad > 0 you are right. With pad = 0 the slice pad:-pad is 0:0 and leaves nothing: end it at the "
+             "size minus pad.", "student mistake: -0 is 0"),
         slip("flipped", {"w[:, :, u, v]": "w[:, :, k - 1 - u, k - 1 - v]"},
              "Your stamps are turned by 180 degrees. The kernel is stamped as it is.",
              "card trap: no kernel flip; scipy.signal.convolve2d"),
@@ -158,7 +168,12 @@ def bilinear_library(data):
         one[0, 0, 1] = 1
         ramp = F.interpolate(one, scale_factor=f, mode="linear", align_corners=False)[0, 0]
         ramp = ramp[(3 * f - k) // 2 : (3 * f + k) // 2]
-    return torch.outer(ramp, ramp)
+    return {"kernel": torch.outer(ramp, ramp), "in float64": True}
+
+
+def bilinear_probe(ns, data):
+    kernel = probing.call(ns.bilinear_kernel, data["k"])
+    return {"kernel": kernel, "in float64": getattr(kernel, "dtype", None) == DOUBLE}
 
 
 def bilinear_kernel__loops(k):
@@ -179,6 +194,7 @@ BILINEAR_KERNEL = Exercise(
     methods=("ch05/transposed_conv",),
     groups={"plain": 1.0, "edge": 0.5},
     cases=bilinear_cases,
+    probe=bilinear_probe,
     oracle=bilinear_library,
     minutes=10,
     difficulty="easy",
@@ -193,6 +209,9 @@ BILINEAR_KERNEL = Exercise(
         slip("same_middle", {"f - 1 if k % 2 else f - 0.5": "f - 1"},
              "Odd k are right. For even k the middle lies between two pixels: c = f - 1/2.",
              "card trap: centre for even k"),
+        slip("float32", {"dtype=torch.float64": "dtype=torch.float32"},
+             "The numbers are right, but in float32: give arange the dtype torch.float64.",
+             "student mistake: default dtype"),
         slip("factor_rounds_down", {"(k + 1) // 2": "max(k // 2, 1)"},
              "Even k are right. f = (k + 1) // 2: for k = 3 that is 2.", "card trap: factor of odd k"),
         slip("normalised", {"return g[:, None] * g": "return g[:, None] * g / (g.sum() ** 2)"},
@@ -208,17 +227,17 @@ BILINEAR_KERNEL = Exercise(
 
 
 def unpool_cases(d):
-    def switches(note, H, W, N=2, C=3, group="switches", **more):
+    def switches(note, H, W, N=2, C=3, group="switches", dtype=torch.float32):
         picture = d.permutation(N * C * H * W).reshape(N, C, H, W).float()
         x, indices = F.max_pool2d(picture, 2, return_indices=True)
-        return case(group, note, x=d.normal(*x.shape), indices=indices, out_size=(H, W), **more)
+        return case(group, note, x=d.normal(*x.shape, dtype=dtype), indices=indices, out_size=(H, W))
 
     return [
-        case("nearest", "2x2 squares", x=d.normal(2, 3, 3, 4), ask="unpool_nearest"),
-        case("nearest", "3x3 squares", x=d.normal(1, 2, 2, 3), s=3, ask="unpool_nearest"),
-        case("nails", "2x2 squares", x=d.normal(2, 3, 3, 4), ask="bed_of_nails"),
-        case("nails", "3x3 squares", x=d.normal(1, 2, 2, 3), s=3, ask="bed_of_nails"),
-        switches("back to 6 x 8", 6, 8),
+        case("nearest", "nearest, 2x2 squares", x=d.normal(2, 3, 3, 4), ask="unpool_nearest"),
+        case("nearest", "nearest, 3x3 squares", x=d.normal(1, 2, 2, 3), s=3, ask="unpool_nearest"),
+        case("nails", "nails, 2x2 squares", x=d.normal(2, 3, 3, 4), ask="bed_of_nails"),
+        case("nails", "nails, 3x3 squares, float64", x=d.normal(1, 2, 2, 3, dtype=DOUBLE), s=3, ask="bed_of_nails"),
+        switches("back to 6 x 8, float64", 6, 8, dtype=DOUBLE),
         switches("back to 7 x 5, odd sizes", 7, 5),
         switches("one picture, one channel", 4, 4, N=1, C=1),
         switches("gradient", 6, 5, group="gradient"),
@@ -324,6 +343,14 @@ UNPOOLING = Exercise(
         slip("forgets_odd_sizes", {"H, W = out_size": "H, W = 2 * x.shape[2], 2 * x.shape[3]"},
              "max_unpool2d: even sizes are right. Where a row was cut off by pooling, only out_size tells how large "
              "the map was; the indices count in its width.", "card trap: out_size 7 from 3"),
+        slip("through_the_batch", {"flat.scatter(2, indices.flatten(2), x.flatten(2))":
+             "flat.flatten().scatter(0, indices.flatten(), x.flatten())"},
+             "max_unpool2d: the indices begin anew in every channel of every picture. You count through all of them: "
+             "everything lands in the first channel.", "student mistake: indices without their plane"),
+        slip("float32", {"x.new_zeros(*x": "torch.zeros(*x", "x.new_zeros(N, C, H * W)": "torch.zeros(N, C, H * W)",
+             "x.flatten(2))": "x.flatten(2).float())"},
+             "float32 is right. For float64 numbers, bed_of_nails and max_unpool2d need a canvas in the dtype of x: "
+             "x.new_zeros.", "student mistake: default dtype"),
         slip("one_channel_for_all", {"indices.flatten(2)": "indices[:, :1].expand_as(x).flatten(2)"},
              "max_unpool2d: every channel has maxima of its own. You use the places of channel 0 for all.",
              "card trap: channels differ in arg max"),

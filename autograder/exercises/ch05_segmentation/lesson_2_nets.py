@@ -156,6 +156,11 @@ FCN_EXERCISE = Exercise(
         slip("corners", {'size=x.shape[2:], mode="bilinear"': 'size=x.shape[2:], mode="bilinear", align_corners=True'},
              "Your last enlargement pins the corner pixels together. Leave align_corners at False.",
              "library difference: align_corners"),
+        slip("corners_everywhere", {'h2.shape[2:], mode="bilinear"': 'h2.shape[2:], mode="bilinear", align_corners=True',
+             'h1.shape[2:], mode="bilinear"': 'h1.shape[2:], mode="bilinear", align_corners=True',
+             'x.shape[2:], mode="bilinear"': 'x.shape[2:], mode="bilinear", align_corners=True'},
+             "Your enlargements pin the corner pixels together. Leave align_corners at False.",
+             "library difference: align_corners"),
         slip("direct", {'s = F.interpolate(s, size=h1.shape[2:], mode="bilinear")\ns = s + self.skip1(h1)':
              's = F.interpolate(s, size=x.shape[2:], mode="bilinear")\n'
              's = s + F.interpolate(self.skip1(h1), size=x.shape[2:], mode="bilinear")'},
