@@ -255,7 +255,7 @@ def score_probe(ns, data):
     scores = probing.call(ns.seg_scores, data["cm"])
     if not isinstance(scores, dict):
         return scores
-    return scores | {"in float64": all(getattr(value, "dtype", None) == DOUBLE for value in scores.values())}
+    return scores | {"in float64": all(getattr(value, "dtype", None) == torch.float64 for value in scores.values())}
 
 
 def score_library(data):

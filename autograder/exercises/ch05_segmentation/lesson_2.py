@@ -173,7 +173,7 @@ def bilinear_library(data):
 
 def bilinear_probe(ns, data):
     kernel = probing.call(ns.bilinear_kernel, data["k"])
-    return {"kernel": kernel, "in float64": getattr(kernel, "dtype", None) == DOUBLE}
+    return {"kernel": kernel, "in float64": getattr(kernel, "dtype", None) == torch.float64}
 
 
 def bilinear_kernel__loops(k):

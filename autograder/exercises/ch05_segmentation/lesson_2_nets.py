@@ -156,7 +156,8 @@ FCN_EXERCISE = Exercise(
         slip("corners", {'size=x.shape[2:], mode="bilinear"': 'size=x.shape[2:], mode="bilinear", align_corners=True'},
              "Your last enlargement pins the corner pixels together. Leave align_corners at False.",
              "library difference: align_corners"),
-        slip("corners_everywhere", {'h2.shape[2:], mode="bilinear"': 'h2.shape[2:], mode="bilinear", align_corners=True',
+        slip("corners_everywhere", {
+             'h2.shape[2:], mode="bilinear"': 'h2.shape[2:], mode="bilinear", align_corners=True',
              'h1.shape[2:], mode="bilinear"': 'h1.shape[2:], mode="bilinear", align_corners=True',
              'x.shape[2:], mode="bilinear"': 'x.shape[2:], mode="bilinear", align_corners=True'},
              "Your enlargements pin the corner pixels together. Leave align_corners at False.",
