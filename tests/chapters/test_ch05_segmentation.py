@@ -382,4 +382,8 @@ def test_the_prose_of_notebook_2_says_what_its_cells_compute(monkeypatch):
     assert abs(ious["full resolution"][0] - ious["U-Net"][0]) < 0.03
     assert min(names["nets"], key=lambda name: count_params(names["nets"][name])) == "full resolution"
     assert ious["SegNet"][0] >= ious["FCN-8s"][0]
-    assert names["after"]["all"] < 0.25  # "with all skips cut, little is left"
+    assert (names["cut"]["all"] == 0).all()  # "with all skips cut, no thing is left"
+    blobs = names["drawn"]["FCN-32s"]  # "one triangle is not seen at all", among the six that are shown
+    assert (blobs[2] == 0).all()
+    assert (names["y"][2] == 3).any()
+    assert (blobs[:6, :, -1] > 0).any()  # "some run out to the border"
