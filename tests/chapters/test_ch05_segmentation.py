@@ -346,7 +346,7 @@ def test_the_prose_of_notebook_1_says_what_its_cells_compute(monkeypatch):
     assert ours.boundary_iou(moved, y, K) < 0.75
     assert names["same"] == 1  # "nothing was approximated"
     assert told["faster"] > 1.5
-    # "sixteen times the labels, and about the same masks"
+    # "sixteen times the labels, and about the same mIoU"
     assert abs(told["whole"]) < 0.1
     # "a window of 15x15 turns out to be enough"
     assert found["full resolution"] > 0.9 > found["patches"] + 0.3
