@@ -29,6 +29,7 @@ ENGLISH: dict[str, str] = {
     "others": "The grader draws other, secret cases of the same kinds.",
     "hand_in": "What you hand in are the .ipynb files, the way your course asks for it.",
     **{f"verdict.{verdict}": words for verdict, words in WORDS.items()},
+    "your_output": "your output",
     "in_every_wrong_case": "in every wrong case",
     # results
     "all_right": "All {count} cases are right.",
@@ -115,10 +116,10 @@ ENGLISH: dict[str, str] = {
     "{mine} where {right} is expected).",
     "diagnosis.sign": "{start}, your output has the opposite sign.",
     "diagnosis.flipped": "{start}, your output is the expected one reversed along axis {axes}.",
-    "diagnosis.factor": "{start}, your output times {factor} would be right.",
+    "diagnosis.factor": "{start}, {what} times {factor} would be right.",
     "diagnosis.factors": "Your output is right up to a factor that changes from case to case: it must be multiplied by "
     "{factors}.",
-    "diagnosis.offset": "{start}, your output plus {offset} would be right.",
+    "diagnosis.offset": "{start}, {what} plus {offset} would be right.",
     "diagnosis.function": "{start}, your output has to go through one more function: {function} of it would be right.",
     "diagnosis.input_returned": "{start}, your output is the input `{name}`, unchanged.",
     "diagnosis.input_missing": "{start}, your output {word} `{name}` would be right.",

@@ -326,6 +326,14 @@ def test_another_order_is_told_by_names():
     assert found.text.endswith("you return (dw, db, dx), expected is (dx, dw, db).")
 
 
+def test_an_offset_of_one_part_alone_in_whole_numbers_too():
+    def two(x, offset=0):
+        return x, torch.arange(6) + offset
+
+    found = cause(two, lambda x: two(x, 1), {"x": A}, {"x": B})
+    assert found.text == "In every wrong case, item 1 plus -1 would be right."
+
+
 def test_a_statement_of_the_probe_that_is_not_true():
     found = cause(lambda x: {"y": x, "x is unchanged": True}, lambda x: {"y": x * 0, "x is unchanged": False}, {"x": A})
     assert found.text == "`x is unchanged` is False in the case 'a'; True is expected."

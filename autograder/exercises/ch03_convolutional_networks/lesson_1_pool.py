@@ -81,6 +81,7 @@ def max_pool2d__running(x, k=2, *, stride=None, return_indices=False):
 
 MAX_POOL2D = Exercise(
     name="max_pool2d",
+    returns=("y", "indices"),
     methods=("ch03/max_pool",),
     core=True,
     groups={"plain": 1.0, "shapes": 0.5, "indices": 0.5, "edge": 0.5, "gradient": 0.5},

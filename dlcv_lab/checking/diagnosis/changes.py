@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dlcv_lab.checking.compare import as_tensor, compare, input_dtype, numeric_leaves
-from dlcv_lab.checking.diagnosis.judged_case import Evidence
+from dlcv_lab.checking.diagnosis.judged_case import Evidence, comparable
 from dlcv_lab.checking.diagnosis.sentences import generic
 from dlcv_lab.checking.messages import say
 from dlcv_lab.checking.model import Diagnosis
@@ -38,14 +38,15 @@ def changed(wrong: Sequence[Evidence], where: str = "") -> Diagnosis | None:
                 if all(_becomes_right(item, change) for item in wrong):
                     return generic(key, start=start, **words)
     factors = [factor for item in wrong if (factor := _factor(item)) is not None]
+    what = _wrong_part(wrong)
     if len(factors) == len(wrong):
         if _alike(factors):
-            return generic("factor", start=start, factor=f"{factors[0]:.4g}")
+            return generic("factor", start=start, factor=f"{factors[0]:.4g}", what=what)
         text = ", ".join(f"{factor:.4g} {item.name}" for factor, item in zip(factors, wrong))
         return generic("factors", factors=text)
     offsets = [offset for item in wrong if (offset := _offset(item)) is not None]
     if len(offsets) == len(wrong) and _alike(offsets):
-        return generic("offset", start=start, offset=f"{offsets[0]:.4g}")
+        return generic("offset", start=start, offset=f"{offsets[0]:.4g}", what=what)
     return None
 
 
@@ -130,12 +131,33 @@ def _becomes_right(item: Evidence, change: Change) -> bool:
     return mended_one
 
 
-def _factor(item: Evidence) -> float | None:
-    pair = item.single()
-    if pair is None:
+def _part(item: Evidence) -> tuple[str, Tensor, Tensor] | None:
+    """Return path, yours and expected, in float64, of the one tensor of an answer that is wrong."""
+    wrong = [
+        (path, mine, right)
+        for index, (path, mine, right) in enumerate(item.pairs())
+        if not item.fits(mine, right, index)
+    ]
+    if len(wrong) != 1 or not all(isinstance(value, Tensor) for value in wrong[0][1:]):
         return None
-    mine, right = pair
-    if mine.numel() < 2 or float(mine.std()) == 0:
+    path, mine, right = wrong[0]
+    whole = not (right.is_floating_point() or right.is_complex() or torch.bool in (mine.dtype, right.dtype))
+    pair = comparable(mine.detach(), right.detach().double() if whole else right.detach())
+    return (path, *pair) if pair is not None and pair[0].numel() > 1 else None
+
+
+def _wrong_part(wrong: Sequence[Evidence]) -> str:
+    """Name the part of the answers that is wrong; "your output" where it is all of them."""
+    part = _part(wrong[0])
+    return wrong[0].spoken(part[0]) if part is not None and part[0] else say("your_output")
+
+
+def _factor(item: Evidence) -> float | None:
+    part = _part(item)
+    if part is None:
+        return None
+    _, mine, right = part
+    if float(mine.std()) == 0:
         return None
     factor = float((mine * right).sum() / (mine * mine).sum())
     fits = compare(mine * factor, right, [item.slack(right)]).equal
@@ -143,11 +165,11 @@ def _factor(item: Evidence) -> float | None:
 
 
 def _offset(item: Evidence) -> float | None:
-    pair = item.single()
-    if pair is None:
+    part = _part(item)
+    if part is None:
         return None
-    mine, right = pair
-    if mine.numel() < 2 or float(right.std()) == 0:
+    _, mine, right = part
+    if float(right.std()) == 0:
         return None
     offset = float((right - mine).mean())
     fits = compare(mine + offset, right, [item.slack(right)]).equal

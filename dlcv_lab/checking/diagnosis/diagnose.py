@@ -160,12 +160,20 @@ def _dtype_alone(wrong: Sequence[Evidence]) -> Diagnosis | None:
 
 
 def _flag(wrong: Sequence[Evidence]) -> Diagnosis | None:
-    """Say which statement that a probe makes of an answer ("the states are unchanged") is not true, or is."""
-    for item in wrong:
-        table = dict(leaves(item.outcome.value)) if item.has_values else {}
-        for path, leaf in leaves(item.expected.value) if table else ():
-            if isinstance(leaf, bool) and path.endswith("']") and table.get(path) is (not leaf):
-                return generic("flag", name=item.spoken(path), mine=not leaf, right=leaf, where=item.name)
+    """Say which statement of a probe about an answer ("the states are unchanged") is not true in any wrong case."""
+    found = [_false_statement(item) for item in wrong]
+    first = found[0]
+    if first is None or None in found:
+        return None
+    path, right = first
+    return generic("flag", name=wrong[0].spoken(path), mine=not right, right=right, where=wrong[0].name)
+
+
+def _false_statement(item: Evidence) -> tuple[str, bool] | None:
+    table = dict(leaves(item.outcome.value)) if item.has_values else {}
+    for path, leaf in leaves(item.expected.value) if table else ():
+        if isinstance(leaf, bool) and path.endswith("']") and table.get(path) is (not leaf):
+            return path, leaf
     return None
 
 
