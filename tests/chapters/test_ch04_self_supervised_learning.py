@@ -409,7 +409,7 @@ def test_the_prose_of_notebook_2_says_what_its_cells_compute(monkeypatch):
     # "on the left the pictures fan out, on the right they huddle together until all answers are one"
     last = {name: 1 - float(film[149].mean(0).norm()) for name, film in names["films"].items()}
     first = {name: 1 - float(film[0].mean(0).norm()) for name, film in names["films"].items()}
-    assert last["with negatives"] > max(0.3, 3 * first["with negatives"])
+    assert last["with negatives"] > max(0.25, 3 * first["with negatives"])
     assert last["without"] < 0.02
     # "without colour changes, the colour is the quickest way"
     assert told["jitter"] == "the kind worse, the colour better"
