@@ -459,8 +459,8 @@ CLAIMS = [
             and mean(v["barlow_twins"]) >= mean(v["simclr"]) - 0.05
         ),
         seeds=SEEDS,
-        reason="The diagonal holds. What stands beside it is near 0.17 after 1500 steps with lambda 0.02, and the probe "
-        "stays below SimCLR's; longer training was not tried.",
+        reason="The diagonal holds. What stands beside it is near 0.17 after 1500 steps with lambda 0.02, and the "
+        "probe stays below SimCLR's; longer training was not tried.",
     ),
     Claim(
         id="contrast-before-pretexts",

@@ -425,8 +425,7 @@ def test_the_prose_of_notebook_2_says_what_its_cells_compute(monkeypatch):
     # Barlow Twins: "the diagonal stands out"
     assert names["own"] > 0.7
     assert names["rest"] < 0.2
-    off = ~torch.eye(64, dtype=torch.bool)
-    assert names["before"][off].abs().mean() > 1.5 * names["rest"]
+    assert names["was"] < names["own"] - 0.3
     # the race: pre-training helps most where labels are few
     race, curves = names["race"], names["curves"]
     assert max(race, key=race.get) == "all labels"
