@@ -245,7 +245,7 @@ def distance_transform(
 def spring_map(response: Float[Tensor, "H W"], a: float, b: float = 0.0) -> Tensor:
     """Apply the distance transform to every column, then to every row: (H, W).
 
-    It is written once more with a table of all pairs, so that it also serves long rows.
+    Each pass compares all pairs of places along its axis, for all columns or rows at once.
     """
 
     def along(values: Tensor) -> Tensor:  # over the last axis

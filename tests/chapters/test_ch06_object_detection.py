@@ -22,6 +22,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBo
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
+from autograder.chapter import ledger
 from dlcv_lab import detection, detectors, proposals
 from solutions import ch06_object_detection as ours
 
@@ -447,3 +448,17 @@ def test_the_mean_average_precision_equals_torchmetrics(monkeypatch):
         points = [float(precision[recall >= r - 1e-9].max()) if (recall >= r - 1e-9).any() else 0.0 for r in every]
         assert sum(points) / 101 == pytest.approx(float(theirs[label]), abs=1e-4)
         assert ours.average_precision(right, sure, total) == pytest.approx(float(theirs[label]), abs=0.01)
+
+
+def test_the_closing_tables_say_what_the_ledger_measured():
+    """Sentences of notebooks 2 and 3 about the race, against the figures of both races in claims.json."""
+    entries = {entry["id"]: entry for entry in ledger.read_ledger("ch06_object_detection")}
+    for name in ("one-stage-is-faster", "two-stages-frame-better"):
+        figures = entries[name]["figures"]
+        score = {key: figures[f"{key}, mAP"] for key in ("R-CNN", "Fast R-CNN", "Faster R-CNN", "YOLO", "SSD")}
+        mean = {key: value["mean"] for key, value in score.items()}
+        assert abs(mean["Fast R-CNN"] - mean["R-CNN"]) < 0.02
+        assert all(max(rest) == best for best, *rest in zip(score["Faster R-CNN"]["values"],
+                                                            *[s["values"] for s in score.values()]))  # fmt: skip
+        assert min(mean, key=mean.get) == "SSD"  # the first in its paper
+        assert max(mean.values()) - min(mean.values()) < 0.1  # "a few hundredths"

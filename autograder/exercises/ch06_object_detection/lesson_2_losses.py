@@ -210,6 +210,13 @@ ASSIGN_ANCHORS = Exercise(
              "belongs to "
              "the one that IT overlaps most.",
              "library difference: SSD gives the box to the object that claims it"),
+        slip("claims_as_in_ssd",
+             {"keep = (best >= high) | (iou == iou.amax(dim=0)).any(dim=1)": "keep = best >= high",
+              "answer[keep] = which[keep]": "answer[keep] = which[keep]\n"
+                                            "answer[iou.argmax(dim=0)] = torch.arange(len(truth))"},
+             "You hand each object ONE best anchor, whatever that anchor overlaps more. Here all anchors that are "
+             "equally the best count, and each belongs to the true box that IT overlaps most.",
+             "student mistake: each object is given its first best anchor, object by object"),
         slip("above_high", {"best >= high": "best > high"},
              "An IoU of exactly `high` is enough (at least).",
              "card trap: the paper writes >, its code >="),

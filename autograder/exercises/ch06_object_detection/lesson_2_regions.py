@@ -99,6 +99,12 @@ REGION_SIMILARITY = Exercise(
         slip("plus_one", {"(x2 - x1) * (y2 - y1)": "(x2 - x1 + 1) * (y2 - y1 + 1)"},
              "The common box has the area (x2 - x1) * (y2 - y1), without + 1.",
              "card trap: errata, no max + 1"),
+        slip("near_corner",
+             {"x2, y2 = max(a[\"box\"][2], b[\"box\"][2]), max(a[\"box\"][3], b[\"box\"][3])":
+              "x2, y2 = min(a[\"box\"][2], b[\"box\"][2]), min(a[\"box\"][3], b[\"box\"][3])"},
+             "The box around both ends at the LARGER x2 and y2. You take the smaller ones, where the box that both "
+             "share would end.",
+             "student mistake: minimum for all four edges"),
     ),
 )  # fmt: skip
 
