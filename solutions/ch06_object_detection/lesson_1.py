@@ -94,7 +94,7 @@ def average_precision(
     scores: Float[Tensor, "M"],
     num_truth: int,
 ) -> float:
-    """Return the area under the precision-recall curve of one class, as PASCAL VOC 2010.
+    """Return the area under the precision-recall curve of one class (PASCAL VOC 2010).
 
     Sort the detections of all pictures by score, highest first (stable). After the
     first k of them, precision is the share of the k that is right, recall the share of
@@ -116,8 +116,12 @@ def average_precision(
     ### END SOLUTION
 
 
-def eleven_points(right: Bool[Tensor, "M"], scores: Float[Tensor, "M"], num_truth: int) -> float:
-    """Return VOC 2007's average precision: the mean envelope at the recalls 0, .1, ... 1."""
+def eleven_points(
+    right: Bool[Tensor, "M"],
+    scores: Float[Tensor, "M"],
+    num_truth: int,
+) -> float:
+    """Return VOC 2007's average precision: the mean envelope at recalls 0, .1 ... 1."""
     found = right[scores.argsort(descending=True, stable=True)].double().cumsum(0)
     precision = found / torch.arange(1, len(found) + 1)
     total = 0.0
@@ -170,7 +174,13 @@ def hog_blocks(cells: Float[Tensor, "R C K"], block: int = 2) -> Tensor:
     return v / (v.square().sum(-1, keepdim=True) + 1e-10).sqrt()
 
 
-def window_boxes(rows: int, columns: int, window: int, stride: int, scale: float = 1.0) -> Tensor:
+def window_boxes(
+    rows: int,
+    columns: int,
+    window: int,
+    stride: int,
+    scale: float = 1.0,
+) -> Tensor:
     """Return the boxes (M, 4) of all places of a sliding window, row by row.
 
     `rows` and `columns` count the places, `window` and `stride` are pixels of a picture
@@ -181,8 +191,12 @@ def window_boxes(rows: int, columns: int, window: int, stride: int, scale: float
     return torch.cat([corner, corner + window], 1) / scale
 
 
-def pyramid(image: Float[Tensor, "C H W"], per_octave: int = 3, smallest: int = 32) -> list[Tensor]:
-    """Return the picture at the scales 1, 2^(-1/n), 2^(-2/n), ... while no side is too small."""
+def pyramid(
+    image: Float[Tensor, "C H W"],
+    per_octave: int = 3,
+    smallest: int = 32,
+) -> list[Tensor]:
+    """Return the picture at scales 1, 2^(-1/n), 2^(-2/n) ... while large enough."""
     levels: list[Tensor] = []
     while True:
         scale = 2 ** (-len(levels) / per_octave)
@@ -201,7 +215,7 @@ def hard_negatives(
     max_iou: float = 0.3,
     threshold: float = 0.0,
 ) -> list[tuple[int, int]]:
-    """Return the false alarms of a detector: (picture, index of its window), worst first.
+    """Return a detector's false alarms: (picture, index of its window), worst first.
 
     `score(image)` gives boxes (M, 4) and scores (M,). A false alarm scores above
     `threshold` and overlaps no object of `truth` by `max_iou` or more.
@@ -245,7 +259,8 @@ def distance_transform(
 def spring_map(response: Float[Tensor, "H W"], a: float, b: float = 0.0) -> Tensor:
     """Apply the distance transform to every column, then to every row: (H, W).
 
-    Each pass compares all pairs of places along its axis, for all columns or rows at once.
+    Each pass compares all pairs of places along its axis, for all columns or rows at
+    once.
     """
 
     def along(values: Tensor) -> Tensor:  # over the last axis
@@ -257,7 +272,7 @@ def spring_map(response: Float[Tensor, "H W"], a: float, b: float = 0.0) -> Tens
 
 
 def integral_image(x: Float[Tensor, "*B H W"]) -> Float[Tensor, "*B H1 W1"]:
-    """Return the sums over all rectangles that begin at the top left corner, (H+1, W+1).
+    """Return the sums over all rectangles that begin at the top left: (H+1, W+1).
 
     The first row and column are zeros, so that entry (y, x) is the sum of the rows
     above y and the columns before x. Computed in float64.
@@ -265,11 +280,14 @@ def integral_image(x: Float[Tensor, "*B H W"]) -> Float[Tensor, "*B H1 W1"]:
     return F.pad(x.double().cumsum(-1).cumsum(-2), (1, 0, 1, 0))
 
 
-def haar(ii: Float[Tensor, "N H W"], features: Int[Tensor, "M 5"]) -> Float[Tensor, "N M"]:
+def haar(
+    ii: Float[Tensor, "N H W"],
+    features: Int[Tensor, "M 5"],
+) -> Float[Tensor, "N M"]:
     """Return the second half of each rectangle minus its first half.
 
-    `features`: rows of (y, x, height, width, kind); kind 0 cuts the rectangle into a left
-    and a right half, kind 1 into an upper and a lower one.
+    `features`: rows of (y, x, height, width, kind); kind 0 cuts the rectangle into a
+    left and a right half, kind 1 into an upper and a lower one.
     """
     y, x, h, w, kind = features.T
 
@@ -313,7 +331,11 @@ def best_stump(
     ### END SOLUTION
 
 
-def adaboost(values: Float[Tensor, "N M"], y: Int[Tensor, "N"], rounds: int) -> list[tuple]:
+def adaboost(
+    values: Float[Tensor, "N M"],
+    y: Int[Tensor, "N"],
+    rounds: int,
+) -> list[tuple]:
     """Choose one stump a round, each on the examples that the earlier ones missed.
 
     The weights begin as 1/2 over each class. Per round the best stump of all M features
@@ -348,12 +370,19 @@ def adaboost(values: Float[Tensor, "N M"], y: Int[Tensor, "N"], rounds: int) -> 
     return chosen
 
 
-def boosted_score(values: Float[Tensor, "N M"], stumps: list[tuple]) -> Float[Tensor, "N"]:
-    """Return the weighted vote of the stumps minus half of all weights: a face where >= 0."""
+def boosted_score(
+    values: Float[Tensor, "N M"],
+    stumps: list[tuple],
+) -> Float[Tensor, "N"]:
+    """Return the stumps' weighted vote minus half of all weights: a face where >= 0."""
     vote = sum(alpha * (p * values[:, j] < p * theta).double() for j, theta, p, alpha in stumps)
     return vote - sum(alpha for *_, alpha in stumps) / 2
 
 
-def cascade_rates(detection: float, false_alarm: float, stages: int) -> tuple[float, float]:
-    """Return what a cascade keeps of the faces and of the other windows after its stages."""
+def cascade_rates(
+    detection: float,
+    false_alarm: float,
+    stages: int,
+) -> tuple[float, float]:
+    """Return what a cascade keeps of faces and of other windows after its stages."""
     return detection**stages, false_alarm**stages

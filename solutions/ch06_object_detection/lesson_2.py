@@ -44,10 +44,10 @@ def encode_boxes(
 ) -> Float[Tensor, "M 4"]:
     """Return the targets that move each proposal to its true box, row by row.
 
-    Both are (x1, y1, x2, y2). With centres x, y and sides w, h: tx = (x of the truth - x
-    of the proposal) / w of the proposal, ty likewise with h; tw = log(w of the truth / w
-    of the proposal), th likewise. Each of the four columns is then multiplied by its
-    entry of `weights`. M may be 0.
+    Both are (x1, y1, x2, y2). With centres x, y and sides w, h: tx = (x of the truth -
+    x of the proposal) / w of the proposal, ty likewise with h; tw = log(w of the truth
+    / w of the proposal), th likewise. Each of the four columns is then multiplied by
+    its entry of `weights`. M may be 0.
     """
     ### BEGIN SOLUTION
     t = ops.box_convert(truth, "xyxy", "cxcywh")
@@ -66,7 +66,8 @@ def decode_boxes(
     """Move proposals by predicted deltas: the inverse of `encode_boxes`.
 
     Divide the columns by `weights` first. A stretch (the last two) above log(1000 / 16)
-    counts as log(1000 / 16), so that no exponential overflows. Returns (x1, y1, x2, y2).
+    counts as log(1000 / 16), so that no exponential overflows. Returns (x1, y1, x2,
+    y2).
     """
     ### BEGIN SOLUTION
     d = deltas / deltas.new_tensor(weights)
@@ -77,11 +78,17 @@ def decode_boxes(
     ### END SOLUTION
 
 
-def roi_pool(maps: Float[Tensor, "C H W"], box: Float[Tensor, "4"], out: int, scale: float) -> Tensor:
-    """Cut a box out of a feature map on a grid of out x out bins, and keep each bin's maximum.
+def roi_pool(
+    maps: Float[Tensor, "C H W"],
+    box: Float[Tensor, "4"],
+    out: int,
+    scale: float,
+) -> Tensor:
+    """Cut a box out of a feature map, and keep the maximum of each of out x out bins.
 
-    The corners are ROUNDED to whole cells of the map and the last cell belongs to the box
-    (Girshick 2015); bins overlap where the box is no multiple of them. An empty bin is 0.
+    The corners are ROUNDED to whole cells of the map and the last cell belongs to the
+    box (Girshick 2015); bins overlap where the box is no multiple of them. An empty bin
+    is 0.
     """
     x1, y1, x2, y2 = ((box.double() * scale).abs() + 0.5).floor().mul(box.sign()).int().tolist()
     w, h = max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)
@@ -96,10 +103,15 @@ def roi_pool(maps: Float[Tensor, "C H W"], box: Float[Tensor, "4"], out: int, sc
     return pooled
 
 
-def bilinear(maps: Float[Tensor, "C H W"], y: Float[Tensor, "P"], x: Float[Tensor, "P"]) -> Tensor:
-    """Read a feature map between its cells: (C, P). Cell (row i, column j) lies at y = i, x = j.
+def bilinear(
+    maps: Float[Tensor, "C H W"],
+    y: Float[Tensor, "P"],
+    x: Float[Tensor, "P"],
+) -> Tensor:
+    """Read a feature map between its cells: (C, P).
 
-    Up to one cell outside, the value at the border counts; farther away it is 0.
+    Cell (row i, column j) lies at y = i, x = j. Up to one cell outside, the value at
+    the border counts; farther away it is 0.
     """
     H, W = maps.shape[1:]
     near = (y >= -1) & (y <= H) & (x >= -1) & (x <= W)
@@ -122,11 +134,11 @@ def roi_align(
     """Cut boxes out of a feature map without rounding anything.
 
     A box (x1, y1, x2, y2), in pixels of the picture, lies at x * scale - 1/2 on the map
-    (likewise y): the centre of cell 0 is at pixel 1 / (2 scale). Divide it into out x out
-    bins. In every bin, read the map with the given `bilinear(maps, y, x)` at samples x
-    samples points, in the middles of as many equal parts: at start + (j + (i + 1/2) /
-    samples) * bin width for bin j and sample i. A bin is the mean of its points. M may
-    be 0. No corner is rounded, so the result depends smoothly on the box.
+    (likewise y): the centre of cell 0 is at pixel 1 / (2 scale). Divide it into out x
+    out bins. In every bin, read the map with the given `bilinear(maps, y, x)` at
+    samples x samples points, in the middles of as many equal parts: at start + (j + (i
+    + 1/2) / samples) * bin width for bin j and sample i. A bin is the mean of its
+    points. M may be 0. No corner is rounded, so the result depends smoothly on the box.
     """
     ### BEGIN SOLUTION
     fine = (torch.arange(out * samples, dtype=maps.dtype) + 0.5) / samples  # in bins
@@ -150,9 +162,9 @@ def label_proposals(
     *,
     least: float = 0.5,
 ) -> tuple[Tensor, Tensor]:
-    """Give each proposal a label (0: background, 1 + class) and the box that it should become.
+    """Give each proposal a label (0: background, 1 + class) and the box to become.
 
-    A proposal belongs to the object that it overlaps most, if that IoU is at least `least`.
+    A proposal belongs to the object it overlaps most, if that IoU is at least `least`.
     """
     if len(truth) == 0:
         return torch.zeros(len(proposals), dtype=torch.int64), proposals.clone()
@@ -161,7 +173,11 @@ def label_proposals(
 
 
 def sample_proposals(
-    labels: Int[Tensor, "M"], size: int, rng: torch.Generator, *, objects: float = 0.25
+    labels: Int[Tensor, "M"],
+    size: int,
+    rng: torch.Generator,
+    *,
+    objects: float = 0.25,
 ) -> Int[Tensor, "B"]:
     """Choose at most `size` proposals, at most a quarter of them objects."""
     order = torch.randperm(len(labels), generator=rng)
@@ -178,8 +194,8 @@ def fast_rcnn_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the two losses of a detection head on M proposals.
 
-    `logits` (M, K + 1) has class 0 for background, `labels` are 0 to K. `deltas` (M, 4 (K
-    + 1)) holds four numbers for every class, class after class; `targets` are what
+    `logits` (M, K + 1) has class 0 for background, `labels` are 0 to K. `deltas` (M, 4
+    (K + 1)) holds four numbers for every class, class after class; `targets` are what
     encode_boxes gives for the true boxes.
 
     Returns:
@@ -239,14 +255,17 @@ def rpn_loss(
     truth: Float[Tensor, "G 4"],
     sampled: Int[Tensor, "B"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Return the losses of a region proposal network on the sampled anchors of one picture.
+    """Return the losses of a region proposal network on sampled anchors of one picture.
 
-    Objectness is a binary cross-entropy, the boxes a smooth L1 (beta 1/9) over the anchors
-    that belong to an object; both are divided by the number of sampled anchors.
+    Objectness is a binary cross-entropy, the boxes a smooth L1 (beta 1/9) over the
+    anchors that belong to an object; both are divided by the number of sampled anchors.
     """
     assigned = assign_anchors(anchors, truth)[sampled]
     object_ = assigned >= 0
-    score = F.binary_cross_entropy_with_logits(objectness[sampled], object_.to(objectness.dtype))
+    score = F.binary_cross_entropy_with_logits(
+        objectness[sampled],
+        object_.to(objectness.dtype),
+    )
     mine = sampled[object_]
     if len(mine) == 0:
         return score, 0 * deltas.sum()
@@ -254,11 +273,17 @@ def rpn_loss(
     return score, F.smooth_l1_loss(deltas[mine], targets, beta=1 / 9, reduction="sum") / len(sampled)
 
 
-def faster_rcnn_losses(model, images: Tensor, boxes: list, labels: list, rng: torch.Generator) -> dict:
-    """Return the four losses of Faster R-CNN on a batch; their sum trains both stages at once.
+def faster_rcnn_losses(
+    model,
+    images: Tensor,
+    boxes: list,
+    labels: list,
+    rng: torch.Generator,
+) -> dict:
+    """Return the four losses of Faster R-CNN on a batch; their sum trains both stages.
 
-    The proposals are taken as they come: no gradient flows through their coordinates. The
-    true boxes join them, so that the head always sees objects.
+    The proposals are taken as they come: no gradient flows through their coordinates.
+    The true boxes join them, so that the head always sees objects.
     """
     maps = model.backbone(images)
     objectness, shifts = model.propose(maps)

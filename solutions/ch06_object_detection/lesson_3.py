@@ -10,18 +10,28 @@ from torch import Tensor
 from torchvision import ops
 
 
-def yolo_encode(boxes: Float[Tensor, "G 4"], labels: Int[Tensor, "G"], S: int, K: int) -> Tensor:
-    """Write the objects of one picture into a grid: (S, S, 5 + K) of object, x, y, w, h, classes.
+def yolo_encode(
+    boxes: Float[Tensor, "G 4"],
+    labels: Int[Tensor, "G"],
+    S: int,
+    K: int,
+) -> Tensor:
+    """Write the objects of one picture into a grid (S, S, 5 + K).
 
-    `boxes` are x1, y1, x2, y2 in [0, 1]. The cell that holds a centre is responsible; x, y
-    are the place of the centre in the cell, w, h shares of the picture. A second object in
-    the same cell is lost.
+    A cell holds: object or none, x, y, w, h, classes. `boxes` are x1, y1, x2, y2 in [0,
+    1]. The cell that holds a centre is responsible; x, y are the place of the centre in
+    the cell, w, h shares of the picture. A second object in the same cell is lost.
     """
     grid = torch.zeros(S, S, 5 + K)
-    for (cx, cy, w, h), label in zip(ops.box_convert(boxes, "xyxy", "cxcywh").tolist(), labels.tolist()):
+    for (cx, cy, w, h), label in zip(
+        ops.box_convert(boxes, "xyxy", "cxcywh").tolist(),
+        labels.tolist(),
+    ):
         column, row = min(int(cx * S), S - 1), min(int(cy * S), S - 1)
         if grid[row, column, 0] == 0:
-            grid[row, column, :5] = torch.tensor([1, cx * S - column, cy * S - row, w, h])
+            grid[row, column, :5] = torch.tensor(
+                [1, cx * S - column, cy * S - row, w, h],
+            )
             grid[row, column, 5 + label] = 1
     return grid
 
@@ -33,12 +43,12 @@ def yolo_loss(
     coord: float = 5.0,
     noobj: float = 0.5,
 ) -> Float[Tensor, ""]:
-    """Return the loss of YOLO v1: one sum of squares, divided by the number of pictures.
+    """Return YOLO v1's loss: one sum of squares, divided by the number of pictures.
 
     pred[n, row, column] holds B times (x, y, rw, rh, c), then K class scores; the sides
-    of a box are w = rw^2 and h = rh^2. target[n, row, column] holds (1 if the cell has an
-    object else 0, x, y, w, h), then K numbers, 1 at the class. x, y are places in the
-    cell (so in pictures they are x / S from its edge), w, h shares of the picture.
+    of a box are w = rw^2 and h = rh^2. target[n, row, column] holds (1 if the cell has
+    an object else 0, x, y, w, h), then K numbers, 1 at the class. x, y are places in
+    the cell (so in pictures they are x / S from its edge), w, h shares of the picture.
 
     In a cell with an object, the box with the larger IoU (the first of equals) is
     responsible. The loss sums:
@@ -72,7 +82,7 @@ def yolo_loss(
 
 
 def pair_iou(a: Float[Tensor, "*M 4"], b: Float[Tensor, "*M 4"]) -> Float[Tensor, "*M"]:
-    """Return the IoU of boxes (cx, cy, w, h) with boxes of the same or a fitting shape, pair by pair."""
+    """Return the IoU of boxes (cx, cy, w, h), pair by pair; shapes broadcast."""
     low = torch.maximum(a[..., :2] - a[..., 2:] / 2, b[..., :2] - b[..., 2:] / 2)
     high = torch.minimum(a[..., :2] + a[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2)
     shared = (high - low).clamp(min=0).prod(-1)
@@ -87,11 +97,11 @@ def match_defaults(
 ) -> Int[Tensor, "P"]:
     """Say which object each default box of SSD should find.
 
-    Both are (x1, y1, x2, y2). A default box belongs to the true box that it overlaps most
-    (the first of equals), if that IoU is at least `threshold`. Besides, every true box
-    keeps the one default box that overlaps IT most (the first of equals), whatever their
-    IoU; if two true boxes claim the same default box, the later one gets it. IoU by
-    ops.box_iou. G may be 0.
+    Both are (x1, y1, x2, y2). A default box belongs to the true box that it overlaps
+    most (the first of equals), if that IoU is at least `threshold`. Besides, every true
+    box keeps the one default box that overlaps IT most (the first of equals), whatever
+    their IoU; if two true boxes claim the same default box, the later one gets it. IoU
+    by ops.box_iou. G may be 0.
 
     Returns:
         int64 (P,): the index of the true box, or -1 for background.
@@ -122,9 +132,9 @@ def multibox_loss(
 
     Places: smooth L1 (beta = 1), summed over the default boxes with an object. Classes:
     cross-entropy, summed over the same, and over the background boxes of largest
-    cross-entropy in each picture: `ratio` times as many as it has objects' boxes, or all
-    if there are fewer. BOTH are divided by the number of objects' boxes of the whole
-    batch; if there is none, both are 0 (and a backward pass works).
+    cross-entropy in each picture: `ratio` times as many as it has objects' boxes, or
+    all if there are fewer. BOTH are divided by the number of objects' boxes of the
+    whole batch; if there is none, both are 0 (and a backward pass works).
 
     Returns:
         (places, classes), without axes.
@@ -143,7 +153,7 @@ def multibox_loss(
 
 
 def front(rows: dict[str, tuple[float, float]]) -> list[str]:
-    """Return the names of the rows (mAP, milliseconds) that no other row beats in both; fastest first."""
+    """Return the names of rows (mAP, ms) that no other beats in both; fastest first."""
     best = []
     for name, (score, ms) in rows.items():
         beaten = [s >= score and t <= ms and (s, t) != (score, ms) for s, t in rows.values()]
