@@ -217,6 +217,12 @@ ASSIGN_ANCHORS = Exercise(
              "You hand each object ONE best anchor, whatever that anchor overlaps more. Here all anchors that are "
              "equally the best count, and each belongs to the true box that IT overlaps most.",
              "student mistake: each object is given its first best anchor, object by object"),
+        slip("marks_swapped",
+             {"torch.full_like(which, -2)": "torch.full_like(which, -1)",
+              "answer[best < low] = -1": "answer[best < low] = -2"},
+             "The two marks are swapped: background, below `low`, is -1; what does not count, between the thresholds, "
+             "is -2.",
+             "student mistake: -1 and -2 exchanged"),
         slip("above_high", {"best >= high": "best > high"},
              "An IoU of exactly `high` is enough (at least).",
              "card trap: the paper writes >, its code >="),
