@@ -255,6 +255,7 @@ class YOLO(nn.Module):
         self.backbone = Backbone()
         self.trunk = nn.Sequential(nn.MaxPool2d(2), conv(64, 96), conv(96, 96))
         self.out = nn.Conv2d(96, 5 * self.B + K, 1)
+        assert self.out.bias is not None
         with torch.no_grad():
             for b in range(self.B):
                 self.out.bias[5 * b : 5 * b + 5] = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.1])

@@ -28,17 +28,16 @@ def regions(image: Tensor, label_map: Tensor) -> list[Region]:
     """Describe every segment of an image [3, H, W] by size, box and histograms."""
     pixels, owner = image.double().numpy(), label_map.numpy()
     n = int(owner.max()) + 1
-    size = np.bincount(owner.ravel(), minlength=n)
+    size = np.bincount(owner.ravel(), minlength=n).tolist()
     colour = [_histograms(owner, np.minimum(channel * 25, 24).astype(int), 25, n) for channel in pixels]
     texture = [_histograms(owner, kind, 80, n) for kind in _texture_kinds(pixels)]
-    ys, xs = np.indices(owner.shape)
+    places = np.indices(owner.shape)
     out = []
     for k in range(n):
-        inside = owner == k
-        x, y = xs[inside], ys[inside]
+        y, x = places[:, owner == k]
         out.append(
             {
-                "size": int(size[k]),
+                "size": size[k],
                 "box": (int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1),
                 "colour": _unit(np.concatenate([table[k] for table in colour])),
                 "texture": _unit(np.concatenate([table[k] for table in texture])),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -155,8 +155,12 @@ def _pairs_from_plain(plain: Any) -> Iterator[PairAnswers]:
         return
     pool = decode(zlib.decompress(plain["pool"]), max_bytes=2**32)
     known = cache(lambda place: _outcome_from_plain(decode(pool[place], max_bytes=2**32)))
+
+    def answers(places: list[int]) -> Callable[[int], Outcome]:
+        return lambda index: known(places[index])
+
     for first, second, *places in plain["rows"]:
-        yield PairAnswers(first, second, lambda index, places=places: known(places[index]))
+        yield PairAnswers(first, second, answers(places))
 
 
 def veil(text: str) -> str:

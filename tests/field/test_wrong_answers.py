@@ -1,8 +1,9 @@
 """What the check says to wrong answers that were written from the lessons alone, and to pairs of known mistakes.
 
 The answers of `wrong_answers/` were written before what is told to them was mended, so they are no sample any more but
-a floor: at first sight about 59, 71, 78 and 79 in a hundred got a specific true sentence. Those marked "second set" came
-after the mending, were kept out of it, and tell more of the next class: 20 of 51 got one. Pairs are drawn by chance.
+a floor: at first sight about 59, 71, 78 and 79 in a hundred got a specific true sentence. Those marked "second set"
+came after the mending, were kept out of it, and tell more of the next class: 20 of 51 got one. Pairs are drawn by
+chance.
 """
 
 from __future__ import annotations
