@@ -63,13 +63,14 @@ def inject_probe(ns, data):
             raise probing.Unusable(f"the ValueError does not name {data['missing']!r}; it says: {error}") from None
         raise
     kept = {name: getattr(m, "base", m) for name, m in ((name, model.get_submodule(name)) for name in weights)}
-    for name in weights:  # an update that is not zero must come through
+    for name in weights:  # an update that is not zero must come through; A may have been drawn in any order
         layer = model.get_submodule(name)
         if isinstance(layer, ns.LoRALinear):
+            layer.A.data = torch.cos(torch.arange(layer.A.numel()) + len(name)).view(layer.A.shape)
             layer.B.data = torch.sin(torch.arange(layer.B.numel()) + len(name)).view(layer.B.shape)
     return {
         "returned": int(count),
-        "output, after B was changed": model(torch.linspace(-1, 1, 3 * width).view(3, width)).detach(),
+        "output, with other A and B": model(torch.linspace(-1, 1, 3 * width).view(3, width)).detach(),
         "LoRA layers": ", ".join(name for name, m in model.named_modules() if isinstance(m, ns.LoRALinear)),
         "trainable": ", ".join(name for name, p in model.named_parameters() if p.requires_grad),
         "trainable numbers": sum(p.numel() for p in model.parameters() if p.requires_grad),
