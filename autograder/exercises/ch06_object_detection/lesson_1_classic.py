@@ -111,6 +111,13 @@ HOG_CELLS = Exercise(
         slip("sum", {".mean(dim=(1, 3))": ".sum(dim=(1, 3))"},
              "These are the sums. Divide them by the number of pixels of a cell.",
              "student mistake: sum and mean"),
+        slip("cut_first",
+             {"gx, gy = torch.zeros_like(image), torch.zeros_like(image)":
+              "image = image[: image.shape[0] // cell * cell, : image.shape[1] // cell * cell]\n"
+              "gx, gy = torch.zeros_like(image), torch.zeros_like(image)"},
+             "You cut off the rest before you take the gradients, so the last pixels of the last cells lose a "
+             "neighbour. Gradients first, then cut.",
+             "card trap: the rest is left out after the gradients"),
         slip("swapped", {"torch.atan2(gy, gx)": "torch.atan2(gx, gy)"},
              "The arguments of atan2 are swapped: it takes y first. Your angles are mirrored at the diagonal.",
              "library difference: the order of atan2's arguments"),
@@ -180,6 +187,7 @@ def distance_transform__columns(f, a, b=0.0):
 
 DISTANCE_TRANSFORM = Exercise(
     name="distance_transform",
+    returns=("D", "q"),
     methods=("ch06/dpm",),
     groups={"plain": 2.0, "edge": 1.0},
     cases=spring_cases,
@@ -197,6 +205,9 @@ DISTANCE_TRANSFORM = Exercise(
         slip("sign_of_b", {"- b * offset": "+ b * offset"},
              "With b = 0 you are right. The linear charge is b * (p - q), home minus place: yours has the other sign.",
              "card trap: errata, the released code's linear term is b (p - q)"),
+        slip("no_linear_charge", {" - b * offset": ""},
+             "With b = 0 you are right. The linear charge b * (p - q) is missing.",
+             "student mistake: only the square"),
         slip("best_of_columns", {"table.max(dim=1).values": "table.max(dim=0).values",
                                  "(table == D[:, None])": "(table == D).T"},
              "You take the maximum over the homes of one place. Wanted is, for every home p, the maximum over "

@@ -67,6 +67,7 @@ def fast_rcnn_loss__loops(logits, deltas, labels, targets):
 
 FAST_RCNN_LOSS = Exercise(
     name="fast_rcnn_loss",
+    returns=("classification", "boxes"),
     methods=("ch06/fast_rcnn",),
     core=True,
     groups={"plain": 2.0, "edge": 1.0, "gradient": 1.0},

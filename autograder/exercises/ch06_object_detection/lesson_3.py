@@ -349,6 +349,7 @@ def multibox_loss__sorted(loc, logits, targets, labels, ratio=3):
 
 MULTIBOX_LOSS = Exercise(
     name="multibox_loss",
+    returns=("places", "classes"),
     methods=("ch06/ssd",),
     core=True,
     groups={"plain": 2.0, "edge": 1.0, "gradient": 1.0},
@@ -393,6 +394,10 @@ MULTIBOX_LOSS = Exercise(
         slip("no_objects_lost", {"each[positive | hard].sum()": "each[hard].sum()"},
              "The boxes with objects must learn their class, too: they count besides the hard negatives.",
              "student mistake: negatives only"),
+        slip("objects_are_ranked", {".masked_fill(positive, -1.0)": ""},
+             "The boxes with objects take part in your ranking and use up places of the hard negatives. Rank the "
+             "background alone.",
+             "student mistake: one ranking of all boxes"),
         slip("divided_by_pictures", {"positive.sum().clamp(min=1)": "len(labels)"},
              "You divide by the number of pictures. Divide by the boxes with objects of the whole batch (1 if "
              "there are "
