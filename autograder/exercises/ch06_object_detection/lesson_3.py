@@ -435,8 +435,8 @@ camera takes 60 pictures a second; a missed screw costs ten times as much as a f
     samples=(
         (
             4.0,
-            "I would begin with SSD: 60 pictures a second leave 16 ms, only the two detectors of one stage come "
-            "near that in "
+            "I would begin with SSD: 60 pictures a second leave 16 ms, the two detectors of one stage come "
+            "nearest to that in "
             "the table, and its mAP is a few hundredths below Faster R-CNN's. R-CNN and Fast R-CNN are out, since "
             "selective search alone takes longer than "
             "that. The order should carry over, the milliseconds not: another machine, larger pictures. YOLO v1 "
