@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pybtex.database import Entry, parse_string
+from pybtex.richtext import Text
 
 from autograder.base import paths
 
@@ -26,17 +27,18 @@ class Reference:
 
 
 def _clean(text: str) -> str:
-    return " ".join(text.replace("{", "").replace("}", "").replace("\\&", "&").split())
+    """Return the plain text of LaTeX: accents as letters, no braces."""
+    return " ".join(str(Text.from_latex(text)).split())
 
 
 def _label(entry: Entry) -> str:
     people = entry.persons.get("author") or entry.persons.get("editor") or []
     names = [_clean(" ".join([*person.prelast_names, *person.last_names])) for person in people]
     who = names[0] if names else _clean(entry.fields.get("title", entry.key))
-    if len(names) == 2:
-        who = f"{names[0]} & {names[1]}"
-    elif len(names) > 2:
+    if len(names) > 2 or names[1:] == ["others"]:  # BibTeX's own word for et al.
         who = f"{names[0]} et al."
+    elif len(names) == 2:
+        who = f"{names[0]} & {names[1]}"
     return f"{who} {_clean(entry.fields.get('year', ''))}".strip()
 
 

@@ -83,10 +83,11 @@ def nt_xent(
 ) -> Float[Tensor, ""]:
     """Return SimCLR's loss of two views of N pictures, z1[n] and z2[n] of picture n.
 
-    All 2N rows are scaled to length 1; scores are dot products (then cosines) divided
-    by the temperature. Each of the 2N views picks its partner, the other view of its
-    picture, among the 2N - 1 views that are not itself. The loss is the mean over all
-    2N of the softmax cross-entropy. Chen et al., ICML 2020, equation 1 and algorithm 1.
+    All 2N rows are scaled to length 1 (a row of zeros stays as it is, as `F.normalize`
+    leaves it); scores are dot products (then cosines) divided by the temperature. Each
+    of the 2N views picks its partner, the other view of its picture, among the 2N - 1
+    views that are not itself. The loss is the mean over all 2N of the softmax cross-
+    entropy. Chen et al., ICML 2020, equation 1 and algorithm 1.
     """
     ### BEGIN SOLUTION
     N = len(z1)

@@ -69,10 +69,12 @@ def test_labels_and_links_come_from_bibtex(tmp_path):
     path.write_text(
         "@article{a, author={Van Gogh, Vincent and Turing, Alan}, title={{T}wo}, year=2001, doi={10.1/2}}\n"
         "@misc{b, author={One, A and Two, B and Three, C}, title={X}, year=2002, eprint={1502.03167}}\n"
+        "@misc{c, author={N{\\'e}el, A and others}, title={{\\'E}t{\\'e}}, year=2003}\n"
     )
     found = load([path])
     assert found["a"] == Reference("Van Gogh & Turing 2001", "Two", "https://doi.org/10.1/2")
     assert found["b"].label == "One et al. 2002"
+    assert (found["c"].label, found["c"].title) == ("Néel et al. 2003", "Été")
     assert found["b"].link == "https://arxiv.org/abs/1502.03167"
 
 

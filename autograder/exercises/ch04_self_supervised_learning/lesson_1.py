@@ -166,6 +166,14 @@ def linear_probe__affine(h, y, h_test, num_classes, l2=1e-3):
     return F.linear(both[len(h) :], *softmax_regression(both[: len(h)], y, num_classes, l2))
 
 
+def linear_probe__rows(h, y, h_test, num_classes, l2=1e-3):
+    def scaled(h):
+        return (h - h.mean(1, keepdim=True)) / h.std(1, unbiased=False, keepdim=True).clamp(min=1e-6)
+
+    W, b = softmax_regression(scaled(h), y, num_classes, l2)
+    return scaled(h_test) @ W.T + b
+
+
 LINEAR_PROBE = Exercise(
     name="linear_probe",
     methods=("ch04/pretrain_probe",),
@@ -219,6 +227,11 @@ LINEAR_PROBE = Exercise(
             {"y, num_classes, l2)": "y, num_classes)"},
             "You do not hand l2 on, so the default is used whatever was asked for.",
             "student mistake: an argument is ignored",
+        ),
+        mistaken(
+            linear_probe__rows,
+            "You standardise each PICTURE over its features. Standardise each feature over the pictures: mean(0).",
+            "student mistake: axis",
         ),
     ),
     hints=(
@@ -429,7 +442,7 @@ ROTATE_BATCH = Exercise(
         slip(
             "labels_in_blocks",
             {".repeat(len(x))": ".repeat_interleave(len(x))"},
-            "The pictures are right. The labels must go 0, 1, 2, 3, 0, 1, 2, 3, as the copies do.",
+            "The labels must go 0, 1, 2, 3, 0, 1, 2, 3, as the copies do.",
             "student mistake: repeat and repeat_interleave",
         ),
         slip(

@@ -267,6 +267,13 @@ MAKE_JIGSAW = Exercise(
             "A grid that does not divide height and width must raise a ValueError.",
             "card trap: H not divisible by the grid",
         ),
+        slip(
+            "edge_refused",
+            {"(offsets > most).any()": "(offsets >= most).any()"},
+            "A tile that ends exactly where its cell ends is still inside; yours raises an error. Offset + tile may "
+            "equal the cell's size.",
+            "student mistake: off by one",
+        ),
     ),
     hints=(
         "Which cell fills slot s, and where in the picture is that cell's upper left pixel?",
@@ -388,6 +395,12 @@ SOFT_ENCODE = Exercise(
             {"if k > len(bins):": "if False:"},
             "More neighbours than bins must raise a ValueError.",
             "card trap: k > Q",
+        ),
+        slip(
+            "shares_of_all",
+            {"(-near / (2 * sigma**2)).softmax(1)": "(-d2 / (2 * sigma**2)).softmax(1).gather(1, index)"},
+            "You divide by the sum over ALL bins. Only the k nearest share the colour: divide by the sum over these k.",
+            "student mistake: normalised before the choice",
         ),
     ),
     hints=(

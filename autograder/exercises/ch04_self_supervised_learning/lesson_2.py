@@ -50,6 +50,16 @@ def info_nce__only_negatives(pred, target, temperature=1.0):
     return (scores.masked_fill(own, -math.inf).logsumexp(1) - scores.diagonal()).mean()
 
 
+def info_nce__both_directions(pred, target, temperature=1.0):
+    scores, labels = pred @ target.T / temperature, torch.arange(len(pred))
+    return (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2
+
+
+def info_nce__naive_columns(pred, target, temperature=1.0):
+    scores = pred @ target.T / temperature
+    return -(scores.diagonal() - scores.exp().sum(0).log()).mean()
+
+
 INFO_NCE = Exercise(
     name="info_nce",
     methods=("ch04/cpc",),
@@ -104,6 +114,17 @@ INFO_NCE = Exercise(
             info_nce__only_negatives,
             "Your denominator leaves the positive out. It is a softmax over all M targets, the right one included.",
             "student mistake: denominator without the positive",
+        ),
+        mistaken(
+            info_nce__both_directions,
+            "You average both directions. Here only the predictions choose among the targets.",
+            "library difference: CLIP's loss is symmetric",
+        ),
+        mistaken(
+            info_nce__naive_columns,
+            "Two things: the sum in the softmax runs over the TARGETS, along dimension 1 of pred @ target.T; and exp "
+            "of a score in the thousands is infinite: use logsumexp.",
+            "student mistake: axis and overflow at once",
         ),
     ),
     hints=(
@@ -231,6 +252,18 @@ NT_XENT = Exercise(
             "same side too.",
             "library difference: CLIP's loss compares across only",
         ),
+        slip(
+            "columns_normalised",
+            {"torch.cat([z1, z2]), dim=1)": "torch.cat([z1, z2]), dim=0)"},
+            "You scale the columns to length 1. A row is one view: dim=1.",
+            "student mistake: axis of F.normalize",
+        ),
+        slip(
+            "one_view_asks",
+            {"F.cross_entropy(scores, partner)": "F.cross_entropy(scores[:N], partner[:N])"},
+            "Only the N views of z1 look for their partners. Those of z2 do, too: the mean is over all 2N.",
+            "student mistake: half of the rows",
+        ),
     ),
     hints=(
         "Stack all 2N views. In row i of the 2N x 2N scores, which entry is right, and which must not be there?",
@@ -336,6 +369,18 @@ EFFECTIVE_RANK = Exercise(
             {"return math.exp(-torch.special.xlogy(p, p).sum().item())": "return float((p > 1e-6).sum())"},
             "You count the directions that are not 0. The effective rank weighs them: a weak direction counts little.",
             "student mistake: matrix rank",
+        ),
+        slip(
+            "one_mean",
+            {"z.mean(0)": "z.mean()"},
+            "You subtract one mean of all numbers. Each feature has its own: z.mean(0).",
+            "student mistake: axis",
+        ),
+        slip(
+            "length_for_sum",
+            {"sigma / sigma.sum()": "sigma / sigma.norm()"},
+            "Your p_k do not sum to 1. Divide the singular values by their sum, not by the root of the sum of squares.",
+            "student mistake: the wrong norm",
         ),
     ),
     hints=(

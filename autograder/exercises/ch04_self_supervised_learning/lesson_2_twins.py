@@ -24,7 +24,6 @@ def byol_cases(d):
         case("gradient", "only the predictions learn", **four(3, 4)),
         case("edge", "one picture", **four(1, 4)),
         case("edge", "opposite answers", **agreed | {"t2": -2 * agreed["p1"], "t1": -3 * agreed["p2"]}),
-        case("edge", "a prediction of zeros", **four(2, 3) | {"p2": torch.zeros(2, 3)}),
     ]
 
 
@@ -56,6 +55,11 @@ def byol_loss__lengths(p1, p2, t1, t2):
     return sum((p - t).pow(2).sum(-1).mean() for p, t in ((p1, t2), (p2, t1)))
 
 
+def byol_loss__cosines(p1, p2, t1, t2):
+    pairs = ((p1, t2.detach()), (p2, t1.detach()))
+    return sum((2 - 2 * F.cosine_similarity(p, t)).mean() for p, t in pairs)
+
+
 def byol_loss__stacked(p1, p2, t1, t2):
     p, t = F.normalize(torch.stack([p1, p2]), dim=2), F.normalize(torch.stack([t2, t1]).detach(), dim=2)
     return F.mse_loss(p, t, reduction="sum") / len(p1)
@@ -72,7 +76,7 @@ BYOL_LOSS = Exercise(
     minutes=12,
     difficulty="easy",
     good_for="where a gradient must not go",
-    alternatives=(alternative(byol_loss__lengths), alternative(byol_loss__stacked)),
+    alternatives=(alternative(byol_loss__lengths), alternative(byol_loss__stacked), alternative(byol_loss__cosines)),
     misconceptions=(
         slip(
             "same_view",
@@ -119,6 +123,19 @@ BYOL_LOSS = Exercise(
             {".mean()": ".sum()"},
             "You add up over the pictures. Take the mean.",
             "student mistake: sum for mean",
+        ),
+        slip(
+            "nobody_learns",
+            {"(p1, p2, t1.detach(), t2.detach())": "(p1.detach(), p2.detach(), t1.detach(), t2.detach())"},
+            "The value is right, but no gradient reaches the predictions. Detach t1 and t2 only.",
+            "student mistake: everything detached",
+        ),
+        slip(
+            "not_squared",
+            {"(p1 - t2).square().sum(1)": "(p1 - t2).norm(dim=1)",
+             "(p2 - t1).square().sum(1)": "(p2 - t1).norm(dim=1)"},
+            "You add the distances themselves. The loss takes their squares.",
+            "student mistake: the square is missing",
         ),
     ),
     hints=(
