@@ -43,7 +43,7 @@ def sheet(images: Tensor, columns: int, zoom: int = 2, gap: int = 3) -> Image.Im
 def save(name: str, picture: Image.Image) -> None:
     """Write a picture as a PNG with at most 256 colours, whole or not at all."""
     png = io.BytesIO()
-    picture.quantize(256, dither=Image.Dither.NONE).save(png, format="PNG", optimize=True)
+    picture.quantize(128, dither=Image.Dither.NONE).save(png, format="PNG", optimize=True)
     write_whole(OUT / f"{name}.png", png.getvalue())
 
 

@@ -1,6 +1,7 @@
 """Student code runs one statement at a time, on fresh inputs, and whatever it does becomes an outcome."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -165,7 +166,9 @@ def test_annotations_are_postponed_where_a_cell_says_so():
 
 
 def test_await_at_the_top_of_a_cell():
-    names, notes = execute.load_namespace(program("async def load():\n    return 3", "k = await load()"))
+    cells = program("async def load():\n    return 3", "k = await load()")
+    with ThreadPoolExecutor(1) as pool:  # Playwright's tests may have left a loop running in this thread
+        names, notes = pool.submit(execute.load_namespace, cells).result()
     assert (names.k, notes) == (3, ())
 
 

@@ -23,6 +23,7 @@ def run(notebook: dict[str, Any]) -> dict[str, Any]:
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell.instance()
+    shell.system = shell.system_raw  # as a kernel does: no terminal is imitated, which gives up on a busy machine
     shell.history_manager.enabled = False
     said: dict[str, list[str]] = {name: [] for name in EXERCISES}
     for cell in notebook["cells"]:

@@ -32,7 +32,7 @@ def test_list_names_every_model(dlcv):
     assert all(name in out for name in zoo.names())
     code, out, _ = dlcv("list", "--json")
     rows = {row["name"]: row for row in json.loads(out)}
-    assert set(rows) == set(zoo.names())
+    assert set(rows) == {*zoo.names(), *zoo.checkpoints()}
     assert all(rows[name]["parameters"] > 0 and rows[name]["bytes"] > 0 for name in MINE)
 
 

@@ -175,4 +175,4 @@ def test_every_model_can_be_trained_on(name, tmp_path):
         before, after = (load_file(folder / path) for folder in (earlier, tmp_path))
         assert before.keys() == after.keys()
         learned = [key for key in before if "running_" not in key and "num_batches" not in key]
-        assert all(torch.allclose(before[key].float(), after[key].float(), atol=0.01) for key in learned), path
+        assert all(torch.allclose(before[key].float(), after[key].float(), atol=0.02) for key in learned), path
