@@ -1,8 +1,8 @@
 """Run notebooks as a kernel does after "Restart and run all", going on after errors: `python live.py FOLDER`.
 
 FOLDER holds notebooks; FOLDER/live.json is written: for each what its cells with a `check` said (in place), and what
-`check` says of every exercise afterwards (at the end). Each notebook has a process of its own, forked from one that has
-imported torch and IPython; `test_one_meaning.py` compares a sample with real kernels.
+`check` says of every exercise afterwards (at the end), and what its cells raised. Each notebook has a process of its
+own, forked from one that has imported torch and IPython; `test_one_meaning.py` compares a sample with real kernels.
 """
 
 from __future__ import annotations
@@ -26,13 +26,18 @@ def run(notebook: dict[str, Any]) -> dict[str, Any]:
     shell.system = shell.system_raw  # as a kernel does: no terminal is imitated, which gives up on a busy machine
     shell.history_manager.enabled = False
     said: dict[str, list[str]] = {name: [] for name in EXERCISES}
-    for cell in notebook["cells"]:
+    raised: list[str] = []
+    for number, cell in enumerate(notebook["cells"], 1):
         if cell["cell_type"] == "code":
-            _note(shell.run_cell("".join(cell["source"])).result, said)
+            done = shell.run_cell("".join(cell["source"]))
+            _note(done.result, said)
+            error = done.error_before_exec or done.error_in_exec
+            if error is not None:
+                raised.append(f"cell {number}: {type(error).__name__}: {error}"[:300])
     end: dict[str, list[str]] = {name: [] for name in EXERCISES}
     for name in EXERCISES:
         _note(shell.run_cell(f"__import__('dlcv_lab').check({name!r})").result, end)
-    return {"in place": said, "at the end": {name: verdicts[-1] for name, verdicts in end.items()}}
+    return {"in place": said, "at the end": {name: verdicts[-1] for name, verdicts in end.items()}, "raised": raised}
 
 
 def _note(result: Any, said: dict[str, list[str]]) -> None:
@@ -43,11 +48,14 @@ def _note(result: Any, said: dict[str, list[str]]) -> None:
 def main(folder: Path) -> None:
     import matplotlib
     import torch
+    from matplotlib.backends import backend_registry
 
     import dlcv_lab
     import dlcv_lab.checking.check
 
     matplotlib.use("agg")
+    backend_registry.list_all()  # looks through the installed packages once, not in every child
+    os.environ["PIP_NO_INDEX"] = "1"  # a notebook's `!pip install` neither asks the network nor changes this machine
     torch.set_num_threads(1)
     dlcv_lab.check, dlcv_lab.start  # noqa: B018  # loaded late
     found = {}

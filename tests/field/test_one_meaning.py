@@ -93,7 +93,7 @@ def told(corpus: Corpus, name: str) -> list[str]:
         assert {result.name for result in results.values()} == {exercise}
         verdicts = {str(result.verdict) for result in results.values()}
         kernel = {*live["in place"][exercise], live["at the end"][exercise]}
-        where = f"{name}, {exercise}: kernel {sorted(kernel)}, roads " + ", ".join(
+        where = f"{name}, {exercise}: kernel {sorted(kernel)} {live['raised']}, roads " + ", ".join(
             f"{road} {result.verdict} {result.message} {result.hint} {' '.join(result.notes)}"
             for road, result in results.items()
         )
