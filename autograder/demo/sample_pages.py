@@ -17,7 +17,6 @@ from pathlib import Path
 from autograder.base import paths
 from autograder.chapter import rows
 from autograder.demo import run
-from autograder.feedback.class_report import report_path
 from dlcv_lab.files import write_whole
 
 FOLDER = paths.CHECKOUT / "book" / "_static" / "samples"
@@ -43,7 +42,7 @@ def made(course: Path) -> dict[str, str]:
     """Return the two pages by name, as the demo's course folder holds them."""
     slug = rows.load_row(run.CHAPTER).slug
     (own,) = (course / "feedback" / STUDENT / slug).glob("feedback-*.html")
-    found = {"feedback": own, "report": report_path(course, slug)}
+    found = {"feedback": own, "report": course / "journal" / f"{slug}.html"}
     return {name: shareable(path.read_text(encoding="utf-8"), ABOUT[name]) for name, path in found.items()}
 
 
