@@ -8,9 +8,11 @@ runs in the trusted process, on our own code only.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import hmac
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -24,10 +26,20 @@ from autograder.declare.exercise import Exercise, Variant
 from autograder.declare.probes import asked
 from autograder.declare.slips import Slip
 from autograder.declare.text import SourceError
+from autograder.release import mutations
 from dlcv_lab.checking import compare
 from dlcv_lab.checking.envelope import decode, encode, float64_of
 from dlcv_lab.checking.execute import load_namespace, load_probe, run_case, run_fresh
-from dlcv_lab.checking.model import Case, ExerciseInfo, MisconceptionAnswers, Outcome, Pack, PairAnswers, Program
+from dlcv_lab.checking.model import (
+    Case,
+    ExerciseInfo,
+    MisconceptionAnswers,
+    NearAnswers,
+    Outcome,
+    Pack,
+    PairAnswers,
+    Program,
+)
 
 PUBLIC_SEED = b"dlcv public cases 1"
 
@@ -75,6 +87,7 @@ class Reference:
         self._probe: Callable[..., Any] = load_probe(info.probe)
         self._namespaces: dict[str, Any] = {}
         self._pairs: tuple[tuple[int, int, Slip], ...] | None = None
+        self._near: tuple[Slip, ...] | None = None
 
     def answer(self, data: dict[str, Any], variant: Variant | None = None) -> Outcome:
         """Return the outcome of the probe on fresh copies of `data`, for the reference or for a variant of it."""
@@ -148,16 +161,33 @@ class Reference:
 
         def pairs() -> Iterator[PairAnswers]:
             for first, second, both in self._slips_in_pairs():
-                yield PairAnswers(first, second, cache(partial(self._of_pair, both, kept)))
+                yield PairAnswers(first, second, cache(partial(self._of_slip, both, kept)))
                 self._namespaces.pop(both.name, None)
 
-        return Pack(self.info, kept, expected, tolerances, misconceptions, pairs, inputs)
+        def near() -> Iterator[NearAnswers]:
+            for change in self._changes():
+                yield NearAnswers(change.name.split(" ")[1], change.hint, cache(partial(self._of_slip, change, kept)))
+                self._namespaces.pop(change.name, None)
 
-    def _of_pair(self, both: Slip, cases: tuple[Case, ...], index: int) -> Outcome:
+        return Pack(self.info, kept, expected, tolerances, misconceptions, pairs, near, inputs)
+
+    def _of_slip(self, change: Slip, cases: tuple[Case, ...], index: int) -> Outcome:
         try:
-            return replace(self.answer(cases[index].data, both), line="", seconds=0.0)
-        except HiddenError as error:  # the two make no code that can be loaded
+            with warnings.catch_warnings():  # about deprecated calls that nobody wrote
+                warnings.simplefilter("ignore")
+                return replace(self.answer(cases[index].data, change), line="", seconds=0.0)
+        except HiddenError as error:  # it makes no code that can be loaded
             return Outcome("fault", message=str(error))
+
+    def _changes(self) -> tuple[Slip, ...]:
+        """Return the mechanical changes of the solution that can be told, each under a name of its own."""
+        if self._near is None:
+            parts = next((dict(one.parts) for one in self.exercise.misconceptions if isinstance(one, Slip)), {})
+            loops = any(isinstance(node, ast.While) for text in parts.values() for node in ast.walk(ast.parse(text)))
+            found = mutations.proposals(self.exercise, parts) if not loops else ()  # a changed loop may never end
+            told = (change for change in found if change.hint)
+            self._near = tuple(replace(change, name=f"{n} {change.name}") for n, change in enumerate(told))
+        return self._near
 
     def _slips_in_pairs(self) -> tuple[tuple[int, int, Slip], ...]:
         if self._pairs is None:

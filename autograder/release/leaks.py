@@ -213,3 +213,4 @@ def _pack_strings(raw: bytes) -> Iterator[str]:
     yield from _strings(asdict(pack.info) | {"standins": {}})  # veiled in the file: see `standin_leaks`
     yield from (case.note for case in pack.cases)
     yield from (answers.hint for answers in pack.misconceptions())
+    yield from (change.clause for change in pack.near())

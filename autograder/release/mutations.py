@@ -1,21 +1,29 @@
-"""Small changes of a solution, as slips: swapped operators and arguments, dropped calls, options and statements."""
+"""Small changes of a solution, as slips: other operators, axes and arguments, dropped terms, calls and statements."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 
 from autograder.declare.exercise import Exercise
 from autograder.declare.slips import Part, Piece, Slip, SlipError, part_of
+from autograder.release.clauses import clause
 
 _BINARY = {"+": "-", "-": "+", "*": "/", "/": "*", "//": "/", "%": "//", "**": "*"}
 _COMPARED = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "is not": "is", "in": "not in"}
 _TWINS = [("sum", "mean"), ("max", "min"), ("any", "all"), ("argmax", "argmin"), ("amax", "amin"), ("floor", "ceil"),
-          ("zeros", "ones"), ("cos", "sin"), ("rows", "columns")]  # fmt: skip
-_TWIN = {a: b for pair in _TWINS for a, b in (pair, pair[::-1])}
+          ("zeros", "ones"), ("cos", "sin"), ("rows", "columns"), ("sigmoid", "tanh"), ("log", "log2"),
+          ("square", "abs"), ("floor", "round"), ("mean", "amax"), ("sum", "amax"), ("prod", "sum"),
+          ("var", "std")]  # fmt: skip
+_TWIN = [(a, b) for pair in _TWINS for a, b in (pair, pair[::-1])]
 _MODULES = {"torch", "F", "nn", "math", "np", "init", "einops"}
+_ALONG = frozenset(
+    ("sum", "mean", "amax", "amin", "max", "min", "argmax", "argmin", "softmax", "log_softmax", "logsumexp", "norm",
+     "std", "var", "cumsum", "flip", "sort", "argsort", "prod", "any", "all")
+)  # fmt: skip
+_AXES = ("0", "1", "-1")
 _SHORT = 8  # characters of a piece below which it is hard to see where it stands
 _BLOCKS = ("body", "orelse", "finalbody")
 
@@ -33,6 +41,8 @@ class Edit:
 def proposals(exercise: Exercise, parts: dict[str, str]) -> Iterator[Slip]:
     """Yield a slip for every mutation of the solution's regions, each syntax tree once, the reference left out.
 
+    Its sentence is a clause that tells the change to a student (`autograder.release.clauses`), or empty.
+
     Args:
         exercise: as a row holds it.
         parts: its definitions with region markers, by name.
@@ -42,20 +52,61 @@ def proposals(exercise: Exercise, parts: dict[str, str]) -> Iterator[Slip]:
     for name, part in own.items():
         tree = ast.parse(part.text)
         places = _Places(part)
-        for node, above in _nodes(tree, places):
-            for edit in _edits(node, places):
-                text = part.text[: edit.start] + edit.new + part.text[edit.stop :]
-                try:
-                    meant = "\n".join(ast.dump(each) for each in ast.parse(text).body)
-                except SyntaxError:
-                    continue
-                whole = "\n".join(meant if other == name else held.tree for other, held in own.items())
-                if whole in seen:
-                    continue
-                seen.add(whole)
-                slip = _as_slip(edit, [places.span(each) for each in above], part, parts, whole)
-                if slip is not None:
-                    yield slip
+        known = _parameters(tree)
+        places.tensors = _tensors(tree)
+        for node, above, edit in chain(_ignored(tree, places), _everywhere(tree, places)):
+            text = part.text[: edit.start] + edit.new + part.text[edit.stop :]
+            try:
+                meant = "\n".join(ast.dump(each) for each in ast.parse(text).body)
+            except SyntaxError:
+                continue
+            whole = "\n".join(meant if other == name else held.tree for other, held in own.items())
+            if whole in seen:
+                continue
+            seen.add(whole)
+            slip = _as_slip(edit, [places.span(each) for each in above], part, parts, whole)
+            if slip is not None:
+                yield replace(slip, hint=clause(edit.what, node, above, known))
+
+
+def _everywhere(tree: ast.Module, places: _Places) -> Iterator[tuple[_Spanned, list[_Spanned], Edit]]:
+    for node, above in _nodes(tree, places):
+        for edit in _edits(node, places):
+            yield node, above, edit
+
+
+def _ignored(tree: ast.Module, at: _Places) -> Iterator[tuple[_Spanned, list[_Spanned], Edit]]:
+    """Let a parameter have its default, whatever is given."""
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        first = next((statement for statement in function.body if at.inside(statement)), None)
+        if first is None:
+            continue
+        given = function.args
+        pairs = [*zip(given.args[len(given.args) - len(given.defaults) :], given.defaults),
+                 *zip(given.kwonlyargs, given.kw_defaults)]  # fmt: skip
+        start, stop = at.span(first)
+        for arg, default in pairs:
+            if default is not None:
+                text = f"{arg.arg} = {ast.unparse(default)}\n{_indent(at.text, start)}{at.said(first)}"
+                yield first, [first], Edit(f"ignores_{arg.arg}", start, stop, text)
+
+
+def _parameters(tree: ast.Module) -> tuple[str, ...]:
+    """Return the parameters of a function, or of a class's methods."""
+    return tuple(arg.arg for arg in _arguments(tree))
+
+
+def _tensors(tree: ast.Module) -> tuple[str, ...]:
+    """Return the parameters that are said to be tensors."""
+    return tuple(arg.arg for arg in _arguments(tree) if arg.annotation and "Tensor" in ast.unparse(arg.annotation)
+                 and not ast.unparse(arg.annotation).startswith(("list", "dict", "tuple", "Callable")))  # fmt: skip
+
+
+def _arguments(tree: ast.Module) -> list[ast.arg]:
+    outer = [part for node in tree.body for part in (node.body if isinstance(node, ast.ClassDef) else [node])]
+    functions = [each for each in outer if isinstance(each, ast.FunctionDef)]
+    found = (arg for each in functions for arg in ast.walk(each.args) if isinstance(arg, ast.arg))
+    return list({arg.arg: arg for arg in found if arg.arg != "self"}.values())
 
 
 def _as_slip(edit: Edit, above: list[tuple[int, int]], part: Part, parts: dict[str, str], whole: str) -> Slip | None:
@@ -96,6 +147,7 @@ class _Places:
     def __init__(self, part: Part) -> None:
         self.part, self.text = part, part.text
         self.lines = part.text.split("\n")
+        self.tensors: tuple[str, ...] = ()  # parameters that are tensors
         self.starts = [0]
         for line in self.lines:
             self.starts.append(self.starts[-1] + len(line) + 1)
@@ -134,6 +186,18 @@ def _edits(node: _Spanned, at: _Places) -> Iterator[Edit]:
     start, stop = at.span(node) if not isinstance(node, ast.Slice) else (0, 0)
     if isinstance(node, ast.BinOp):
         yield from _operator(at, at.span(node.left)[1], at.span(node.right)[0], _BINARY, "operator")
+        if isinstance(node.op, ast.Add | ast.Sub | ast.Mult | ast.Div | ast.Pow):
+            yield Edit("without", start, stop, at.said(node.left))
+        if isinstance(node.op, ast.Add | ast.Mult):
+            yield Edit("without", start, stop, at.said(node.right))
+        if isinstance(node.op, ast.Pow):
+            yield Edit("absolute", start, stop, f"abs({at.said(node.left)})")
+        for part in (node.left, node.right) if isinstance(node.op, ast.Add | ast.Sub) else ():
+            for name in at.tensors[:1]:
+                yield Edit(f"by_count_{name}", *at.span(part), f"({at.said(part)}) / len({name})")
+        if isinstance(node.op, ast.Sub | ast.Div):
+            sign = "-" if isinstance(node.op, ast.Sub) else "/"
+            yield Edit("reversed", start, stop, f"({at.said(node.right)}) {sign} ({at.said(node.left)})")
     elif isinstance(node, ast.Compare):
         yield from _operator(at, at.span(node.left)[1], at.span(node.comparators[0])[0], _COMPARED, "compares")
     elif isinstance(node, ast.BoolOp):
@@ -189,20 +253,34 @@ def _call(node: ast.Call, at: _Places) -> Iterator[Edit]:
         yield Edit(f"drops_{keyword.arg}", begin, end, "")
         if isinstance(keyword.value, ast.Constant) and type(keyword.value.value) is bool:
             yield Edit(f"other_{keyword.arg}", *at.span(keyword.value), str(not keyword.value.value))
+    yield from _axes(node, at)
     function = node.func
     if isinstance(function, ast.Attribute):
         of_module = isinstance(function.value, ast.Name) and function.value.id in _MODULES
         begin = at.span(function.value)[1]
-        if function.attr in _TWIN:
-            yield Edit(
-                f"{_TWIN[function.attr]}_for_{function.attr}", begin, at.span(function)[1], "." + _TWIN[function.attr]
-            )
+        for right, wrong in _TWIN:
+            if function.attr == right:
+                yield Edit(f"{wrong}_for_{right}", begin, at.span(function)[1], "." + wrong)
         if of_module and len(node.args) == 1:
             yield Edit(f"drops_{function.attr}", start, stop, at.said(node.args[0]))
         elif not of_module:
             yield Edit(f"drops_{function.attr}", start, stop, at.said(function.value))
-    elif isinstance(function, ast.Name) and len(node.args) == 1:
+    elif isinstance(function, ast.Name):
+        tensors = [each.id for each in node.args if isinstance(each, ast.Name) and each.id in at.tensors]
+        yield from (Edit(f"by_count_{name}", start, stop, f"({at.said(node)}) / len({name})") for name in tensors)
+    if isinstance(function, ast.Name) and len(node.args) == 1:
         yield Edit(f"drops_{function.id}", start, stop, at.said(node.args[0]))
+
+
+def _axes(node: ast.Call, at: _Places) -> Iterator[Edit]:
+    """Let a step go along another axis: `sum(0)` and `softmax(s, dim=1)`."""
+    method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    given = [each.value for each in node.keywords if each.arg in ("dim", "axis")]
+    given += [each for each in node.args[-1:] if method in _ALONG]
+    for axis in given:
+        text = at.said(axis)
+        if text in _AXES:
+            yield from (Edit("other_axis", *at.span(axis), other) for other in _AXES if other != text)
 
 
 def _statement(node: ast.stmt, at: _Places) -> Iterator[Edit]:
@@ -210,6 +288,18 @@ def _statement(node: ast.stmt, at: _Places) -> Iterator[Edit]:
     if isinstance(node, ast.AugAssign):
         target, value = at.said(node.target), at.said(node.value)
         yield Edit("overwrites", start, stop, f"{target} = {value}")
+    if isinstance(node, ast.Return) and node.value is not None:
+        for part in node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]:
+            for name in at.tensors[:3]:
+                yield Edit(f"by_count_{name}", *at.span(part), f"({at.said(part)}) / len({name})")
+                yield Edit(f"times_count_{name}", *at.span(part), f"({at.said(part)}) * len({name})")
+                yield Edit(f"by_length_{name}", *at.span(part), f"({at.said(part)}) / {name}.shape[-1]")
+    if isinstance(node, ast.For):
+        begin, end = at.span(node.iter)
+        yield Edit("first_round", begin, end, f"list({at.said(node.iter)})[:1]")
+        yield Edit("not_first", begin, end, f"list({at.said(node.iter)})[1:]")
+        yield Edit("not_last", begin, end, f"list({at.said(node.iter)})[:-1]")
+        yield Edit("backwards", begin, end, f"list({at.said(node.iter)})[::-1]")
     if isinstance(node, ast.If):
         yield Edit("never", *at.span(node.test), "False")
         yield Edit("always", *at.span(node.test), "True")

@@ -112,7 +112,7 @@ def standing_in(source: str, names: dict[str, Any]) -> Iterator[None]:
     """Run `source` in the notebook's names and put everything back afterwards."""
     before = dict(names)
     try:
-        exec(compile(source, "<stand-in>", "exec"), names)
+        exec(compile(source, execute.STANDIN, "exec"), names)
         yield
     finally:
         for key in set(names) - set(before):

@@ -39,6 +39,7 @@ from torch import nn
 from dlcv_lab.checking import probing
 """
 NOTHING = Forbid()
+STANDIN = "<stand-in>"  # what tracebacks call the code of a stand-in, which nobody wrote
 _FUTURES = functools.reduce(operator.or_, (getattr(__future__, n).compiler_flag for n in __future__.all_feature_names))
 Probe = Callable[[Any, dict[str, Any]], Any]
 _MESSAGE = 600  # characters of an exception's text that are kept
@@ -125,7 +126,7 @@ def load_namespace(program: Program, extra: str = "", name: str = "") -> tuple[N
         if number < len(program.statements):
             run("your code", program.statements[number])
     scope |= stands
-    run("the stand-in", extra)
+    run("the stand-in", extra, STANDIN)
     return Names(scope, program.setup), tuple(run.notes)
 
 
@@ -135,11 +136,11 @@ class _Statements:
     def __init__(self, scope: dict[str, Any]) -> None:
         self.scope, self.flags, self.notes = scope, 0, list[str]()
 
-    def __call__(self, place: str, text: str) -> None:
+    def __call__(self, place: str, text: str, name: str = "") -> None:
         if not text.strip():
             return
         try:
-            self.flags |= _execute(text, self.scope, self.flags)
+            self.flags |= _execute(text, self.scope, self.flags, name)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -155,13 +156,15 @@ def load_probe(source: str) -> Callable[[Any, dict[str, Any]], Any]:
     return probe
 
 
-def _execute(source: str, scope: dict[str, Any], flags: int = 0) -> int:
+def _execute(source: str, scope: dict[str, Any], flags: int = 0, name: str = "") -> int:
     """Run a text as a kernel does: no future of this module's, those of earlier texts in `flags`, top-level `await`.
+    `name` is that of a file that tracebacks name, by default one of the student's.
 
     Returns:
         The flags of the futures that the text imports; they hold for all later texts.
     """
-    name = "<probe>" if scope.get("__name__") == "dlcv_probe" else f"<student {next(_numbers)}>"
+    if not name:
+        name = "<probe>" if scope.get("__name__") == "dlcv_probe" else f"<student {next(_numbers)}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     code = compile(source, name, "exec", flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     result = eval(code, scope)
@@ -278,7 +281,7 @@ def _is_students(frame: traceback.FrameSummary) -> bool:
     """Tell whether a frame is the student's code, or a call of it that failed."""
     if frame.filename.startswith(_OURS):
         return frame.name == "students"
-    return frame.filename != "<probe>" and not _is_library(frame.filename)
+    return frame.filename not in ("<probe>", STANDIN) and not _is_library(frame.filename)
 
 
 def _raised(error: BaseException, ns: Any = None) -> Outcome:

@@ -81,6 +81,11 @@ class _Notebook:
     broken: Mapping[int, str]  # cell -> why it cannot be read
     magic: Mapping[int, str]  # cell -> the magic that keeps it from counting
     warnings: tuple[str, ...]
+    given: frozenset[int]  # cells of the release, whose statements nobody wrote
+
+    def called(self, number: int) -> str:
+        """Return the name of a cell as its reader sees it."""
+        return next((cell.called for cell in self.cells if cell.index == number), str(number))
 
 
 def _look(cells: Sequence[Cell], infos: Iterable[ExerciseInfo]) -> _Notebook:
@@ -99,13 +104,17 @@ def _look(cells: Sequence[Cell], infos: Iterable[ExerciseInfo]) -> _Notebook:
             broken[cell.index] = fault
         if other:
             magic[cell.index] = other
-    warnings = [f"cell {number} was skipped: {fault}" for number, fault in broken.items()]
+    names_of = {cell.index: cell.called for cell in cells}
+    warnings = [f"cell {names_of[number]} was skipped: {fault}" for number, fault in broken.items()]
+    given = {cell.index for cell in code if cell.given}
+    given |= {s.cell for s in statements if s.called == "needs" and s.cell not in owners}
     if len(statements) > MAX_STATEMENTS:
         warnings.append(f"only the first {MAX_STATEMENTS} of {len(statements)} statements were looked at")
         statements = statements[:MAX_STATEMENTS]
     names = frozenset(name for each in known.values() for name in each.defines)
     winners, end = _without_overruled(statements, known)
-    return _Notebook(cells, homes, winners, end, notes_on(statements), names, broken, magic, tuple(warnings))
+    return _Notebook(cells, homes, winners, end, notes_on(statements), names, broken, magic, tuple(warnings),
+                     frozenset(given))  # fmt: skip
 
 
 def _program(notebook: _Notebook, info: ExerciseInfo) -> Program:
@@ -123,8 +132,9 @@ def _program(notebook: _Notebook, info: ExerciseInfo) -> Program:
     stands = (len(parts[0]), len(parts[0]) + len(parts[1]), len(parts[0]) + len(parts[1]) + len(parts[2]))
     otherwise = _at_the_end(notebook, info, home, checked)
     missed = [
-        (f"`{_shown(s)}` in cell {s.cell}", *sorted(names))
+        (f"`{_shown(s)}` in cell {notebook.called(s.cell)}", *sorted(names))
         for s, names in left_out(statements, reached, notebook.names)
+        if s.cell not in notebook.given
     ]
     fault = notebook.broken.get(notebook.homes.get(info.name, 0), "")
     attempted = bool(fault) or _is_attempted(statements, info)
@@ -134,7 +144,7 @@ def _program(notebook: _Notebook, info: ExerciseInfo) -> Program:
         attempted,
         notebook.warnings,
         digest_of(sources, otherwise),
-        reason=say("syntax", cell=notebook.homes[info.name], fault=fault) if fault
+        reason=say("syntax", cell=notebook.called(notebook.homes[info.name]), fault=fault) if fault
         else "" if attempted else _reason(notebook, info),
         stands=stands,
         otherwise=otherwise,
@@ -201,7 +211,7 @@ def _reason(notebook: _Notebook, info: ExerciseInfo) -> str:
     home, key = notebook.homes.get(info.name, 0), grade_id(info.key)
     names = " and ".join(f"`{name}`" for name in info.defines)
     if home in notebook.magic:
-        return say("na.magic", cell=home, magic=notebook.magic[home], names=names)
+        return say("na.magic", cell=notebook.called(home), magic=notebook.magic[home], names=names)
     aside = [cell for cell in notebook.cells if cell.kind != "code"]
     own = [cell for cell in aside if cell.grade_id == key]
     if not own and any(s.binds & set(info.defines) for s in notebook.statements):
@@ -209,16 +219,16 @@ def _reason(notebook: _Notebook, info: ExerciseInfo) -> str:
     pattern = re.compile(rf"^\s*(async +def|def|class) +({'|'.join(map(re.escape, info.defines))})\b", re.MULTILINE)
     for cell in own or [cell for cell in aside if pattern.search(cell.source)]:
         kind = "Markdown" if cell.kind == "markdown" else "raw"
-        return say("na.kind", cell=cell.index, kind=kind, names=names)
+        return say("na.kind", cell=cell.called, kind=kind, names=names)
     near = _near(notebook, info, home)
     if near:
-        return say("na.name", cell=near.cell, near=next(iter(near.binds)), names=names)
+        return say("na.name", cell=notebook.called(near.cell), near=next(iter(near.binds)), names=names)
     for number, fault in notebook.broken.items():
         if pattern.search(notebook.cells[number - 1].source):
-            return say("syntax", cell=number, fault=fault)
+            return say("syntax", cell=notebook.called(number), fault=fault)
     for number, magic in notebook.magic.items():
         if pattern.search(notebook.cells[number - 1].source):
-            return say("na.magic", cell=number, magic=magic, names=names)
+            return say("na.magic", cell=notebook.called(number), magic=magic, names=names)
     return say("undefined_in_file", names=names)
 
 

@@ -7,12 +7,13 @@ forbidden operators) can only take away.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from dlcv_lab.checking.compare import Comparison, compare, input_dtype, numeric_leaves, scale
-from dlcv_lab.checking.diagnosis.diagnose import NO_GRADIENT, diagnose, known_names, promises_numbers
+from dlcv_lab.checking.compare import Comparison, compare, input_dtype
+from dlcv_lab.checking.diagnosis.diagnose import NO_GRADIENT, VAGUE, diagnose, known_names, promises_numbers
 from dlcv_lab.checking.diagnosis.judged_case import Evidence
+from dlcv_lab.checking.explaining import known, known_in_part, known_pair, near
 from dlcv_lab.checking.messages import input_name, say, spoken
 from dlcv_lab.checking.model import CaseResult, Diagnosis, ExerciseResult, Outcome, Pack, Verdict
 
@@ -29,9 +30,6 @@ _FIRST = (Verdict.XX, Verdict.SG, Verdict.ML, Verdict.TO, Verdict.OL, Verdict.FO
 _NO_ANSWER = Outcome("signal", message="no answer arrived")
 _FACTS = re.compile(r"`[^`]+`|\([^()]*\)|\b\w+Error\b|\b(?:float|int|bool|complex)\d*\b|\b\d[\d.e+-]*\b")
 _NO_GPU = re.compile(r"\bCUDA\b|NVIDIA driver", re.IGNORECASE)
-PAIR_RUNS = 600  # answers of pairs that one wrong answer is compared with; no clock, so that the same answer gets the
-# same sentence on every machine
-_ROUNDING = 1e-5  # how far two runs of the same mistake may differ, relative to its largest number
 
 
 def judge_outcomes(
@@ -209,13 +207,16 @@ def _cause(
         if not indices or judged[indices[0]][0].verdict is Verdict.OK:
             continue
         wrong = {index for index in indices if judged[index][0].verdict is not Verdict.OK}
-        found = _known(pack, outcomes, indices, wrong)
+        found = known(pack, outcomes, indices, wrong)
         # exceptions alone are no evidence of two mistakes at once
         if not found and any(outcomes[index].status == "value" for index in wrong):
-            found = _known_pair(pack, outcomes, indices)
+            found = known_pair(pack, outcomes, indices)
         if found:
             return found
-    return diagnose(
+    found = known_in_part(pack, outcomes, [case.verdict for case, _ in judged])
+    if found:
+        return found
+    found = diagnose(
         [
             Evidence(pack.cases[index], outcome, pack.expected[index], pack.tolerances[index], comparison,
                      case.verdict is Verdict.OK, pack.info.returns)
@@ -223,61 +224,10 @@ def _cause(
         ],
         known_names(pack.info.stub),
     )  # fmt: skip
-
-
-def _known(pack: Pack, outcomes: Sequence[Outcome], indices: Sequence[int], wrong: Collection[int]) -> Diagnosis | None:
-    """Return the known mistake that has these outcomes on the cases with these numbers, of which some are wrong."""
-    for answers in pack.misconceptions():
-        if len(answers.outcomes) != len(outcomes):
-            continue
-        both = [(outcomes[index], answers.outcomes[index]) for index in indices]
-        # where nothing but exceptions came, their kind alone says little
-        values = any(got.status == "value" for (got, _), index in zip(both, indices) if index in wrong)
-        if all(
-            _reproduces(pack, index, got, theirs) and (values or _said_alike(got, theirs))
-            for index, (got, theirs) in zip(indices, both)
-        ):
-            return Diagnosis(answers.name, answers.hint, "misconception")
-    return None
-
-
-def _said_alike(got: Outcome, wrong: Outcome) -> bool:
-    """Tell whether two exceptions say the same up to numbers; a refusal in words of one's own is alike, too."""
-    own = got.line.startswith("raise ")
-    return got.status != "raised" or own or re.sub(r"\d+", "", got.message) == re.sub(r"\d+", "", wrong.message)
-
-
-def _known_pair(pack: Pack, outcomes: Sequence[Outcome], indices: Sequence[int]) -> Diagnosis | None:
-    """Return the two known mistakes that have these outcomes together."""
-    known = pack.misconceptions()
-    runs = 0
-    for pair in pack.pairs():
-        for index in indices:
-            runs += 1
-            if not _reproduces(pack, index, outcomes[index], pair.answer(index)):
-                break
-        else:
-            first, second = known[pair.first], known[pair.second]
-            text = say("two_mistakes", first=first.hint, second=second.hint)
-            return Diagnosis(f"{first.name}+{second.name}", text, "misconception")
-        if runs >= PAIR_RUNS:
-            break
-    return None
-
-
-def _reproduces(pack: Pack, index: int, got: Outcome, wrong: Outcome) -> bool:
-    """Tell whether an outcome is the one that a known mistake has on this case."""
-    if got.status != wrong.status:
-        return False
-    if got.status == "raised":
-        return got.error == wrong.error
-    if got.status != "value":
-        return True
-    if pack.info.keeps_inputs and bool(got.mutated) != bool(wrong.mutated):
-        return False
-    allowed = pack.tolerances[index]
-    leaves = numeric_leaves(wrong.value)
-    widest = max(allowed, default=0.0)
-    given = allowed if len(allowed) == len(leaves) else [widest] * len(leaves)
-    slack = [max(number, _ROUNDING * scale(leaf)) if number else 0.0 for number, (_, leaf) in zip(given, leaves)]
-    return compare(got.value, wrong.value, slack).equal
+    if found and found.key not in VAGUE:
+        return found
+    for indices in dict.fromkeys((tuple(everywhere), tuple(where_values))):
+        wrong = {index for index in indices if judged[index][0].verdict is not Verdict.OK}
+        if close := near(pack, outcomes, indices, wrong) if wrong else None:
+            return close
+    return found

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 # cell magics whose body runs in the notebook's own names
 _BODY_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun", "debug", "pyinstrument", "snakeviz"})
+_PIECES = re.compile(r"(^[%!](?![%!])[^\n]*(?<!\\)(?:\n|\Z))", re.MULTILINE)  # whole lines of one magic
 _LINE_MAGICS = frozenset({"time", "prun", "memit"})  # line magics whose code does
 
 
@@ -68,6 +69,18 @@ def _parses(source: str) -> bool:
 
 
 def _transformed(source: str) -> str:
+    """Return what IPython makes of a cell.
+
+    Its transformer looks at the whole cell again for every magic in it. Where what stands between the lines that begin
+    with a magic is Python by itself, no such line lies inside a text or a bracket, and each piece is read alone.
+    """
+    pieces = _PIECES.split(source)
+    if len(pieces) > 3 and all(_parses(piece) for piece in pieces[::2]):
+        return "".join(piece if index % 2 == 0 else _by_ipython(piece) for index, piece in enumerate(pieces))
+    return _by_ipython(source)
+
+
+def _by_ipython(source: str) -> str:
     try:
         with warnings.catch_warnings():  # about line ends that only a hostile cell has
             warnings.simplefilter("ignore")

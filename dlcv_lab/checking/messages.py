@@ -79,6 +79,12 @@ ENGLISH: dict[str, str] = {
     "case.fault": "could not be judged",
     # diagnoses
     "two_mistakes": "Two mistakes at once. {first} And: {second}",
+    "in_part": "{place}: {hint}",
+    "at": "at {name}",
+    "more": " and {count} more",
+    "of_kind": "in the cases of the kind '{group}'",
+    "near": "Your answers are exactly those that come when {clause}.",
+    "or": ", or when ",
     "diagnosis.no_error": "A {error} should be raised {where}, and nothing was raised.",
     "diagnosis.detached": "The result is cut off from its inputs, so no gradient can flow back: `.item()`, "
     "`.detach()`, `.data`, `torch.tensor(...)`, numpy and `torch.no_grad` do that.",
@@ -88,6 +94,32 @@ ENGLISH: dict[str, str] = {
     "diagnosis.inplace_gradient": "A tensor that the gradient still needs is changed in place: write `x = x + y` "
     "instead of `x += y`, and fill new tensors instead of inputs.",
     "diagnosis.name_error": "A name is used that is defined neither in the cells that count nor in the set-up.",
+    "diagnosis.overflow": "A Python number grows too large {where}: `math.exp` and `**` of floats raise an error where "
+    "torch's functions give inf. Take torch's functions, and a form of the formula whose exponent is never large.",
+    "diagnosis.values_and_places": "The line `{line}` goes on with a pair: `max(dim)`, `min`, `sort`, `topk` and "
+    "`median` give values and places. Take `.values` (or `amax`, `amin`).",
+    "diagnosis.one_truth": "The line `{line}` asks many numbers for one truth value: `if`, `and`, `or` and `not` "
+    "decide once. For each number there are `torch.where`, `&`, `|`, `~`; for all together `.any()` and `.all()`.",
+    "diagnosis.one_number": "The line `{line}` makes one Python number of a tensor that holds several: `.item()`, "
+    "`float(...)` and `int(...)` need a single one.",
+    "diagnosis.whole_numbers": "The line `{line}` computes with whole numbers where fractions come out: turn them into "
+    "floats first, `.float()` or `.to(dtype)`.",
+    "diagnosis.index_dtype": "The line `{line}` takes fractions (or small integers) as indices: make them int64 by "
+    "`.long()`.",
+    "diagnosis.views": "The line `{line}` views a tensor whose numbers do not lie in that order in memory: `reshape` "
+    "copies where it must.",
+    "diagnosis.no_axes_to_join": "The line `{line}` joins single numbers: `torch.cat` needs an axis to join along; "
+    "`torch.stack` makes one.",
+    "diagnosis.not_one_loss": "The line `{line}` goes back from many numbers: `backward()` needs a single one, such as "
+    "their sum or mean.",
+    "diagnosis.product_sizes": "In the line `{line}` the inner sizes of a matrix product differ: as many columns on "
+    "the left as rows on the right. Is one of the two to be transposed, or flattened otherwise?",
+    "diagnosis.sizes_meet": "In the line `{line}` two tensors meet whose axes do not fit: they are compared from the "
+    "last axis on, and sizes must be equal or 1. Is an axis of length 1 missing, `[:, None]` or `keepdim=True`?",
+    "diagnosis.signature": "In the line `{line}` a function is called with other arguments than it has {where}: "
+    "compare the `def` with the one that was given.",
+    "diagnosis.dtypes_meet": "The inputs are float64 {where}, and a tensor of yours is float32: `torch.zeros`, "
+    "`torch.tensor` and the like make float32 unless told. Hand them `dtype=` of the input, or use `zeros_like`.",
     "diagnosis.part_missing": "A part is still to be written: NotImplementedError is raised {where}.",
     "diagnosis.none": "Your code returns None: is a `return` missing?",
     "diagnosis.none_inside": "The answer holds None at {path} {where}.",
@@ -146,16 +178,19 @@ ENGLISH: dict[str, str] = {
     "diagnosis.structure": "{start}, {text}.",
     "diagnosis.right_where": "It is right only where {condition}.",
     "diagnosis.wrong_where": "It is wrong only where {condition}.",
-    "diagnosis.axes": "{place} {dims} axes {where}, shape {mine}; expected are {want}, shape {right}.",
+    "diagnosis.axes": "{place} {dims} {where}, shape {mine}; {want} expected, shape {right}.",
     "diagnosis.shape": "{place} shape {mine} {where}, expected {right}.",
     "diagnosis.dtype": "{start}, {text}.",
     "diagnosis.precision": "The inputs are float64 {where} and your answer is computed in {dtype}: create new tensors "
     "with the dtype of the input.",
+    "diagnosis.rounded": "Your numbers have the right first digits {where} and lose the others: something is computed "
+    "in a coarser dtype, or a small number such as an eps is added or left out.",
     "diagnosis.zeros": "Your output is zero everywhere {where}.",
     "diagnosis.constant": "Your output is the same number everywhere {where}, and the expected one is not.",
     "diagnosis.shifted": "Your output is the expected one shifted by {steps} along axis {axis} {where}.",
     "diagnosis.border": "The inside of your output is right {where}; only numbers at the border of the last two axes "
     "differ.",
+    "diagnosis.number": "Your number is {mine} {where}; {right} is expected.",
     "diagnosis.numbers": "{count} of {total} numbers differ {where}; the first is at index {index}: yours {mine}, "
     "expected {right}.",
 }  # fmt: skip

@@ -150,6 +150,15 @@ class PairAnswers:
 
 
 @dataclass(frozen=True)
+class NearAnswers:
+    """What a mechanical change of a right solution answers, case by case."""
+
+    key: str  # "without"
+    clause: str  # what the change is: "a factor is left out, where `lr` comes in"
+    answer: Callable[[int], Outcome]
+
+
+@dataclass(frozen=True)
 class Pack:
     """One exercise with the cases it is judged on."""
 
@@ -161,6 +170,8 @@ class Pack:
     misconceptions: Callable[[], tuple[MisconceptionAnswers, ...]] = tuple
     # called only where no misconception alone explains the outcomes
     pairs: Callable[[], Iterable[PairAnswers]] = tuple
+    # called only where no known mistake does
+    near: Callable[[], Iterable[NearAnswers]] = tuple
     inputs: tuple[bytes, ...] = ()  # the data of `cases` as envelopes, where they are known already
 
 

@@ -21,6 +21,7 @@ _OTHERS = {  # what is handed in as a notebook and is none, by how it begins
     b"PK\x03\x04": "the file is a zip archive; unpack it and hand in the .ipynb file in it",
     b"<": "the file is a web page; download the notebook itself (on GitHub: Download raw file) and hand that in",
 }
+_TAGS = ("setup", "hide-input", "deterministic")  # of the cells of a release
 MAX_SOURCE = 2 * 2**20
 
 
@@ -36,6 +37,13 @@ class Cell:
     grade_id: str | None
     source: str
     kind: str = "code"  # or "markdown", "raw"
+    count: int | None = None  # what Jupyter shows beside it: [12]
+    given: bool = False  # it has a tag of the release, as no cell of a student has
+
+    @property
+    def called(self) -> str:
+        """Return its name as its reader sees it: [12] where it was run, else its place among all cells."""
+        return f"[{self.count}]" if self.count else str(self.index)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -70,7 +78,10 @@ def _cell(number: int, cell: Any) -> Cell:
     if not isinstance(cell, dict):
         return Cell(number, None, "", "raw")
     kind = cell.get("cell_type")
-    return Cell(number, _grade_id(cell), _source(cell), kind if kind in ("code", "markdown") else "raw")
+    count = cell.get("execution_count")
+    shown = count if type(count) is int and 0 < count < 1_000_000 and kind == "code" else None
+    kind = kind if kind in ("code", "markdown") else "raw"
+    return Cell(number, _grade_id(cell), _source(cell), kind, shown, _has_tag(cell))
 
 
 def _json(raw: bytes) -> Any:
@@ -125,6 +136,12 @@ def _source(cell: dict[str, Any]) -> str:
     if not isinstance(source, str) or len(source) > MAX_SOURCE:
         return ""
     return source.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _has_tag(cell: dict[str, Any]) -> bool:
+    metadata = cell.get("metadata")
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    return isinstance(tags, list) and any(tag in tags for tag in _TAGS)
 
 
 def _grade_id(cell: dict[str, Any]) -> str | None:

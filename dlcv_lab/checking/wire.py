@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
+from dlcv_lab.checking.compare import compare
 from dlcv_lab.checking.envelope import MAX_BYTES, EnvelopeError, decode, encode
 from dlcv_lab.checking.model import (
     Case,
@@ -17,12 +18,14 @@ from dlcv_lab.checking.model import (
     Job,
     Limits,
     MisconceptionAnswers,
+    NearAnswers,
     Outcome,
     Pack,
     PairAnswers,
     Program,
 )
 
+NEAR_BYTES = 100_000  # of a pack, for the compressed answers of mechanical changes
 _TEXT = 4000  # characters of a message that are kept
 # terminal codes and letters that turn the direction of reading act on whoever reads a message
 _ACTING = {*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)} - {ord("\n"), ord("\t")}
@@ -106,6 +109,7 @@ def encode_pack(pack: Pack) -> bytes:
                 for answers in pack.misconceptions()
             ],
             "pairs": _pairs_to_plain(pack),
+            "near": _near_to_plain(pack),
         }
     )
 
@@ -131,6 +135,7 @@ def decode_pack(raw: bytes) -> Pack:
             tolerances=tuple(tuple(float(number) for number in row) for row in plain["tolerances"]),
             misconceptions=lambda: answers,
             pairs=partial(_pairs_from_plain, plain.get("pairs")),
+            near=partial(_near_from_plain, plain.get("near")),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, EnvelopeError):
@@ -151,6 +156,43 @@ def _pairs_to_plain(pack: Pack) -> dict[str, Any]:
 
 def _pairs_from_plain(plain: Any) -> Iterator[PairAnswers]:
     """Yield the pairs of a pack; they are opened when they are asked for, after a failure."""
+    for (first, second), answer in _pooled(plain, 2):
+        yield PairAnswers(first, second, answer)
+
+
+def _near_to_plain(pack: Pack) -> dict[str, Any]:
+    """Return the answers of mechanical changes that are wrong somewhere, as far as `NEAR_BYTES` go."""
+    pool: dict[bytes, int] = {}
+    rows: list[list[Any]] = []
+    room = NEAR_BYTES
+    for change in pack.near():
+        answers = [change.answer(index) for index in range(len(pack.cases))]
+        if not any(answer.status == "value" for answer in answers) or _is_right(pack, answers):
+            continue
+        coded = [encode_outcome(answer) for answer in answers]
+        room -= sum(len(zlib.compress(each)) for each in dict.fromkeys(coded) if each not in pool)
+        if room < 0:
+            break
+        rows.append([change.key, veil(change.clause), *(pool.setdefault(each, len(pool)) for each in coded)])
+    return {"rows": rows, "pool": zlib.compress(encode(list(pool)), 9)}
+
+
+def _is_right(pack: Pack, answers: list[Outcome]) -> bool:
+    return all(
+        answer.error == right.error if right.status == "raised"
+        else answer.status == "value" and compare(answer.value, right.value, allowed).equal
+        for answer, right, allowed in zip(answers, pack.expected, pack.tolerances)
+    )  # fmt: skip
+
+
+def _near_from_plain(plain: Any) -> Iterator[NearAnswers]:
+    """Yield the mechanical changes of a pack; they are opened when they are asked for."""
+    for (key, clause), answer in _pooled(plain, 2):
+        yield NearAnswers(key, unveil(clause), answer)
+
+
+def _pooled(plain: Any, heads: int) -> Iterator[tuple[list[Any], Callable[[int], Outcome]]]:
+    """Yield the first items of each row, and what gives the outcomes that its other items stand for."""
     if not plain or not plain["rows"]:
         return
     pool = decode(zlib.decompress(plain["pool"]), max_bytes=2**32)
@@ -159,8 +201,8 @@ def _pairs_from_plain(plain: Any) -> Iterator[PairAnswers]:
     def answers(places: list[int]) -> Callable[[int], Outcome]:
         return lambda index: known(places[index])
 
-    for first, second, *places in plain["rows"]:
-        yield PairAnswers(first, second, answers(places))
+    for row in plain["rows"]:
+        yield row[:heads], answers(row[heads:])
 
 
 def veil(text: str) -> str:

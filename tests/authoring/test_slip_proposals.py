@@ -15,7 +15,7 @@ from autograder.sandbox import SandboxRunner
 from dlcv_lab.cli.frame import USAGE, Trouble
 
 EXERCISES = "autograder/exercises/ch99_demo.py"
-SOURCE = '''def f(x, n, *, keep=True):
+SOURCE = '''def f(x: Float[Tensor, "N D"], n: int, *, keep=True):
     """Do it."""
     given = x * 7
     ### BEGIN SOLUTION
@@ -57,6 +57,12 @@ def proposed(demo):
         ("swaps_arguments", "return helper(z, y), (y if keep else z)"),
         ("swaps_items", "return y if keep else z, (helper(y, z))"),
         ("always", "return helper(y, z), (y)"),
+        ("ignores_keep", "    keep = True\n    y = torch.sqrt(x.T) + 1"),
+        ("without", "y = torch.sqrt(x.T)\n"),
+        ("by_count_x", "return (helper(y, z)) / len(x), (y if keep else z)"),
+        ("times_count_x", "return (helper(y, z)) * len(x), (y if keep else z)"),
+        ("by_length_x", "return (helper(y, z)) / x.shape[-1], (y if keep else z)"),
+        ("other_axis", "z = y.sum(dim=1, keepdim=True)"),
     ],
 )
 def test_each_kind_of_mutation_is_proposed(proposed, what, made):
@@ -70,6 +76,35 @@ def test_proposals_apply_differ_from_each_other_and_leave_given_lines_alone(prop
     assert len(set(trees)) == len(trees) > 20
     assert all("given = x * 7" in one.source() for one in proposed)
     assert all(len(piece.old) > 2 for one in proposed for piece in one.pieces)
+
+
+@pytest.mark.parametrize(
+    ("source", "what", "made", "clause"),
+    [
+        ("for part in x:\n        y = y - part", "first_round", "list(x)[:1]", "a loop ends after its first round"),
+        ("for part in x:\n        y = y - part", "reversed", "(part) - (y)", "taken the wrong way round"),
+        (
+            "y = n**2 * x.mean(0)",
+            "absolute",
+            "abs(n) * x",
+            "absolute values stand where squares belong, where `n` comes",
+        ),
+        ("y = x.mean(0)", "amax_for_mean", "x.amax(0)", "`amax` stands where `mean` belongs, where `x` comes in"),
+        ("y = x.mean(0)", "other_axis", "x.mean(1)", "a step goes along another axis, where `x` comes in"),
+        ("y = x - n", "operator", "x + n", "a sum stands where a difference belongs, where `x` and `n` come in"),
+        ("y = n - x", "by_count_x", "(n) / len(x)", "divided by the length of `x` that must not be"),
+        ("if n > 1:\n        raise ValueError(n)", "never", "if False", ""),
+        ("y = x.float()", "drops_float", "y = x", ""),
+    ],
+)
+def test_a_mutation_is_told_without_a_word_of_the_solution(demo, source, what, made, clause):
+    text = (
+        f"def f(x: Tensor, n):\n    ### BEGIN SOLUTION\n    y = 0\n    {source}\n    return y\n    ### END SOLUTION\n"
+    )
+    found = mutations.proposals(demo.exercise_by_name["box_blur"], {"f": text})
+    told = [one.hint for one in found if one.name == what and made in one.source()]
+    assert told
+    assert all(clause in hint if clause else not hint for hint in told), told
 
 
 def test_a_line_can_be_pasted_as_it_is(proposed):

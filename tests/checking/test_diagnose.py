@@ -45,12 +45,6 @@ def wrong_inside(x):
     return y
 
 
-def wrong_border(x):
-    y = 2 * x
-    y[0] = 0
-    return y
-
-
 def changes_input(x):
     y = 2 * x
     x += 1
@@ -77,12 +71,11 @@ def changes_input(x):
         (
             lambda x: 2 * x[0],
             "axes",
-            "has 1 axes in the case 'a', shape (4,); expected are 2, shape (3, 4).",
+            "has one axis in the case 'a', shape (4,); 2 expected, shape (3, 4).",
         ),
         (lambda x: torch.zeros_like(x), "zeros", "zero everywhere in the case 'a'"),
         (lambda x: torch.ones_like(x), "constant", "the same number everywhere"),
         (shifted_by_one, "shifted", "shifted by 1 along axis -1"),
-        (wrong_border, "border", "only numbers at the border"),
         (wrong_inside, "numbers", "1 of 12 numbers differ in the case 'a'; the first is at index (1, 2)"),
         (changes_input, "mutated", "The values are right, but `x` is changed in place"),
         (lambda x: undefined_name, "name_error", "defined neither in the cells that count nor in the set-up"),  # noqa: F821
@@ -94,6 +87,77 @@ def test_one_wrong_case(wrong, key, words):
     assert found is not None
     assert (found.key, found.source) == (key, "generic")
     assert words in found.text
+
+
+def with_other_border(x):
+    y = 2 * x
+    y[0], y[:, -1] = x[0].sin(), x[:, -1].cos()
+    return y
+
+
+def test_a_border_is_told_of_a_picture_and_not_of_a_small_matrix():
+    """The inside of 3x3 is one number: that it is right says nothing."""
+    picture = torch.randn(7, 6, generator=torch.Generator().manual_seed(4))
+    found = cause(double, with_other_border, {"x": picture})
+    assert found.key == "border"
+    assert cause(double, with_other_border, {"x": A[:, :3]}).key != "border"
+
+
+def test_rounding_is_called_rounding():
+    """The absolute value of nearly right positive numbers is nearly right, too, and was said to be what is missing."""
+    x = A.abs().double() / 3
+    assert cause(lambda x: x.exp(), lambda x: x.exp().float().double(), {"x": x}, {"x": x + 1}).key == "rounded"
+    assert cause(lambda x: x.exp(), lambda x: x.float().exp(), {"x": x}, {"x": x + 1}).key == "precision"
+
+
+def test_a_single_number_has_no_place():
+    found = cause(lambda x: x.sin().sum(), lambda x: x.cos().sum(), {"x": A}, {"x": B})
+    assert found.key == "number"
+    assert "index" not in found.text
+
+
+def test_an_overflow_of_python_is_no_matter_of_a_function_more():
+    found = cause(lambda x: x.exp(), lambda x: torch.tensor([math.exp(v) for v in x]), {"x": torch.tensor([1.0, 800])})
+    assert found.key == "overflow"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key"),
+    [
+        (lambda x: x - x.max(1, keepdim=True), "values_and_places"),
+        (lambda x: x if x > 0 else -x, "one_truth"),
+        (lambda x: x.sum(0).item(), "one_number"),
+        (lambda x: x.long().mean(0), "whole_numbers"),
+        (lambda x: x[x.abs().floor()], "index_dtype"),
+        (lambda x: x.t().view(-1), "views"),
+        (lambda x: torch.cat([row.sum() for row in x]), "no_axes_to_join"),
+        (lambda x: x.requires_grad_().exp().backward(), "not_one_loss"),
+        (lambda x: x @ x, "product_sizes"),
+        (lambda x: x - x.mean(1), "sizes_meet"),
+        (lambda x: double(x, dim=1), "signature"),
+    ],
+)
+def test_a_well_known_exception_gets_its_meaning(wrong, key):
+    found = cause(double, wrong, {"x": A})
+    assert found is not None
+    assert found.key == key, found
+
+
+def test_two_dtypes_that_meet():
+    found = cause(lambda x: x @ x.T, lambda x: x @ torch.zeros(4, 3), {"x": A.double()})
+    assert found.key == "dtypes_meet"
+
+
+def test_a_number_that_goes_along_with_a_dtype_is_no_cause():
+    """Both float64 cases had 7 steps."""
+    data = [{"x": A, "stride": 1}, {"x": B, "stride": 2}, {"x": B + 1, "stride": 3},
+            {"x": A.double(), "stride": 7}, {"x": B.double(), "stride": 7}]  # fmt: skip
+    found = cause(lambda x, stride: x + 1, lambda x, stride: x + 1 + (x**2 if x.dtype == torch.float64 else 0), *data)
+    assert found.text == "It is wrong only where `x` is float64."
+    kinds = ["a"] * 3 + ["b"] * 2
+    data = [{"x": n, "stride": stride} for n, stride in enumerate((1, 2, 3, 7, 7))]
+    found = cause(lambda x, stride: [1, 2], lambda x, stride: [1, 2] if stride < 7 else [x, 3], *data, groups=kinds)
+    assert found.key == "group"
 
 
 def test_a_transposed_answer():

@@ -178,3 +178,10 @@ def test_what_a_job_does_to_a_library_does_nothing_to_the_next():
     with LocalRunner() as runner:
         runner.run(job("def f(x):\n    F.relu = None\n    return x"))
         assert [o.status for o in runner.run(job("def f(x):\n    return F.relu(x)"))] == ["value", "value"]
+
+
+def test_a_line_of_a_stand_in_is_nobodys_own():
+    source = "def f(x):\n    return used(x, 1)"
+    names, _ = execute.load_namespace(program(source), "def used(x, n):\n    return x.view(5)")
+    got = execute.run_case(execute.load_probe(PROBE), names, encode(X))
+    assert (got.status, got.line) == ("raised", "return used(x, 1)")

@@ -1,13 +1,16 @@
 """What runs: definitions, imports and the assignments that an exercise reaches, from source text alone."""
 
+import ast
 import contextlib
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcv_lab.checking.extract import extract, grade_id, reached_sources
+from dlcv_lab.checking.magics import as_python
 from dlcv_lab.checking.model import ExerciseInfo
 from dlcv_lab.checking.notebook_reader import Cell, UnreadableError, read_cells
 
@@ -269,6 +272,37 @@ def test_calls_that_may_be_missed_are_remembered():
     cells = "lut = []\nfill(lut)\nprint(lut)\nexec('size = 2')\nfit(range(3))"
     found = program(cells, ("def f(x):\n    return lut, size, range(x)", "f"))
     assert found.left_out == (("`fill(lut)` in cell 1", "lut"), ("`exec('size = 2')` in cell 1", "size"))
+
+
+def test_what_a_given_cell_does_is_not_said_to_be_missed():
+    wanted = Cell(3, "ch98-f", "def f(x):\n    return lut")
+    for given_ in (
+        Cell(2, None, "needs('f')\nfor n in range(3):\n    fill(lut)"),
+        Cell(2, None, "fill(lut)", given=True),
+    ):
+        cells = [Cell(1, None, "lut = []"), given_, wanted]
+        assert extract(cells, info(), [info()]).left_out == ()
+
+
+def test_a_cell_that_was_run_is_named_by_the_number_beside_it():
+    cells = [Cell(1, None, "lut = []\nfill(lut)", count=7), Cell(2, "ch98-f", "def f(x):\n    return lut")]
+    assert extract(cells, info(), [info()]).left_out == (("`fill(lut)` in cell [7]", "lut"),)
+    raw = {"nbformat": 4, "cells": [{"cell_type": "code", "source": "1", "execution_count": n, "metadata": {"tags": t}}
+                                    for n, t in ((7, []), (None, ["setup"]), ("7", 3), (-1, None))]}  # fmt: skip
+    read = read_cells(json.dumps(raw).encode())
+    assert [(cell.called, cell.given) for cell in read] == [("[7]", False), ("2", True), ("3", False), ("4", False)]
+
+
+def test_two_thousand_magics_are_read_as_one_is():
+    """IPython looks at the whole cell again for each of them: four minutes."""
+    source = "x = 1\n" + "".join(f"%time y{n} = {n}\n!ls {n}\n" for n in range(1000))
+    begun = time.process_time()
+    found = as_python(source).text
+    assert time.process_time() - begun < 20
+    assert found.startswith("x = 1\nget_ipython().run_line_magic('time', 'y0 = 0')\nget_ipython().system('ls 0')\n")
+    assert len(ast.parse(found).body) == 2001
+    inside = 'a = """\n%time q\n!ls\n%foo\n"""\n%time b = 1\n'
+    assert as_python(inside).text.startswith(inside[: inside.index("%time b")])
 
 
 @pytest.mark.parametrize(

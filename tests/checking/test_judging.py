@@ -7,7 +7,7 @@ import torch
 from small_packs import outcome, pack
 
 from dlcv_lab.checking.judging import judge_outcomes, with_broken
-from dlcv_lab.checking.model import Case, Outcome, PairAnswers, Verdict
+from dlcv_lab.checking.model import Case, NearAnswers, Outcome, PairAnswers, Verdict
 
 X = torch.arange(12.0).reshape(6, 2)
 CASES = [
@@ -118,7 +118,7 @@ def test_exceptions_that_say_something_else_are_no_known_mistake():
         return x + torch.ones(7, 7)
 
     bad = pack(right, CASES, [("wrong_view", "`view` needs as many elements.", views)], **POINTS)
-    assert judge_outcomes(bad, [outcome(adds, case.data) for case in CASES]).diagnosis is None
+    assert judge_outcomes(bad, [outcome(adds, case.data) for case in CASES]).diagnosis.source == "generic"
 
 
 def both(x, stride):
@@ -317,3 +317,54 @@ def test_a_float64_answer_is_wrong_only_where_the_dtype_matters():
     assert result.verdict is Verdict.TY
     assert "float64" in result.hint
     assert "float32" in result.hint
+
+
+def two_functions(value, slope):
+    """Return a function of the values of two of a student's functions, by name."""
+    return lambda x: {"value": value(x), "slope": slope(x)}
+
+
+def test_a_known_mistake_in_one_of_two_functions_is_told_of_that_one():
+    reference = two_functions(lambda x: x.sum(), lambda x: 2 * x)
+    known = [("averages", "It is a sum.", two_functions(lambda x: x.mean(), lambda x: 2 * x / x.numel())),
+             ("half", "A factor 2.", two_functions(lambda x: x.sum() / 2, lambda x: x))]  # fmt: skip
+    made = pack(reference, [Case("a", {"x": X + n}, f"{n}") for n in (1.0, 2.0)], known)
+
+    def told(value, slope):
+        found = judge_outcomes(made, [outcome(two_functions(value, slope), case.data) for case in made.cases])
+        return found.diagnosis.key, found.hint
+
+    assert told(lambda x: x.mean(), lambda x: 2 * x) == ("part.averages", "At `value`: It is a sum.")
+    both = "Two mistakes at once. At `slope`: A factor 2. And: At `value`: It is a sum."
+    assert told(lambda x: x.mean(), lambda x: x) == ("part.half+averages", both)
+    assert told(lambda x: x.mean(), lambda x: x.sin())[0] != "part.averages"  # one cause for both
+    assert told(lambda x: x.prod(), lambda x: 2 * x)[0] == "part_wrong"
+
+
+def test_a_mechanical_change_is_told_where_its_answers_came_and_few_others_have_them():
+    def changed(*functions):
+        def near():
+            for n, function in enumerate(functions):
+                yield NearAnswers(f"k{n}", f"clause {n}", lambda i, f=function: outcome(f, CASES[i].data))
+
+        return near
+
+    def wrong(x, stride):
+        return (x[::stride] ** 2 + x[::stride]).sin()
+
+    given = [outcome(wrong, case.data) for case in CASES]
+    one = judge_outcomes(replace(made(), near=changed(right, wrong)), given)
+    assert one.hint == "Your answers are exactly those that come when clause 1."
+    assert one.diagnosis.key == "near.k1"
+    two = judge_outcomes(replace(made(), near=changed(wrong, wrong)), given)
+    assert two.hint == "Your answers are exactly those that come when clause 0, or when clause 1."
+    many = judge_outcomes(replace(made(), near=changed(wrong, wrong, wrong)), given)
+    assert not many.diagnosis.key.startswith("near")
+
+
+def test_a_few_whole_numbers_are_too_little_to_know_a_change_by():
+    cases = [Case("a", {"x": n}, str(n)) for n in (3, 5)]
+    plain = pack(lambda x: x, cases)
+    near = replace(plain, near=lambda: [NearAnswers("k", "clause", lambda i: outcome(lambda x: 2, cases[i].data))])
+    found = judge_outcomes(near, [outcome(lambda x: 2, case.data) for case in cases])
+    assert not found.diagnosis.key.startswith("near")

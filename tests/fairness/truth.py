@@ -76,6 +76,8 @@ def is_true(pack: Pack, outcomes: Sequence[Outcome], result: ExerciseResult) -> 
     facts = Facts(pack, outcomes, result.cases, result.diagnosis.text)
     if result.diagnosis.source == "misconception":
         return _is_known_mistake(facts, result.diagnosis.key)
+    if result.diagnosis.key.startswith("near."):
+        return _are_the_answers_of_a_change(facts)
     check = CHECKS.get(result.diagnosis.key)
     return None if check is None else bool(check(facts))
 
@@ -90,8 +92,19 @@ def _outcomes_of(pack: Pack, name: str) -> list[Outcome]:
     return [pair.answer(index) for index in range(len(pack.cases))]
 
 
+def _are_the_answers_of_a_change(facts: Facts) -> bool:
+    told = [change for change in facts.pack.near() if change.clause in facts.text]
+    return any(
+        _came(facts, [change.answer(index) for index in range(len(facts.pack.cases))]) for change in told
+    )  # fmt: skip
+
+
 def _is_known_mistake(facts: Facts, name: str) -> bool:
-    for index, wrong in enumerate(_outcomes_of(facts.pack, name)):
+    return _came(facts, _outcomes_of(facts.pack, name))
+
+
+def _came(facts: Facts, outcomes: Sequence[Outcome]) -> bool:
+    for index, wrong in enumerate(outcomes):
         got = facts.outcomes[index]
         if facts.pack.expected[index].status == "raised":
             continue

@@ -18,10 +18,11 @@ import torch
 
 from dlcv_lab.checking.compare import compare, describe, input_dtype, is_number, numeric_leaves
 from dlcv_lab.checking.diagnosis.changes import changed
+from dlcv_lab.checking.diagnosis.errors import has_float64, meaning
 from dlcv_lab.checking.diagnosis.judged_case import Evidence, comparable
 from dlcv_lab.checking.diagnosis.parts import groups, numbers, parts
 from dlcv_lab.checking.diagnosis.places import differences
-from dlcv_lab.checking.diagnosis.relations import pattern, related
+from dlcv_lab.checking.diagnosis.relations import pattern, related, wrong_pairs
 from dlcv_lab.checking.diagnosis.sentences import generic
 from dlcv_lab.checking.diagnosis.shapes import conditions
 from dlcv_lab.checking.envelope import leaves
@@ -32,6 +33,14 @@ _PLAIN = frozenset({"int", "float", "list", "tuple", "dict", "str", "None"})
 _CUT_OFF = ("does not require grad", "does not have a grad_fn")
 _IN_PLACE = ("modified by an inplace operation", "a leaf Variable that requires grad is being used in an in-place")
 NO_GRADIENT = (*_CUT_OFF, *_IN_PLACE)
+# sentences that say where or how numbers differ, and not what was done: what reproduces the numbers says more
+VAGUE = frozenset(
+    ("number", "numbers", "number_large", "number_small", "number_factor", "number_above", "number_below",
+     "part_wrong", "parts_wrong", "one_case", "group", "right_where", "wrong_where", "factor", "factors", "offset",
+     "offset_axis", "factor_axis", "border", "one_index", "zero_where_wrong", "zero_wanted", "constant", "zeros",
+     "shuffled", "signs", "shape", "axes", "function", "input_missing", "structure", "nan", "infinite", "order",
+     "rounded")
+)  # fmt: skip
 
 
 def diagnose(evidence: Sequence[Evidence], names: frozenset[str] | None = None) -> Diagnosis | None:
@@ -55,7 +64,7 @@ def diagnose(evidence: Sequence[Evidence], names: frozenset[str] | None = None) 
             return found
     values = [item for item in wrong if item.comparison is not None and not item.comparison.equal]
     whole = len(values) == len(wrong)
-    found = _changes(values, whole=whole) if values else None
+    found = (_rounded(values) if whole else None) or (_changes(values, whole=whole) if values else None)
     if found:
         return found
     found = conditions(
@@ -105,6 +114,8 @@ def _errors(wrong: Sequence[Evidence]) -> Diagnosis | None:
     first = errors[0].outcome
     if first.error == "NameError":
         return generic("name_error")
+    if found := meaning(errors):
+        return found
     if first.unwritten and len(errors) == len(wrong):
         return generic("part_missing", where=errors[0].name)
     return None
@@ -187,6 +198,19 @@ def _strange(values: Sequence[Evidence]) -> Diagnosis | None:
     return generic("nan" if item.comparison and "NaN" in item.comparison.text else "infinite", where=item.name)
 
 
+def _rounded(values: Sequence[Evidence]) -> Diagnosis | None:
+    """Say that nothing but rounding is wrong: every number that is no longer right has six digits or so."""
+    pairs = [each for item in values for each in wrong_pairs(item)]
+    if not all(wrong_pairs(item) for item in values) or any(
+        float((mine - right).abs().max()) > 1e-5 * float(right.abs().max()) for _, mine, right, _ in pairs
+    ):
+        return None
+    first = values[0].first_wrong()
+    if first is not None and first[1].dtype != torch.float64 and all(map(has_float64, values)):
+        return generic("precision", dtype=describe(first[1]).split()[1], where=values[0].name)
+    return generic("rounded", where=values[0].name)
+
+
 def _holds_strange(data: object) -> bool:
     return any(isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and not bool(leaf.isfinite().all())
                for _, leaf in leaves(data))  # fmt: skip
@@ -199,8 +223,12 @@ def _shapes(values: Sequence[Evidence]) -> Diagnosis | None:
                 place = f"At {item.spoken(path)}, your output has" if path else "Your output has"
                 key = "axes" if mine.dim() != right.dim() else "shape"
                 return generic(key, place=place, mine=tuple(mine.shape), right=tuple(right.shape), where=item.name,
-                                dims=mine.dim(), want=right.dim())  # fmt: skip
+                                dims=_axes(mine.dim()), want=right.dim())  # fmt: skip
     return None
+
+
+def _axes(count: int) -> str:
+    return "one axis" if count == 1 else f"{count or 'no'} axes"
 
 
 def _dtypes(values: Sequence[Evidence]) -> Diagnosis | None:

@@ -27,6 +27,8 @@ def differences(mine: Tensor, right: Tensor, slack: float, where: str) -> Diagno
                 return generic("shifted", steps=steps, axis=axis, where=where)
     if _only_border(wrong):
         return generic("border", where=where)
+    if mine.numel() == 1:
+        return generic("number", mine=f"{float(mine):.4g}", right=f"{float(right):.4g}", where=where)
     index = tuple(int(i) for i in wrong.nonzero()[0])
     return generic(
         "numbers", count=int(wrong.sum()), total=wrong.numel(), index=index if len(index) != 1 else index[0],
@@ -45,7 +47,11 @@ def _is_shifted(mine: Tensor, right: Tensor, axis: int, steps: int, slack: float
 
 
 def _only_border(wrong: Tensor) -> bool:
-    if wrong.dim() < 2 or min(wrong.shape[-2:]) < 3:
+    """Tell whether what is wrong lies along two sides or more of a picture; in a small matrix that is chance."""
+    if wrong.dim() < 2 or min(wrong.shape[-2:]) < 5:
+        return False
+    sides = (wrong[..., 0, :], wrong[..., -1, :], wrong[..., :, 0], wrong[..., :, -1])
+    if sum(int(side.sum()) > 2 for side in sides) < 2:  # a side shares a corner with each of two others
         return False
     inside = torch.zeros_like(wrong)
     inside[..., 1:-1, 1:-1] = True

@@ -37,7 +37,8 @@ def related(wrong: Sequence[Evidence], names: frozenset[str] | None) -> Diagnosi
     first = wrong[:1], _capital(wrong[0].name)
     for items, start in ((wrong, _capital(say("in_every_wrong_case"))), first) if len(wrong) > 1 else (first,):
         pairs = [wrong_pairs(item) for item in items]
-        if not all(pairs):
+        # what a mere rounding separates is equal to its own absolute value, and to much else
+        if not all(pairs) or any(_equal(mine, right, slack) for each in pairs for _, mine, right, slack in each):
             continue
         for rule in (_function, _input_itself, _input_missing):
             found = rule(items, pairs, names, start)

@@ -23,6 +23,7 @@ def conditions(right: Sequence[Case], wrong: Sequence[Case], names: Collection[s
     if not right or not wrong:
         return None
     right_facts, wrong_facts = [facts(case) for case in right], [facts(case) for case in wrong]
+    kinds = {case.group for case in right}.isdisjoint({case.group for case in wrong})
     for key, inside, outside in (("right_where", right_facts, wrong_facts), ("wrong_where", wrong_facts, right_facts)):
         held = {
             label: phrase
@@ -33,6 +34,9 @@ def conditions(right: Sequence[Case], wrong: Sequence[Case], names: Collection[s
             and all(each.get(label, ("", False))[0] == phrase for each in inside)
             and all(label in each and each[label][0] != phrase for each in outside)
         }
+        # where a telling fact, or the kind of the cases, goes along with a mere number, the number may be chance
+        telling = {label: phrase for label, phrase in held.items() if inside[0][label][1]}
+        held = telling or ({} if kinds else held)
         if names is not None and any(label.split(" ")[0] not in names for label in held):
             continue
         found = list(held.values())
@@ -79,6 +83,9 @@ def _tensor_facts(name: str, tensor: torch.Tensor) -> dict[str, tuple[str, bool]
         found[f"{name} square"] = f"the last two axes of `{name}` are {square} long", True
         single = "length 1" if tensor.shape[0] == 1 else "more than one item"
         found[f"{name} batch"] = f"the first axis of `{name}` has {single}", True
+    if tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        found[f"{name} dtype"] = f"`{name}` is {kind}", kind != "float32"
     found[f"{name} layout"] = f"`{name}` is {'' if tensor.is_contiguous() else 'not '}contiguous in memory", True
     return found
 
