@@ -5,6 +5,7 @@ import json
 import pytest
 
 from autograder.demo import run as demo
+from autograder.demo import sample_pages
 from autograder.demo.sample_class import CLASS
 
 pytestmark = pytest.mark.slow
@@ -22,3 +23,6 @@ def test_the_demo_gives_every_sample_submission_its_due(capfd):
     assert "not as it should be" not in told
     feedback = demo.place().course / "feedback"
     assert {path.name for path in feedback.iterdir() if path.is_dir()} == set(scores)
+    for name, page in sample_pages.made(demo.place().course).items():  # what the book shows is what comes out
+        held = (sample_pages.FOLDER / f"{name}.html").read_text(encoding="utf-8")
+        assert sample_pages.kind(page) == sample_pages.kind(held), name

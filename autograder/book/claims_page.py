@@ -9,18 +9,13 @@ from typing import Any
 from autograder.chapter.book_plan import Plan
 
 # words of claim ids that are not written in lower case
-SPELLED = {"cnn": "CNN", "mlp": "MLP", "lenet": "LeNet", "relu": "ReLU", "vit": "ViT", "clip": "CLIP", "lora": "LoRA"}
-SPELLED |= {
-    "gan": "GAN",
-    "vae": "VAE",
-    "sgd": "SGD",
-    "rnn": "RNN",
-    "lstm": "LSTM",
-    "bn": "batch norm",
-    "conv": "convolution",
-    "sobel": "Sobel",
-    "toeplitz": "Toeplitz",
-}
+_NAMES = """
+AdaLoRA ALIGN BYOL CIFAR CLIP CNN CPC DeBERTa DeconvNet DoRA DyLoRA ESD FA FCN FMN GAN GLUE INT4 LAION LeNet LiT LLaMA
+LoRA LSTM MetaCLIP MLP MMC4 NF4 NT PreLayer QLoRA Receler ReLU RNN RoBERTa SegNet SGD ShareLock SigLIP SLD Sobel
+Toeplitz UCE VAE VeRA ViT Xent XOR
+"""
+SPELLED = {name.lower(): name for name in _NAMES.split()}
+SPELLED |= {"bn": "batch norm", "conv": "convolution", "gpt2": "GPT-2", "unet": "U-Net"}
 
 Claim = Mapping[str, Any]  # an entry of chapters/<slug>/claims.json
 

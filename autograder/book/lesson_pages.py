@@ -22,8 +22,11 @@ from dlcv_lab.checking.wire import decode_pack
 
 # a section's heading with the label above it; headings inside fences do not occur in lessons
 _SECTION = re.compile(r"^(?:\(\S+\)=\s*\n+)?## ", re.M)
+_DRAWS = "The picture's code"
 READ_LINES = 14  # a page prints no more of a cell; longer experiments fold as a whole
 _SAMPLE = "<summary>What a wrong"  # how `check` begins the sample of a wrong verdict
+_SAID_TWICE = re.compile(r"(<p>)For comparison, what a wrong answer reads: (.*?)(?= (?:\d+ of|The case|All))")
+_ITSELF = re.compile(r"\bit was (.+?): “\1” is right\.", re.I)  # of a value that is an option's own words
 
 
 def write_lessons(
@@ -89,7 +92,9 @@ def page_of(executed: NotebookNode, with_solutions: bool) -> NotebookNode:
             if "check" in facts:
                 _tag(cell, "check")
                 _open_sample(cell)
+            _say_once(cell)
             cells += _read_and_folded(cell)
+    cells = _in_one_fold(cells)
     page: NotebookNode = nbformat.from_dict({**executed, "cells": cells})
     return page
 
@@ -118,7 +123,36 @@ def _read_and_folded(cell: NotebookNode) -> list[NotebookNode]:
         return [cell]
     first = new_code_cell(read, id=f"{cell.id}-read"[:64], execution_count=cell.execution_count)
     cell.source = drawing
-    return [*([first] if read else []), _behind(cell, "The picture's code")]
+    return [*([first] if read else []), _behind(cell, _DRAWS)]
+
+
+def _in_one_fold(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """Return the cells with those that fold whole and show nothing put into the fold that follows."""
+    out: list[NotebookNode] = []
+    for cell in cells:
+        before = out[-1] if out else None
+        if before is not None and _folds(before) and _folds(cell) and not before.get("outputs"):
+            cell.source = f"{before.source}\n\n\n{cell.source}"
+            out[-1] = cell
+        else:
+            out.append(cell)
+    return out
+
+
+def _folds(cell: NotebookNode) -> bool:
+    """Tell whether a cell folds behind a line that may stand for other code, too."""
+    return cell.metadata.get("mystnb", {}).get("code_prompt_show", "") in ("The code", "The experiment's code", _DRAWS)
+
+
+def _say_once(cell: NotebookNode) -> None:
+    """Take out of what a cell shows the words that stand beside it: above a wrong verdict, and as an option."""
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        if "text/html" in data:
+            text = _SAID_TWICE.sub(r"\1\2:", data["text/html"])
+            if "dlcv-reveal" in text:
+                text = _ITSELF.sub(lambda found: f"{'It' if found[0][0] == 'I' else 'it'} was “{found[1]}”.", text)
+            data["text/html"] = text
 
 
 def _what_to_write(cell: NotebookNode) -> NotebookNode:

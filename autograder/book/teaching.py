@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from textwrap import indent
 
 from autograder.book.pages import count, hours
 from autograder.book.render import prose
@@ -30,20 +31,37 @@ Students may read them. What they must not see is not here: how written question
 `build/instructor/` after `dlcv assemble`, and solutions are released after the deadline
 (see [for instructors](../../../book/howto/instructor.md)).
 """
+TERM_HOURS = 140  # of a student's work that a course of three credits may ask for
+WEEK_HOURS = 9
 
 
 def overview(plan: Plan, rows: Mapping[str, Row]) -> str:
     """Return the first page: all chapters with the hours that they ask for."""
     lines = [HEAD, "| chapter | reading and experiments | core exercises | extras | points |", "|---|---|---|---|---|"]
+    loads = []
     for chapter in plan.chapters:
         row = rows.get(chapter.slug)
         if row:
             load = syllabus.load_of(row)
+            loads.append(load)
             lines.append(
                 f"| [{chapter.number} {chapter.title}]({chapter.slug}.md) | {hours(load.reading)} | {hours(load.core)} "
                 f"| {hours(load.extra)} | {number(load.points)} |"
             )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_term(loads)]) + "\n"
+
+
+def _term(loads: Sequence[syllabus.Load]) -> Iterator[str]:
+    """Say how far the chapters go in a term."""
+    together = sum(load.hours for load in loads)
+    names = " ".join(load.chapter.removeprefix("ch").lstrip("0") for load in loads)
+    yield ""
+    yield (
+        f"Together about {together:.0f} hours of a student's work without the extras: "
+        f"{count(syllabus.weeks(loads, WEEK_HOURS), 'week')} at {WEEK_HOURS} hours a week. A course of three credits "
+        f"has about {TERM_HOURS} hours. `dlcv syllabus {names} --hours-a-week {WEEK_HOURS}` prints the plan of the "
+        f"chapters that you choose."
+    )
 
 
 def page(plan: Plan, row: Row) -> str:
@@ -146,5 +164,5 @@ def _by_hand(row: Row) -> Iterator[str]:
     if row.questions:
         yield from ["## Marked by hand", ""]
         for question in row.questions:
-            yield f"- `{question.name}`, {number(question.points)} points: {' '.join(question.text.split())}"
+            yield f"- `{question.name}`, {number(question.points)} points:\n\n{indent(question.text.strip(), '  ')}\n"
         yield f"\nRubric and sample answers: `build/instructor/{row.slug}.md`.\n"

@@ -1,7 +1,10 @@
 """The book's own Sphinx extension: local maths, plain addresses, and one clear message where pages are missing.
 
 * the cards above exercises get their look and an address (`lesson_1.html#exercise-conv2d`);
-* lines of code wrap with a hanging indent, and verdict tables know their headings, for narrow windows;
+* lines of code wrap with a hanging indent, what a cell printed wraps unless its columns stand below each other, and
+  verdict tables know their headings, for narrow windows;
+* a number stays with its percent sign, its thousands and its deviation, a formula with the comma behind it;
+* pictures of the pages that people write load when they are scrolled to, as those of the lessons do;
 * every page says in a sentence what it is about, with its first picture, to whoever lists or shares it;
 * maths is set by the KaTeX copy in book/_static/vendor, so that no page asks a content network for anything;
 * `book/howto/student.md` becomes `howto/student.html` and `build/pages/methods.md` becomes `methods.html`: where a page
@@ -43,6 +46,7 @@ GENERATED = PREFIXES[0]
 ELSEWHERE = "elsewhere.json"  # beside the generated pages: {label: {"title", "address"}} of what this book lacks
 BESIDE = ("pictures", "notebooks")  # folders beside the lesson pages
 MODELS = "zoo"  # scripts that hand models to pages, beside the generated pages
+DEEP = 8  # columns
 _ICONS = re.compile(r'(?:\.fa-[\w-]+:{1,2}before,?)+\{content:"[^"]*"\}')  # two thousand rules, none of them used
 
 
@@ -69,6 +73,40 @@ class ExerciseCards(SphinxTransform):
             core = "· core" in quote.astext().split("\n")[0]
             quote["classes"] += ["exercise-card", f"{kind}-card", "core" if core else "extra"]
             quote["ids"].append(f"{kind}-{name.astext().replace('_', '-')}")
+
+
+_TIED = re.compile(r"(?<=\d) (?=%)|(?<=\d) (?=\d{3}(?!\d))|(?<=±) (?=[\d.])|(?<=[\d)]) (?=±)")
+_CLOSING = re.compile(r"[,.;:!?)\]’”]+")
+
+
+class TogetherOnALine(SphinxTransform):
+    """Keep what is one thing on one line: "58 %", "12 042 240", ".93 ± .01", and a formula with its full stop."""
+
+    default_priority = 880  # after the substitutions of quotes
+
+    def apply(self, **kwargs: Any) -> None:
+        for text in list(self.document.findall(nodes.Text)):
+            if isinstance(text.parent, nodes.literal | nodes.literal_block | nodes.raw | nodes.math | nodes.math_block):
+                continue
+            tied = _TIED.sub("\N{NO-BREAK SPACE}", text)
+            if tied != text:
+                text.parent.replace(text, nodes.Text(tied))
+        for formula in list(self.document.findall(nodes.math)):
+            after = formula.next_node(descend=False, siblings=True)
+            found = _CLOSING.match(after) if isinstance(after, nodes.Text) else None
+            if found:
+                formula["closing"] = found[0]
+                after.parent.replace(after, nodes.Text(after[found.end() :]))
+
+
+class LatePictures(SphinxTransform):
+    """Load pictures when they are scrolled to; the first one of a page may stand on its first screen."""
+
+    default_priority = 881
+
+    def apply(self, **kwargs: Any) -> None:
+        for picture in list(self.document.findall(nodes.image))[1:]:
+            picture["loading"] = "lazy"
 
 
 class PlainIndex:
@@ -109,8 +147,12 @@ class BookBuilder(StandaloneHTMLBuilder):
 
 
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:
+    if node.get("closing"):
+        self.body.append('<span class="together">')
     self.body.append(self.starttag(node, "span", "", CLASS="math notranslate nohighlight"))
     self.body.append(self.encode(node.astext()) + "</span>")
+    if node.get("closing"):
+        self.body.append(self.encode(node["closing"]) + "</span>")
     raise nodes.SkipNode
 
 
@@ -163,14 +205,20 @@ def describe(
     context["metatags"] = context.get("metatags", "") + "\n".join(tags)
 
 
-_CODE = re.compile(r'(<div class="highlight"><pre>)(.*?)(</pre></div>)', re.S)
+_CODE = re.compile(r'(<div class="output [^>]*>)?(<div class="highlight"><pre)>(.*?)(</pre></div>)', re.S)
 _TAG = re.compile(r"<(/?)span[^>]*>")
 
 
 def hang(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Make every line of code a block that knows its indentation, so that it wraps with a hanging indent."""
     if context.get("body"):
-        context["body"] = _CODE.sub(lambda found: found[1] + in_lines(found[2]) + found[3], context["body"])
+        context["body"] = _CODE.sub(_hung, context["body"])
+
+
+def _hung(found: re.Match[str]) -> str:
+    printed, begin, code, end = found.groups()
+    columns = ' class="columns"' if printed and in_columns(code) else ""
+    return f"{printed or ''}{begin}{columns}>{in_lines(code)}{end}"
 
 
 def in_lines(code: str) -> str:
@@ -187,8 +235,18 @@ def in_lines(code: str) -> str:
                 going.append(tag[0])
         indent = len(text) - len(text.lstrip(" "))
         style = f' style="--in:{indent}"' if indent else ""
+        if indent > DEEP:  # a narrow window shows a part of such an indentation
+            line = re.sub(r"^((?:<span[^>]*>)*)( +)", r'\1<span class="deep">\2</span>', line)
         out.append(f'<span class="line"{style}>{opened}{line}{"</span>" * len(going)}\n</span>')
     return "".join(out)
+
+
+def in_columns(printed: str) -> bool:
+    """Tell whether printed lines are a table of columns, which is spoilt by wrapping: half of them or more, and two at
+    the least, have several spaces in a row between words."""
+    lines = [line for line in html.unescape(re.sub(r"<[^>]+>", "", printed)).split("\n") if line.strip()]
+    spaced = sum(bool(re.search(r"\S {2,}\S", line)) for line in lines)
+    return spaced >= max(2, len(lines) / 2)
 
 
 def elsewhere(app: Sphinx, env: BuildEnvironment, node: pending_xref, inside: nodes.Node) -> nodes.Node | None:
@@ -259,6 +317,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_builder(BookBuilder, override=True)
     app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
     app.add_transform(ExerciseCards)
+    app.add_post_transform(TogetherOnALine)
+    app.add_post_transform(LatePictures)
     app.connect("html-page-context", add_katex)
     app.connect("html-page-context", hang)
     app.connect("html-page-context", describe)

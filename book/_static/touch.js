@@ -80,12 +80,17 @@
       place(w >> 1, h >> 1);
     });
 
+    // as one would type it: a ninth is 1/9, and fits its cell
+    const typed = (value) => {
+      const n = [3, 6, 7, 9, 16, 25].find((each) => String(value).length > 4 && Math.abs(value * each - Math.round(value * each)) < 1e-3);
+      return n && Math.round(value * n) ? `${Math.round(value * n)}/${n}` : String(value);
+    };
     const grid = () => {
       const k = weights.length;
       size.value = `${k} x ${k}`;
       cells.style.setProperty("--k", k);
       cells.replaceChildren(...weights.flatMap((row, i) => row.map((value, j) => {
-        const cell = make("input", { type: "text", value: String(value), inputMode: "text", autocomplete: "off" });
+        const cell = make("input", { type: "text", value: typed(value), inputMode: "text", autocomplete: "off" });
         cell.setAttribute("aria-label", `row ${i + 1}, column ${j + 1}`);
         cell.addEventListener("focus", () => cell.select());
         cell.addEventListener("input", () => {
@@ -211,7 +216,8 @@
   function neuron(box, data) {
     const size = 380, reach = 1.15 * Math.max(...data.points.flat().map(Math.abs), 1);
     const canvas = make("canvas", { width: size, height: size, role: "img" });
-    const [w1, w2, b] = data.weights.map((value, k) => make("input", { type: "range", min: k < 2 ? -3 : -3 * reach, max: k < 2 ? 3 : 3 * reach, step: 0.05, value }));
+    const far = Math.ceil(3 * reach); // whole, so that 0 is one of the slider's steps
+    const [w1, w2, b] = data.weights.map((value, k) => make("input", { type: "range", min: k < 2 ? -3 : -far, max: k < 2 ? 3 : far, step: 0.05, value }));
     const told = make("p", { className: "touch-sum", role: "status" });
     const page = (x, y) => [((x + reach) / (2 * reach)) * size, ((reach - y) / (2 * reach)) * size];
     const draw = () => {

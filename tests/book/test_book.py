@@ -84,3 +84,33 @@ def test_a_class_is_asked_for_by_its_signatures():
     assert asked == (
         "```python\nclass A(nn.Module):\n    def __init__(self):\n    def forward(self, x):\n```\n\nHold a weight."
     )
+
+
+def test_code_that_folds_and_shows_nothing_stands_in_the_next_fold():
+    helper = new_code_cell("def draw(x):\n    return x", id="a", metadata={"tags": ["hide-input"]})
+    drawing = new_code_cell(
+        "draw(3)", id="b", metadata={"tags": ["hide-input"]}, outputs=[new_output("stream", text="7")]
+    )
+    after = new_code_cell("show.images(y)", id="c")
+    first, second = page_of(new_notebook(cells=[helper, drawing, after]), with_solutions=False).cells
+    assert first.source == "def draw(x):\n    return x\n\n\ndraw(3)"
+    assert first.outputs[0].text == "7"
+    assert second.source == "show.images(y)"
+
+
+def shown(html: str) -> str:
+    cell = new_code_cell("x = 1", id="a", outputs=[new_output("display_data", data={"text/html": html})])
+    return page_of(new_notebook(cells=[cell]), with_solutions=False).cells[0].outputs[0].data["text/html"]
+
+
+def test_a_wrong_verdict_is_not_announced_twice():
+    told = "<p>For comparison, what a wrong answer reads: ✗ wrong type or shape 0 of 5 cases right. One.</p>"
+    assert shown(told) == "<p>✗ wrong type or shape: 0 of 5 cases right. One.</p>"
+
+
+def test_a_value_that_is_an_option_is_said_once():
+    told = '<p class="dlcv-reveal">{}</p>'
+    assert shown(told.format("You said “a”; it was b, c: “b, c” is right.")) == told.format(
+        "You said “a”; it was “b, c”."
+    )
+    assert shown(told.format("It was 3: “three” is right.")) == told.format("It was 3: “three” is right.")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 from sphinx.search import js_index
 
 from autograder.base import paths
@@ -48,6 +50,53 @@ def test_the_search_index_has_addresses_on_disk_and_sources_in_memory():
     )
     stream.seek(0)
     assert index.load(stream)["docnames"] == ["book/notation"]
+
+
+def test_lines_wrap_below_their_indentation_and_a_deep_one_can_be_narrowed():
+    lines = dlcv_book.in_lines(f"if x:\n    y\n{' ' * 20}<span class='n'>z</span>")
+    assert lines.count('<span class="line"') == 3
+    assert '<span class="line" style="--in:4">    y\n</span>' in lines
+    assert f'style="--in:20"><span class="deep">{" " * 20}</span><span' in lines
+
+
+@pytest.mark.parametrize(
+    ("printed", "table"),
+    [
+        ("whole   loss 1.6   0.9\nno average   loss 1.0   0.8", True),
+        ("felt:    [1.08, 2]\nlibrary: [1.08, 2]", False),
+        ("one long sentence that may wrap", False),
+        ("a   <span>b</span>\nc   d\nand a last line", True),
+    ],
+)
+def test_printed_columns_are_told_from_sentences(printed, table):
+    assert dlcv_book.in_columns(printed) is table
+    page = {"body": f'<div class="output stream x"><div class="highlight"><pre>{printed}</pre></div></div>'}
+    dlcv_book.hang(None, "", "", page, None)
+    assert ('<pre class="columns">' in page["body"]) is table
+
+
+@pytest.mark.parametrize(
+    ("text", "tied"),
+    [
+        ("58 % of 12 042 240 are .93 ± .01", "58~% of 12~042~240 are .93~±~.01"),
+        ("in 3 of 145 cases, 3 100", "in 3 of 145 cases, 3~100"),
+        ("2021 and 5 pictures % b", "2021 and 5 pictures % b"),
+    ],
+)
+def test_what_is_one_number_stays_on_a_line(text, tied):
+    assert dlcv_book._TIED.sub("~", text) == tied
+
+
+def test_a_formula_keeps_the_comma_behind_it_and_only_later_pictures_wait():
+    document = new_document("page")
+    words = nodes.paragraph("", "", nodes.Text("let "), nodes.math("", "x"), nodes.Text("), and"))
+    pictures = [nodes.image(uri="a.png"), nodes.image(uri="b.png")]
+    document += [words, *pictures]
+    dlcv_book.TogetherOnALine(document).apply()
+    dlcv_book.LatePictures(document).apply()
+    assert words[1]["closing"] == "),"
+    assert words[2] == " and"
+    assert ["loading" in picture for picture in pictures] == [False, True]
 
 
 def test_only_generated_pages_count_as_missing(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autograder.book import teaching
-from autograder.chapter import book_plan, lesson, rows
+from autograder.chapter import book_plan, lesson, rows, syllabus
 from autograder.release import leaks
 
 
@@ -55,6 +55,18 @@ def test_no_rubric_sample_answer_or_code_of_a_solution_is_on_it(page, row):
 def test_the_overview_lists_the_chapters_that_are_written(row):
     text = teaching.overview(book_plan.read(), {row.slug: row})
     assert text.count(f"]({row.slug}.md)") == 1
+
+
+def test_the_overview_says_how_far_its_chapters_go_in_a_term(row):
+    text = teaching.overview(book_plan.read(), {row.slug: row})
+    load = syllabus.load_of(row)
+    assert f"Together about {load.hours:.0f} hours" in text
+    assert f"1 week at {teaching.WEEK_HOURS} hours" in text
+    assert "`dlcv syllabus 3 --hours-a-week 9`" in text
+
+
+def test_the_parts_of_a_written_question_stay_a_list(page):
+    assert "\n  1. mirrors every training picture" in page
 
 
 def meta_faults(notebook: lesson.Lesson, **meta: object) -> list[str]:
