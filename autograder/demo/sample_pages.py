@@ -49,7 +49,7 @@ def made(course: Path) -> dict[str, str]:
 def shareable(page: str, about: str) -> str:
     """Return a page with a line that says what it is; of the links to students' pages the sample's own stays."""
     linked = _LINK.sub(lambda a: f'<a href="feedback.html">{a[2]}</a>' if a[1] == STUDENT else a[2], page)
-    lines = (line.rstrip() for line in linked.replace("<body>", f"<body>\n{NOTE.format(about)}", 1).splitlines())
+    lines = (line.rstrip() for line in linked.replace("<main>", f"<main>\n{NOTE.format(about)}", 1).splitlines())
     return re.sub(r"\n{2,}", "\n", "\n".join(lines)) + "\n"
 
 

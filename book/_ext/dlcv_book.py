@@ -212,7 +212,8 @@ _TAG = re.compile(r"<(/?)span[^>]*>")
 def hang(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Make every line of code a block that knows its indentation, so that it wraps with a hanging indent."""
     if context.get("body"):
-        context["body"] = _CODE.sub(_hung, context["body"])
+        body = _CODE.sub(_hung, context["body"])
+        context["body"] = re.sub(r'<span class="pre">(?=--\w)', '<span class="pre together">', body)
 
 
 def _hung(found: re.Match[str]) -> str:
@@ -234,6 +235,7 @@ def in_lines(code: str) -> str:
             else:
                 going.append(tag[0])
         indent = len(text) - len(text.lstrip(" "))
+        line = re.sub(r"(?<= )--[a-z][\w-]*", r'<span class="together">\g<0></span>', line)  # not broken at a hyphen
         style = f' style="--in:{indent}"' if indent else ""
         if indent > DEEP:  # a narrow window shows a part of such an indentation
             line = re.sub(r"^((?:<span[^>]*>)*)( +)", r'\1<span class="deep">\2</span>', line)

@@ -37,3 +37,12 @@ def test_a_page_can_be_used_by_everyone(visit, accessible, shoot, name):
                 page.wait_for_function(SETTLED)  # the theme gives a box its tab stop after a pause
                 # what is hidden depends on the width, what has contrast on the scheme
                 accessible(page, levels=("minor", "moderate", "serious", "critical"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["feedback", "report"])
+def test_the_samples_can_be_read_by_everyone(visit, accessible, shoot, name, scheme):
+    page = visit(f"_static/samples/{name}", scheme=scheme, width=WIDTHS["phone"])
+    assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS["phone"]
+    shoot(page, f"sample-{name}-{scheme}", full_page=False)
+    accessible(page, levels=("minor", "moderate", "serious", "critical"))

@@ -59,6 +59,13 @@ def test_lines_wrap_below_their_indentation_and_a_deep_one_can_be_narrowed():
     assert f'style="--in:20"><span class="deep">{" " * 20}</span><span' in lines
 
 
+def test_an_option_is_not_broken_at_its_hyphens():
+    assert '<span class="together">--solutions</span>' in dlcv_book.in_lines("dlcv release --solutions")
+    page = {"body": '<code><span class="pre">--course</span> <span class="pre">-1</span></code>'}
+    dlcv_book.hang(None, "", "", page, None)
+    assert page["body"] == '<code><span class="pre together">--course</span> <span class="pre">-1</span></code>'
+
+
 @pytest.mark.parametrize(
     ("printed", "table"),
     [

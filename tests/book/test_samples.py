@@ -58,7 +58,7 @@ def test_a_sample_looks_as_a_page_looks_today_and_leads_back(name):
 
 def test_a_page_with_a_link_to_every_student_keeps_its_own_alone():
     links = [f'<a href="../feedback/{name}/ch03/feedback-1.html">{name}</a>' for name in ("ada", "tim")]
-    told = sample_pages.shareable(f"<body>\n{' '.join(links)}", "About.")
+    told = sample_pages.shareable(f"<main>\n{' '.join(links)}", "About.")
     assert 'ada <a href="feedback.html">tim</a>' in told
     assert "About." in told
 
