@@ -12,7 +12,7 @@ import io
 import re
 import textwrap
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations, pairwise
@@ -94,6 +94,10 @@ class Slip(Misconception):
             raise SlipError(f"{self._called()} it has no solution yet; take its exercise from load_row(...)")
         return tuple(part_of(name, text) for name, text in self.parts)
 
+    def places(self) -> set[str]:
+        """Return the names of the definitions that it changes."""
+        return {self._place(piece)[0].name for piece in self.pieces}
+
     def _called(self) -> str:
         return f"the slip {self.name!r}:"
 
@@ -174,6 +178,20 @@ def pairs(exercise: Exercise) -> Iterator[tuple[int, int, Slip]]:
         both = combined(one, other) if one.hint.strip() != other.hint.strip() else None
         if both is not None and both.tree() not in known:
             yield first, second, both
+
+
+def alike(changes: Sequence[Slip]) -> list[Slip]:
+    """Return every two changes that say the same and act in different definitions, both at once.
+
+    Who makes a mistake in one function of an exercise makes it in the others, too.
+    """
+    found = []
+    for first, second in combinations(changes, 2):
+        if first.hint == second.hint and first.places() != second.places():
+            both = combined(first, second)
+            if both is not None:
+                found.append(replace(both, name=first.name, hint=first.hint))
+    return found
 
 
 def faults(exercise: Exercise) -> Iterator[str]:

@@ -185,7 +185,8 @@ class Reference:
             parts = next((dict(one.parts) for one in self.exercise.misconceptions if isinstance(one, Slip)), {})
             loops = any(isinstance(node, ast.While) for text in parts.values() for node in ast.walk(ast.parse(text)))
             found = mutations.proposals(self.exercise, parts) if not loops else ()  # a changed loop may never end
-            told = (change for change in found if change.hint)
+            told = [change for change in found if change.hint]
+            told += slips.alike(told)
             self._near = tuple(replace(change, name=f"{n} {change.name}") for n, change in enumerate(told))
         return self._near
 

@@ -180,6 +180,8 @@ ENGLISH: dict[str, str] = {
     "diagnosis.wrong_where": "It is wrong only where {condition}.",
     "diagnosis.axes": "{place} {dims} {where}, shape {mine}; {want} expected, shape {right}.",
     "diagnosis.shape": "{place} shape {mine} {where}, expected {right}.",
+    "diagnosis.too_short": "Your output is the expected one with its {end} missing {where}: {lengths}.",
+    "diagnosis.too_long": "Your output holds the expected one and more at its {end} {where}: {lengths}.",
     "diagnosis.dtype": "{start}, {text}.",
     "diagnosis.precision": "The inputs are float64 {where} and your answer is computed in {dtype}: create new tensors "
     "with the dtype of the input.",

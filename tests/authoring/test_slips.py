@@ -179,3 +179,12 @@ def test_a_changed_mistake_expires_no_verdict_but_is_verified_and_packed_again(d
     assert content_version.wording_of(after) != content_version.wording_of(before)
     changed = dataclasses.replace(demo, exercises=(after,))
     assert content_version.verified_as(changed, info) != content_version.verified_as(demo, info)
+
+
+def test_changes_that_say_the_same_in_two_definitions_are_made_at_once():
+    one, other = made({"x / 2": "x / 3"}), made({"x / self.scale": "x / 3"}, "two")
+    (both,) = slips.alike([one, other, dataclasses.replace(made({"x / 2": "x"}, "three"), hint="other")])
+    assert both.name == "one"
+    assert "return x / 3" in both.source()
+    assert "x = x / 3" in both.source()
+    assert slips.alike([one, made({"x / 2": "x / 4"}, "two")]) == []

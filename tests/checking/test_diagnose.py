@@ -67,7 +67,10 @@ def changes_input(x):
         (lambda x: (2 * x).int(), "dtype", "the dtype is int32"),
         (lambda x: (2 * x) / 0 * 0, "nan", "NaN comes from 0 / 0"),
         (lambda x: 2 * x + 1 / (x * 0).clamp(max=0), "infinite", "Infinity comes from a division by 0"),
-        (lambda x: 2 * x[:, :3], "shape", "Your output has shape (3, 3) in the case 'a', expected (3, 4)."),
+        (lambda x: x[:, :3], "shape", "Your output has shape (3, 3) in the case 'a', expected (3, 4)."),
+        (lambda x: 2 * x[:, :3], "too_short", "with its end missing in the case 'a': 1 along axis 1."),
+        (lambda x: 2 * x[1:, 2:], "too_short", "with its beginning missing in the case 'a': 1 along axis 0 and 2 along"),
+        (lambda x: torch.cat([x, 2 * x]), "too_long", "and more at its beginning in the case 'a': 3 along axis 0."),
         (
             lambda x: 2 * x[0],
             "axes",

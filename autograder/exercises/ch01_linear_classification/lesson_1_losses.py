@@ -148,6 +148,13 @@ SOFTMAX = Exercise(
             "Your logarithm has base 10. Everywhere in this book log is the natural logarithm.",
             "card trap: the copies of the worked example that print 0.89",
         ),
+        slip(
+            "log_overflows",
+            {"below - below.exp().sum(dim, keepdim=True).log()": "s - s.exp().sum(dim, keepdim=True).log()"},
+            "`softmax` is right. In `log_softmax` exp overflows for large scores: subtract the largest score of "
+            "each row before it, there too.",
+            "student mistake: the second formula as it stands",
+        ),
     ),
 )
 

@@ -96,6 +96,12 @@ LINEAR_SCORES = Exercise(
             "Whole numbers do not multiply with decimal ones in PyTorch. Turn x into W's dtype first.",
             "library difference: numpy converts by itself",
         ),
+        slip(
+            "divides_by_255",
+            {"rows @ W.T + b": "(rows if x.is_floating_point() else rows / 255) @ W.T + b"},
+            "You divide whole numbers by 255. Nothing asks for it here: 200 becomes 200.0 in the dtype of W.",
+            "student mistake: pictures are scaled to 1 out of habit",
+        ),
     ),
 )
 

@@ -269,5 +269,11 @@ SOFTMAX_LOSS_GRAD = Exercise(
             "db is N times too small: G is divided by N already, so add its rows up, do not average them.",
             "student mistake: divided by N twice",
         ),
+        slip(
+            "by_classes",
+            {"y, len(W))) / N": "y, len(W))) / len(W)"},
+            "You divide the blame by the number of classes. The loss is a mean over the N pictures: divide by N.",
+            "student mistake: the wrong axis of S is counted",
+        ),
     ),
 )

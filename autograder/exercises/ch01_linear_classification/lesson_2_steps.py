@@ -296,6 +296,15 @@ SGD_STEP = Exercise(
             "The numbers are right, but you changed the tensor that came in: w -= works in place. Return a new one.",
             "library difference: optimizers change the weights in place",
         ),
+        slip(
+            "old_velocity",
+            {
+                "return w - lr * v, v": "return w - lr * (g if velocity is None else velocity), v",
+                "g = g + weight_decay * w": "g, velocity = g + weight_decay * w, v",
+            },
+            "w moves along the velocity that came in. Compute the new one first, and move along that.",
+            "student mistake: the lines in another order",
+        ),
     ),
 )
 

@@ -142,6 +142,9 @@ BOUNDARY_MISTAKES = (
     slip("no_refusal", {"if length == 0:": "if False:"},
          "All numbers are right. Zero weights have no boundary: raise ValueError before you divide by 0.",
          "student mistake: error case forgotten"),
+    slip("squared_length", {"float(-b / length)": "float(-b / length**2)"},
+         "You divide by the square of the length. That is right for a factor of w; d goes along n, which has length 1 "
+         "already: -b / |w|.", "student mistake: the foot of the perpendicular is -b w / |w|^2"),
 )  # fmt: skip
 
 BOUNDARY = Exercise(

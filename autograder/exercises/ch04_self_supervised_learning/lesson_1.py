@@ -233,6 +233,9 @@ LINEAR_PROBE = Exercise(
             "You standardise each PICTURE over its features. Standardise each feature over the pictures: mean(0).",
             "student mistake: axis",
         ),
+        slip("mean_of_the_test_set", {"(h_test - mean) / std @ W.T": "(h_test - h_test.mean(0)) / std @ W.T"},
+             "You subtract the mean of the test features from them. The classifier was fitted around the training "
+             "mean: both sets lose that one.", "student mistake: every set is centred on itself"),
     ),
     hints=(
         "On which of the two sets may you compute a mean, if the test pictures are to be new to the classifier?",
@@ -416,6 +419,7 @@ def rotate_batch__upside_down(x):
 
 ROTATE_BATCH = Exercise(
     name="rotate_batch",
+    returns=("pictures", "labels"),
     methods=("ch04/rotnet",),
     core=True,
     groups={"turns": 2.0, "edge": 1.0},
@@ -463,6 +467,10 @@ ROTATE_BATCH = Exercise(
             "quarter turn is a transpose AND a flip, a half turn two flips.",
             "student mistake: rotation by one flip",
         ),
+        slip("flips", {"x.rot90(k, (2, 3))": "(x, x.flip(3), x.flip(2), x.flip(2, 3))[k]"},
+             "Some of your copies are mirror images. Quarter turns come from `torch.rot90`; a flip makes a left hand "
+             "a right one.",
+             "student mistake: flips for turns"),
     ),
     hints=(
         "torch.rot90 turns a whole batch. Along which new axis must the four versions stand so that flattening "

@@ -274,6 +274,9 @@ MAKE_JIGSAW = Exercise(
             "equal the cell's size.",
             "student mistake: off by one",
         ),
+        slip("first_order_for_all", {"perm[n].tolist()": "perm[0].tolist()"},
+             "All pictures are shuffled as the first one is. Picture n has its own order, perm[n].",
+             "student mistake: one permutation a batch"),
     ),
     hints=(
         "Which cell fills slot s, and where in the picture is that cell's upper left pixel?",

@@ -144,6 +144,11 @@ PIXEL_CROSS_ENTROPY = Exercise(
         slip("no_weights", {"torch.ones_like(charge) if weight is None else weight[y]": "torch.ones_like(charge)"},
              "Without weights you are right. With `weight`, a pixel of class c counts weight[c] times.",
              "student mistake: optional argument never used"),
+        slip("unlabelled_in_the_mean", {"(each * charge).sum() / each.sum().clamp(min=1e-12)":
+                              "(each * charge).sum() / (each.sum() + (~labelled).sum()).clamp(min=1e-12)"},
+             "Pixels without a label cost nothing, and still count in the number that you divide by. Leave them out "
+             "of both.",
+             "student mistake: the mean over a loss that is zero at the ignored pixels"),
     ),
 )  # fmt: skip
 
@@ -482,6 +487,15 @@ BOUNDARY_IOU = Exercise(
              "student mistake: off by one in the window"),
         slip("accuracy", {'["miou"]': '["pixel_acc"]'},
              "You return the share of right pixels near edges. Return their mIoU.", "student mistake: wrong score"),
+        slip("no_diagonals", {"near = highest != lowest": "cross = F.max_pool2d(t, (side, 1), stride=1, "
+             "padding=(radius, 0))\n"
+                               "row = F.max_pool2d(t, (1, side), stride=1, padding=(0, radius))\n"
+                               "low = F.max_pool2d(-t, (side, 1), stride=1, padding=(radius, 0))\n"
+                               "lows = F.max_pool2d(-t, (1, side), stride=1, padding=(0, radius))\n"
+                               "near = torch.maximum(cross, row) != -torch.maximum(low, lows)"},
+             "You look along rows and columns only. A pixel whose diagonal neighbour has another class is near an "
+             "edge, too.",
+             "student mistake: four neighbours for eight"),
     ),
 )  # fmt: skip
 

@@ -140,6 +140,11 @@ CONV_TRANSPOSE2D = Exercise(
         slip("only_one_channel", {'"nchw,co->nohw", x, w[:, :, u, v]': '"nhw,o->nohw", x[:, 0], w[0, :, u, v]'},
              "You use the first input channel only. The stamps of all channels c add up.",
              "student mistake: sum over channels forgotten"),
+        slip("cuts_two_sides", {"return canvas[:, :, pad : canvas.shape[2] - pad, pad : canvas.shape[3] - pad]":
+                                  "return canvas[:, :, pad:, pad:]"},
+             "You cut `pad` off the top and the left only. All four sides lose it, the bottom and the right "
+             "`out_pad` less.",
+             "student mistake: half of a crop"),
     ),
 )  # fmt: skip
 
@@ -222,6 +227,9 @@ BILINEAR_KERNEL = Exercise(
              "student mistake: cone for a product"),
         slip("too_wide", {"- c).abs() / f": "- c).abs() / (f + 1)"},
              "g reaches 0 at the distance f from the middle: divide by f.", "student mistake: off by one"),
+        slip("half_of_k", {"c = f - 1 if k % 2 else f - 0.5": "c = k / 2"},
+             "Your middle lies at k / 2, half a pixel too far: indices begin at 0, so it is f - 1 for odd k and f - "
+             "1/2 for even k, which is (k - 1) / 2 both times.", "student mistake: off by half"),
     ),
 )  # fmt: skip
 
@@ -360,5 +368,8 @@ UNPOOLING = Exercise(
              "F.pad(bed_of_nails(x), (0, W - 2 * x.shape[3], 0, H - 2 * x.shape[2]))"},
              "max_unpool2d: you put every value into the upper left corner. `indices` says where it belongs.",
              "student mistake: indices ignored"),
+        slip("nails_in_the_middle", {"out[:, :, ::s, ::s] = x": "out[:, :, s // 2 :: s, s // 2 :: s] = x"},
+             "bed_of_nails: your nails stand in the middle of the squares. They belong into the upper left corner.",
+             "student mistake: the centre of the square"),
     ),
 )  # fmt: skip

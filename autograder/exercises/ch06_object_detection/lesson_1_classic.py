@@ -133,6 +133,10 @@ HOG_CELLS = Exercise(
              "Your gradients are differences to the next pixel. Here they reach from the one neighbour to the other, "
              "over two pixels, and are 0 at the border.",
              "student mistake: forward difference"),
+        slip("nearest_bin", {"(degrees / (180 / bins)).floor().long().clamp(max=bins - 1)":
+                               "(degrees / (180 / bins)).round().long() % bins"},
+             "You round to the nearest bin. Bin k holds the directions FROM k * 180 / bins up to the next: round down.",
+             "student mistake: round for floor"),
     ),
 )  # fmt: skip
 

@@ -222,6 +222,10 @@ ENCODE_BOXES = Exercise(
               "torch.cat([centre, centre + sides], dim=1)"},
              "decode: you return boxes that BEGIN at the centre. The corners lie half the sides to either side.",
              "student mistake: centre taken for the corner"),
+        slip("centre_and_sides", {"torch.cat([centre - sides / 2, centre + sides / 2], dim=1)":
+                                    "torch.cat([centre, sides], dim=1)"},
+             "decode: you return centre and sides. Return corners, (x1, y1, x2, y2), as the boxes came.",
+             "student mistake: the last step back to corners is left out"),
     ),
 )  # fmt: skip
 

@@ -272,6 +272,10 @@ MATCH_DEFAULTS = Exercise(
         slip("background_zero", {"which[best < threshold] = -1": "which[best < threshold] = 0"},
              "Background is -1 here. 0 is the first true box.",
              "student mistake: class 0 and index 0"),
+        slip("claims_above_threshold", {"which[p] = g": "which[p] = g if iou[p, g] >= threshold else which[p]"},
+             "A true box keeps its best default box only where their IoU reaches the threshold, in yours. It keeps it "
+             "whatever their IoU, so that no object is left without one.",
+             "student mistake: the threshold asked twice"),
     ),
 )  # fmt: skip
 

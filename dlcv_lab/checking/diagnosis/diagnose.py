@@ -218,12 +218,34 @@ def _holds_strange(data: object) -> bool:
 
 def _shapes(values: Sequence[Evidence]) -> Diagnosis | None:
     for item in values:
-        for path, mine, right in item.pairs():
+        for index, (path, mine, right) in enumerate(item.pairs()):
             if isinstance(mine, torch.Tensor) and isinstance(right, torch.Tensor) and mine.shape != right.shape:
+                if found := _cut(item, index, mine.detach(), right):
+                    return found
                 place = f"At {item.spoken(path)}, your output has" if path else "Your output has"
                 key = "axes" if mine.dim() != right.dim() else "shape"
                 return generic(key, place=place, mine=tuple(mine.shape), right=tuple(right.shape), where=item.name,
                                 dims=_axes(mine.dim()), want=right.dim())  # fmt: skip
+    return None
+
+
+def _cut(item: Evidence, index: int, mine: torch.Tensor, right: torch.Tensor) -> Diagnosis | None:
+    """Say that an answer is right but for what is missing, or too much, at one end of its axes."""
+    if mine.dim() != right.dim() or not mine.numel() or not right.numel():
+        return None
+    short, long = (mine, right) if mine.numel() < right.numel() else (right, mine)
+    axes = [axis for axis in range(mine.dim()) if mine.shape[axis] != right.shape[axis]]
+    if any(short.shape[axis] > long.shape[axis] for axis in axes):
+        return None
+    for end in ("end", "beginning"):
+        part = long
+        for axis in axes:
+            start = long.shape[axis] - short.shape[axis] if end == "beginning" else 0
+            part = part.narrow(axis, start, short.shape[axis])
+        pair = (part, short) if long is mine else (short, part)
+        if item.fits(*pair, index):
+            lengths = " and ".join(f"{long.shape[axis] - short.shape[axis]} along axis {axis}" for axis in axes)
+            return generic("too_long" if long is mine else "too_short", lengths=lengths, end=end, where=item.name)
     return None
 
 
