@@ -26,7 +26,7 @@ def draw(*shape: int) -> Tensor:
 
 
 def farthest(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max())
+    return float((a - b).detach().abs().max())
 
 
 def patches(_: int) -> dict[str, float]:
@@ -212,7 +212,7 @@ CLAIMS = [
         methods=("ch12/vit_patch_embed",),
         says="Partition the input image into a patch sequence",
         source="slide 'Vision Transformer'; dosovitskiy2021image",
-        analogue="How many patches, how many learned numbers, what is lost, and how far from a convolution with stride.",
+        analogue="How many patches and learned numbers, what is lost, and how far from a convolution with stride.",
         conditions="224x224 pixels, p = 16, width 768; float64 on 32x48 pixels for the differences.",
         threshold="196 patches, 590 592 numbers, nothing lost, within 1e-12 of the convolution",
         measure=patches,

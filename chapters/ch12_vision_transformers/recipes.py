@@ -20,7 +20,7 @@ HOW = {
     "steps": 2400,
     "lr": 2e-3,
     "seed": SEED,
-    "data": f"{BATCH} sheets of 16x16 pixels a step, each with one of 1201 handwritten digits of 8x8 at a random place.",
+    "data": f"{BATCH} sheets of 16x16 pixels a step, each with one of 1201 digits of 8x8 pixels at a random place.",
     "figures": {"accuracy": "share of 1000 sheets that are read rightly, of 596 digits that were not in training"},
     "least": {"accuracy": 0.75},
     "limits": "It knows one digit of 8x8 pixels on an empty sheet of 16x16.",

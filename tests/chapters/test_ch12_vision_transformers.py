@@ -161,7 +161,9 @@ def test_torchvisions_vit_with_the_same_weights():
     from torchvision.models.vision_transformer import VisionTransformer
 
     torch.manual_seed(0)
-    theirs = VisionTransformer(16, 4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=5).double().eval()
+    theirs = (
+        VisionTransformer(16, 4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=5).double().eval()
+    )
     for value in theirs.parameters():
         nn.init.normal_(value, std=0.4)
     mine = ours.ViT(size=16, p=4, width=8, depth=2, heads=2, classes=5).double().eval()
@@ -169,8 +171,8 @@ def test_torchvisions_vit_with_the_same_weights():
     pairs = {"patch_embed.proj": theirs.conv_proj, "norm": theirs.encoder.ln, "head": theirs.heads.head}
     for i, layer in enumerate(theirs.encoder.layers):
         own = f"blocks.{i}."
-        pairs |= {own + "norm1": layer.ln_1, own + "norm2": layer.ln_2, own + "attn.proj": layer.self_attention.out_proj,
-                  own + "mlp.fc1": layer.mlp[0], own + "mlp.fc2": layer.mlp[3]}  # fmt: skip
+        pairs |= {own + "norm1": layer.ln_1, own + "norm2": layer.ln_2, own + "mlp.fc1": layer.mlp[0],
+                  own + "mlp.fc2": layer.mlp[3], own + "attn.proj": layer.self_attention.out_proj}  # fmt: skip
         state |= {own + "attn.qkv.weight": layer.self_attention.in_proj_weight,
                   own + "attn.qkv.bias": layer.self_attention.in_proj_bias}  # fmt: skip
     for name, part in pairs.items():

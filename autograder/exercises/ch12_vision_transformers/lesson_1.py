@@ -250,7 +250,7 @@ def tokens_cases(d):
 
 def tokens_gradients(ns, data):
     inputs = [data["patches"], data["cls"], data["pos"]]
-    value, found = probing.gradients(ns.add_tokens, inputs, data["dy"])  # noqa: F821
+    value, found = probing.gradients(ns.add_tokens, inputs, data["dy"])
     return {"tokens": value, "gradient of patches": found[0], "gradient of cls": found[1], "gradient of pos": found[2]}
 
 

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from autograder.declare import Exercise, alternative, case, slip
-from autograder.declare.exercise import Question
 from autograder.declare.probes import shipped
 
 DOUBLE = torch.float64
@@ -27,7 +26,7 @@ def classify_cases(d):
 def classify_probe(ns, data):
     head = lambda h: F.linear(h, data["weight"], data["bias"])  # noqa: E731
     more = {"pool": data["pool"]} if "pool" in data else {}
-    return probing.call(ns.classify, data["z"], head, **more)  # noqa: F821
+    return probing.call(ns.classify, data["z"], head, **more)
 
 
 def classify_library(data):
@@ -106,7 +105,9 @@ class PlainBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         with torch.no_grad():
             for name, value in self.named_parameters():
-                wave = torch.sin(torch.arange(value.numel(), dtype=torch.float64) * 12.9898 + 78.233 * phase + len(name))
+                wave = torch.sin(
+                    torch.arange(value.numel(), dtype=torch.float64) * 12.9898 + 78.233 * phase + len(name)
+                )
                 value.copy_((wave * 0.8 + ("norm" in name and "weight" in name)).reshape(value.shape))
         self.to(dtype).eval()
         self.seen: list[tuple[int, ...]] = []
@@ -127,7 +128,7 @@ def row_cases(d):
 
 def row_probe(ns, data):
     block = PlainBlock(data["z"].shape[2], data["heads"], data["phase"], data["z"].dtype)
-    out = probing.call(ns.last_block_class_row, block, data["z"])  # noqa: F821
+    out = probing.call(ns.last_block_class_row, block, data["z"])
     return {"class token": out, "what the MLP was given": block.seen}
 
 
@@ -252,7 +253,7 @@ def cls_attention__mean_first(A, grid, head=None):
 
 def cls_attention__narrowed(A, grid, head=None):
     N = A.shape[3] - 1
-    if N != grid[0] * grid[1]:
+    if grid[0] * grid[1] != N:
         raise ValueError("no such grid")
     query = A.select(2, 0).narrow(2, 1, N)  # (B, h, N)
     kept = query if head is None else query[:, head : head + 1]
@@ -279,10 +280,12 @@ CLS_ATTENTION = Exercise(
              "card trap: cls included"),
         slip("last_row", {"A[:, :, 0, 1:]": "A[:, :, -1, 1:]"},
              "You take the last row. The class token is token 0.", "student mistake: appended"),
-        slip("normalised", {"return row.unflatten(1, grid)": "return (row / row.sum(1, keepdim=True)).unflatten(1, grid)"},
+        slip("normalised", {"return row.unflatten(1, grid)":
+             "return (row / row.sum(1, keepdim=True)).unflatten(1, grid)"},
              "You scale every map to the sum 1. Nothing is scaled here: the rest is what the class token pays to "
              "itself.", "card trap: normalise for display only"),
-        slip("highest", {"return row.unflatten(1, grid)": "return (row / row.max(1, keepdim=True)[0]).unflatten(1, grid)"},
+        slip("highest", {"return row.unflatten(1, grid)":
+             "return (row / row.max(1, keepdim=True)[0]).unflatten(1, grid)"},
              "You divide by the largest score. Nothing is scaled here.", "library difference: vit-explain's mask"),
         slip("softmax_again", {"return row.unflatten(1, grid)": "return row.softmax(1).unflatten(1, grid)"},
              "A went through a softmax already. A second one flattens the map.", "card trap: softmax twice"),
@@ -404,7 +407,8 @@ POINTING_GAME = Exercise(
              "card trap: empty mask"),
         slip("number_of_hits", {"hit[there].double().mean()": "hit[there].double().sum()"},
              "You return the number of hits. Divide by the number of pictures.", "student mistake: sum for mean"),
-        slip("whole_batch", {"maps.flatten(1).argmax(1, keepdim=True)": "maps.flatten(1).argmax(1, keepdim=True)[:1].expand(len(maps), 1)"},
+        slip("whole_batch", {"maps.flatten(1).argmax(1, keepdim=True)":
+             "maps.flatten(1).argmax(1, keepdim=True)[:1].expand(len(maps), 1)"},
              "All pictures point where the first one does. Each has its own highest patch.", "student mistake: axis"),
         slip("unchecked", {"if not there.any():": "if not there.any():\n    return 0.0\nif False:"},
              "Where nothing is there to point at, there must be a ValueError: 0 would be a verdict.",
@@ -417,39 +421,3 @@ POINTING_GAME = Exercise(
         "maps.flatten(1).argmax(1, keepdim=True))[:, 0]; leave out pictures with touched.any(1) False",
     ),
 )  # fmt: skip
-
-
-WHAT_IT_SHOWS = Question(
-    name="what_it_shows",
-    points=4,
-    text="""A colleague shows you the attention map of a ViT that calls a picture "husky". The map is bright on the snow
-behind the dog. "It looks at the snow, so it decides by the snow", she says.
-
-1. Name two reasons why a bright patch in the first row of the last A need not be what the decision hangs on.
-2. Which experiment would you run to find out, and what would you expect to see if she is right?
-3. What does attention rollout add to the raw map, and what does it still leave out?
-
-(About 150 words.)""",
-    rubric="""\
-* **1 (2 points)**, one each of two: the last layer mixes *tokens*, which already hold what earlier layers brought
-  from other patches; attention says how much of a value is taken, not what the value does to the score (it may be
-  small, or cancel); what lies on the residual path counts as well; heads differ and a mean hides it; a bright place
-  may hold a token used as a notepad.
-* **2 (1 point)**: an intervention: cover the snow (or the dog), or exchange the background, and see the score of
-  "husky" fall, more than for covering as many other patches.
-* **3 (1 point)**: it follows attention through all layers, residual paths included, back to the patches (half a
-  point); it knows nothing of values, MLPs and signs (half a point).""",
-    samples=(
-        (
-            4.0,
-            "First, the tokens of the last layer are no longer patches: the token at the snow may carry what it "
-            "collected from the dog two layers earlier. Second, A only says how large a share is taken; if the value "
-            "there is small or at right angles to the class's weights, nothing follows. I would cover the snow with "
-            "grey, and the dog, and compare how far the score falls; if she is right, it falls with the snow and "
-            "hardly with the dog. Rollout multiplies the layers, with the residual path, so it speaks about patches "
-            "again; it still knows no values, no MLP and no sign.",
-        ),
-        (2.0, "Attention is not explanation, because the layers mix. I would cover the snow and look at the score."),
-        (0.5, "One should take the mean over more heads."),
-    ),
-)

@@ -1,9 +1,10 @@
-"""Exercises of notebook 2: attention through all layers, and what happens when a patch is covered."""
+"""Exercises of notebook 2: attention through all layers, what happens when a patch is covered, and a question."""
 
 import torch
 import torch.nn.functional as F
 
 from autograder.declare import Exercise, alternative, case, mistaken, slip
+from autograder.declare.exercise import Question
 
 DOUBLE = torch.float64
 
@@ -110,7 +111,8 @@ ATTENTION_ROLLOUT = Exercise(
         "If one layer makes x1 = S1 x0 and the next x2 = S2 x1, what matrix makes x2 of x0?",
         "In every layer: mean over the heads, plus identity, rows divided by their sums. Start with the identity and "
         "multiply each layer from the left.",
-        "for A in attentions: step = A.mean(1) + eye; step = step / step.sum(2, keepdim=True); rollout = step @ rollout",
+        "for A in attentions: step = A.mean(1) + eye; step = step / step.sum(2, keepdim=True); rollout = step @ "
+        "rollout",
     ),
 )  # fmt: skip
 
@@ -130,7 +132,7 @@ def occlusion_cases(d):
 
 def occlusion_probe(ns, data):
     weight = data["weight"]
-    drop = probing.call(  # noqa: F821
+    drop = probing.call(
         ns.occlusion_drop, lambda x: torch.tanh(x.flatten(1)) @ weight.T, data["x"], data["y"], data["p"]
     )
     return {"drop": drop}
@@ -138,7 +140,7 @@ def occlusion_probe(ns, data):
 
 def occlusion_graph(ns, data):
     weight = data["weight"].clone().requires_grad_()
-    drop = probing.call(  # noqa: F821
+    drop = probing.call(
         ns.occlusion_drop, lambda x: torch.tanh(x.flatten(1)) @ weight.T, data["x"], data["y"], data["p"]
     )
     return {"drop": drop.detach(), "carries a graph": drop.requires_grad}
@@ -152,7 +154,7 @@ def occlusion_by_terms(data):
 
 
 def occlusion_drop__masked(model, x, y, p):
-    B, C, H, W = x.shape
+    B, _, H, W = x.shape
     drops = []
     with torch.no_grad():
         before = model(x).gather(1, y[:, None])
@@ -195,7 +197,8 @@ OCCLUSION_DROP = Exercise(
              "student mistake: clone outside of the loop"),
         slip("one_channel", {"covered[:, :, i * p": "covered[:, :1, i * p"},
              "You cover channel 0 alone. All channels of the patch become 0.", "student mistake: channels"),
-        slip("one_pixel", {"i * p : (i + 1) * p, j * p : (j + 1) * p] = 0": "i * p : i * p + 1, j * p : j * p + 1] = 0"},
+        slip("one_pixel", {"i * p : (i + 1) * p, j * p : (j + 1) * p] = 0":
+             "i * p : i * p + 1, j * p : j * p + 1] = 0"},
              "You cover one pixel. A patch is p x p.", "student mistake: slice"),
         slip("all_classes", {"whole = model(x)[every, y]": "whole = model(x).amax(1)"},
              "Before, you take the largest score, whatever its class. Take that of class y, as afterwards.",
@@ -217,3 +220,39 @@ OCCLUSION_DROP = Exercise(
         "model(covered)[every, y], with every = torch.arange(len(x))",
     ),
 )  # fmt: skip
+
+
+WHAT_IT_SHOWS = Question(
+    name="what_it_shows",
+    points=4,
+    text="""A colleague shows you the attention map of a ViT that calls a picture "husky". The map is bright on the snow
+behind the dog. "It looks at the snow, so it decides by the snow", she says.
+
+1. Name two reasons why a bright patch in the first row of the last A need not be what the decision hangs on.
+2. Which experiment would you run to find out, and what would you expect to see if she is right?
+3. What does attention rollout add to the raw map, and what does it still leave out?
+
+(About 150 words.)""",
+    rubric="""\
+* **1 (2 points)**, one each of two: the last layer mixes *tokens*, which already hold what earlier layers brought
+  from other patches; attention says how much of a value is taken, not what the value does to the score (it may be
+  small, or cancel); what lies on the residual path counts as well; heads differ and a mean hides it; a bright place
+  may hold a token used as a notepad.
+* **2 (1 point)**: an intervention: cover the snow (or the dog), or exchange the background, and see the score of
+  "husky" fall, more than for covering as many other patches.
+* **3 (1 point)**: it follows attention through all layers, residual paths included, back to the patches (half a
+  point); it knows nothing of values, MLPs and signs (half a point).""",
+    samples=(
+        (
+            4.0,
+            "First, the tokens of the last layer are no longer patches: the token at the snow may carry what it "
+            "collected from the dog two layers earlier. Second, A only says how large a share is taken; if the value "
+            "there is small or at right angles to the class's weights, nothing follows. I would cover the snow with "
+            "grey, and the dog, and compare how far the score falls; if she is right, it falls with the snow and "
+            "hardly with the dog. Rollout multiplies the layers, with the residual path, so it speaks about patches "
+            "again; it still knows no values, no MLP and no sign.",
+        ),
+        (2.0, "Attention is not explanation, because the layers mix. I would cover the snow and look at the score."),
+        (0.5, "One should take the mean over more heads."),
+    ),
+)
