@@ -341,6 +341,7 @@ def pointing_cases(d):
     return [
         case("hits", "three hits of four", **drawn((1, 1, 0, 1), 2, 3, 4)),
         case("hits", "one of five, patches of 4 x 4", **drawn((0, 0, 1, 0, 0), 4, 2, 3)),
+        case("hits", "seven of eleven, 5 x 3 patches", **drawn((1, 0, 1, 1, 0, 1, 1, 0, 1, 0, 1), 2, 5, 3)),
         case("hits", "one pixel of the patch is enough", **corner()),
         case("edge", "two of three, and two empty masks", **drawn((1, 0, 1), 2, 2, 4, blank=2)),
         case("edge", "all patches alike: the first counts", **tie),
