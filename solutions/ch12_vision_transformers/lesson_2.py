@@ -102,7 +102,7 @@ def pointing_game(
     if not there.any():
         raise ValueError("no picture has anything to point at")
     hit = touched.gather(1, maps.flatten(1).argmax(1, keepdim=True))[:, 0]
-    return hit[there].double().mean().item()
+    return float(hit[there].double().mean())
     ### END SOLUTION
 
 
