@@ -152,9 +152,9 @@ ENGLISH: dict[str, str] = {
     "diagnosis.factors": "Your output is right up to a factor that changes from case to case: it must be multiplied by "
     "{factors}.",
     "diagnosis.offset": "{start}, {what} plus {offset} would be right.",
-    "diagnosis.function": "{start}, your output has to go through one more function: {function} of it would be right.",
-    "diagnosis.input_returned": "{start}, your output is the input `{name}`, unchanged.",
-    "diagnosis.input_missing": "{start}, your output {word} `{name}` would be right.",
+    "diagnosis.function": "{start}, {what} has to go through one more function: {function} of it would be right.",
+    "diagnosis.input_returned": "{start}, {what} is the input `{name}`, unchanged.",
+    "diagnosis.input_missing": "{start}, {what} {word} `{name}` would be right.",
     "diagnosis.signs": "The sizes of all numbers are right {where}, and {count} have the wrong sign.",
     "diagnosis.inverted": "0 and 1 are exchanged {where}: where 1 is expected you have 0, and the other way round.",
     "diagnosis.shuffled": "Your output holds the right numbers in another order {where}.",

@@ -69,7 +69,7 @@ def changes_input(x):
         (lambda x: 2 * x + 1 / (x * 0).clamp(max=0), "infinite", "Infinity comes from a division by 0"),
         (lambda x: x[:, :3], "shape", "Your output has shape (3, 3) in the case 'a', expected (3, 4)."),
         (lambda x: 2 * x[:, :3], "too_short", "with its end missing in the case 'a': 1 along axis 1."),
-        (lambda x: 2 * x[1:, 2:], "too_short", "with its beginning missing in the case 'a': 1 along axis 0 and 2 along"),
+        (lambda x: 2 * x[1:, 2:], "too_short", "with its beginning missing in the case 'a': 1 along axis 0 and 2"),
         (lambda x: torch.cat([x, 2 * x]), "too_long", "and more at its beginning in the case 'a': 3 along axis 0."),
         (
             lambda x: 2 * x[0],
@@ -354,6 +354,19 @@ def ones_at(x, index):
 def test_a_relation_is_named(right, wrong, data, key, words):
     found = cause(right, wrong, *data)
     assert (found.key, words in found.text) == (key, True), found
+
+
+def test_the_part_that_is_an_input_is_named():
+    step = two_parts(lambda x: 2 * x.exp(), lambda x: x.relu())
+    found = cause(step, two_parts(lambda x: 2 * x.exp(), lambda x: x), {"x": A})
+    assert found.text == "In the case 'a', `z` is the input `x`, unchanged."
+
+
+def test_two_whole_numbers_are_a_list_like_any_other():
+    """ "Right only where it is not empty" was said beside a wrong case of two words: they were taken for a pair."""
+    data = [{"x": A + len(words), "words": words} for words in ([3], [1, 2], [0, 1, 2], [2, 1], [4])]
+    found = cause(lambda x, words: x, lambda x, words: x + (x**2 if len(words) == 2 else 0), *data)
+    assert "empty" not in found.text
 
 
 def test_several_wrong_parts_are_named():

@@ -198,6 +198,7 @@ def ema_update__scaled(target, online, tau):
         parameter.mul_(tau).add_(theirs[name], alpha=1 - tau)
 
 
+COPIES = "\nfor old, new in zip(target.buffers(), online.buffers()):\n    old.copy_(new)"
 FOLLOWS = "slow.copy_(tau * slow + (1 - tau) * fast)"
 EMA_UPDATE = Exercise(
     name="ema_update",
@@ -245,7 +246,7 @@ EMA_UPDATE = Exercise(
             "You change the online network. The target follows it, not the other way round.",
             "student mistake: target and online exchanged",
         ),
-        slip("buffers_copied", {FOLLOWS: FOLLOWS + "\nfor old, new in zip(target.buffers(), online.buffers()):\n    old.copy_(new)"},
+        slip("buffers_copied", {FOLLOWS: FOLLOWS + COPIES},
              "The weights are right, and you copy the buffers, too. The running statistics are the target's own: "
              "leave them.",
              "student mistake: MoCo and some BYOL codes copy the buffers"),

@@ -87,7 +87,7 @@ def _function(
 ) -> Diagnosis | None:
     for name, function in _FUNCTIONS.items():
         if all(_equal(function(mine), right, slack) for each in pairs for _, mine, right, slack in each):
-            return generic("function", start=start, function=name)
+            return generic("function", start=start, what=_what(items, pairs), function=name)
     return None
 
 
@@ -101,7 +101,7 @@ def _input_itself(
             for value, each in zip(values, pairs)
             for _, mine, _, _ in each
         ):
-            return generic("input_returned", start=start, name=name)
+            return generic("input_returned", start=start, what=_what(items, pairs), name=name)
     return None
 
 
@@ -120,8 +120,14 @@ def _input_missing(
                 for value, each in zip(values, pairs)
                 for _, mine, right, slack in each
             ):
-                return generic("input_missing", start=start, word=word, name=name)
+                return generic("input_missing", start=start, what=_what(items, pairs), word=word, name=name)
     return None
+
+
+def _what(items: Sequence[Evidence], pairs: Sequence[list[Pair]]) -> str:
+    """Name the part of the answers that is wrong; "your output" where it is all of them, or several parts."""
+    paths = {path for each in pairs for path, *_ in each}
+    return items[0].spoken(paths.pop()) if len(paths) == 1 and "" not in paths else say("your_output")
 
 
 def _inputs(item: Evidence, names: frozenset[str] | None) -> dict[str, Tensor]:

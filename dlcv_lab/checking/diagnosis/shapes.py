@@ -66,13 +66,16 @@ def facts(case: Case) -> dict[str, tuple[str, bool]]:
             found[name] = f"`{name}` is {value!r}", True
         elif isinstance(value, int):
             found[name] = f"`{name}` is {value}", value in (0, 1)
-        elif isinstance(value, list | tuple) and not _is_pair(value):
+        elif isinstance(value, list | tuple):
             found[name] = f"`{name}` is {'empty' if len(value) == 0 else 'not empty'}", True
+            if _is_pair(value):
+                found[f"{name} entries"] = (
+                    f"`{name}` has {'equal' if value[0] == value[1] else 'unequal'} entries",
+                    True,
+                )
         elif isinstance(value, torch.Tensor):
             found[name] = f"`{name}` is given", True  # beside cases where it is None
             found |= _tensor_facts(name, value)
-        elif _is_pair(value):
-            found[name] = f"`{name}` has {'equal' if value[0] == value[1] else 'unequal'} entries", True
     return found
 
 
