@@ -270,7 +270,8 @@ CLAIMS = [
         says="Closer patches tend to have more similar position embeddings",
         source="dosovitskiy2021image, section 4.5 and figure 7",
         analogue="Mean cosine of the positions of neighbouring patches, and of patches four apart.",
-        conditions="The chapter's two checkpoints for moving digits; positions began as noise.",
+        conditions="The chapter's two checkpoints for moving digits; positions began as noise. The threshold "
+        "was set after a look at the first, before one at the second.",
         threshold="neighbours at least 0.3 above patches four apart, in both",
         measure=learned_grid,
         holds=lambda v: all(v[f"{m}, neighbours"][0] - v[f"{m}, 4 apart"][0] >= 0.3 for m in ("token", "gap")),
@@ -356,7 +357,8 @@ CLAIMS = [
         measure=pooled,
         holds=lambda v: all(abs(a - b) <= 0.03 for a, b in zip(v["token"], v["gap"], strict=True)),
         seeds=SEEDS,
-        reason="Same steps and learning rate for both, where the paper needed a rate of its own for each.",
+        reason="A likely reason, not tested: same steps and learning rate for both, where the paper needed a rate of "
+        "its own for each.",
     ),
     Claim(
         id="looks-at-the-thing",
@@ -414,7 +416,7 @@ CLAIMS = [
             a > b for a, b in zip(v["rollout, covering"], v["last layer, covering"], strict=True)
         ),
         seeds=SEEDS,
-        reason="In the paper's deep models the raw attention of the last layers is nearly uniform, and rollout repairs "
-        "that. Our three layers are sharp by themselves, and mixing them with the residual paths blurs the map.",
+        reason="A likely reason, not tested: in the paper's deeper models the raw attention of the last layers is "
+        "nearly uniform, while our last layer is sharp by itself and rollout blurs it.",
     ),
 ]  # fmt: skip
