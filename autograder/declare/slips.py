@@ -180,13 +180,15 @@ def pairs(exercise: Exercise) -> Iterator[tuple[int, int, Slip]]:
             yield first, second, both
 
 
-def alike(changes: Sequence[Slip]) -> list[Slip]:
-    """Return every two changes that say the same and act in different definitions, both at once.
+def alike(changes: Sequence[Slip], most: int = 100) -> list[Slip]:
+    """Return every two changes that say the same and act in different definitions, both at once; the first `most`.
 
     Who makes a mistake in one function of an exercise makes it in the others, too.
     """
-    found = []
+    found: list[Slip] = []
     for first, second in combinations(changes, 2):
+        if len(found) == most:
+            break
         if first.hint == second.hint and first.places() != second.places():
             both = combined(first, second)
             if both is not None:

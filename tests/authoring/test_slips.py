@@ -188,3 +188,4 @@ def test_changes_that_say_the_same_in_two_definitions_are_made_at_once():
     assert "return x / 3" in both.source()
     assert "x = x / 3" in both.source()
     assert slips.alike([one, made({"x / 2": "x / 4"}, "two")]) == []
+    assert slips.alike([one, other], 0) == []
