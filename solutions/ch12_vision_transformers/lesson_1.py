@@ -17,8 +17,8 @@ def patchify(x: Float[Tensor, "B C H W"], p: int) -> Float[Tensor, "B N C*p*p"]:
     """Cut pictures into patches of p x p pixels and write each as one row of numbers.
 
     Patches in reading order: the top row of patches from left to right, then the next.
-    Within a patch all numbers of channel 0 come first, its pixels in reading order, then
-    channel 1 and so on. N = (H / p) * (W / p). Dosovitskiy et al., ICLR 2021.
+    Within a patch all numbers of channel 0 come first, its pixels in reading order,
+    then channel 1 and so on. N = (H / p) * (W / p). Dosovitskiy et al., ICLR 2021.
 
     Raises:
         ValueError: p does not divide both H and W.
@@ -74,8 +74,9 @@ def add_tokens(
 ) -> Float[Tensor, "B N+1 D"]:
     """Put the class token in front of every sequence, then add the positions.
 
-    The class token is token 0 and gets position 0; patch n becomes token n + 1. Of `cls`
-    and `pos` there is one for all pictures: their gradients add up over the batch.
+    The class token is token 0 and gets position 0; patch n becomes token n + 1. Of
+    `cls` and `pos` there is one for all pictures: their gradients add up over the
+    batch.
     """
     ### BEGIN SOLUTION
     B, _, D = patches.shape
@@ -114,11 +115,11 @@ def vit_qkv(
     Wk: Float[Tensor, "d D"],
     Wv: Float[Tensor, "e D"],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """One head of self-attention over the tokens of one picture; return (Q, K, V, A, Y).
+    """One head of self-attention over the tokens of a picture; return (Q, K, V, A, Y).
 
     Row 0 of X is the class token, rows 1 to N are the patches. The matrices are kept as
-    nn.Linear keeps its weight: the query of token i is Wq times row i of X, and is row i
-    of Q (N+1, d); keys and values alike. Entry (i, j) of A is the share of attention
+    nn.Linear keeps its weight: the query of token i is Wq times row i of X, and is row
+    i of Q (N+1, d); keys and values alike. Entry (i, j) of A is the share of attention
     that token i, as the query, pays to token j: softmax along a row of the products of
     queries and keys, divided by the square root of d. Y is (N+1, e).
     """
@@ -130,7 +131,7 @@ def vit_qkv(
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention that also tells its attention. Names and order as in timm.
+    """Multi-head self-attention that also tells its attention; names as in timm.
 
     `qkv` makes 3 D numbers a token: queries, keys, values, each for h heads in turn.
     """
@@ -231,7 +232,7 @@ class ViT(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def encode(self, x: Float[Tensor, "B C H W"]) -> tuple[Tensor, list[Tensor]]:
-        """Return the tokens (B, N+1, D) after `norm`, and A (B, h, N+1, N+1) of each block.
+        """Return the tokens (B, N+1, D) after `norm`, and A (B, h, N+1, N+1) a block.
 
         Patch tokens from `patch_embed`; class token and positions by `add_tokens`; the
         blocks, one after the other; the last norm.

@@ -40,11 +40,13 @@ def last_block_class_row(
     """Compute row 0 of a pre-norm block, and no other row.
 
     Equal to `block(z)[:, 0]`, at the cost of one query: keys and values are needed of
-    all tokens, the query, the projection and the MLP of the class token alone. Parts of
-    a block, as in timm: `norm1`; `attn.qkv`, a linear layer from D to 3 D (queries, then
-    keys, then values, each for `attn.num_heads` heads in turn); `attn.proj`; `norm2`;
-    `mlp`. The scores of a head of width d are divided by the square root of d. Both
-    residual paths are there. `mlp` must get one token a picture, of shape (B, 1, D).
+    all tokens, the query, the projection and the MLP of the class token alone. (Simpler
+    code asks `attn.qkv` for all three of all tokens and drops N queries; it is right,
+    too.) Parts of a block, as in timm: `norm1`; `attn.qkv`, a linear layer from D to
+    3 D (queries, then keys, then values, each for `attn.num_heads` heads in turn);
+    `attn.proj`; `norm2`; `mlp`. The scores of a head of width d are divided by the
+    square root of d. Both residual paths are there. `mlp` must get one token a picture,
+    of shape (B, 1, D).
     """
     ### BEGIN SOLUTION
     y = block.norm1(z)
@@ -88,9 +90,9 @@ def pointing_game(
     """Return how often the highest patch of a map lies on the thing.
 
     H = H' * p and W = W' * p for one p. A picture is a hit if the patch of its largest
-    score contains at least one True pixel of its mask; of several largest ones the first
-    in reading order counts. The answer is the share of hits, a Python float. A picture
-    without any True pixel counts neither as a hit nor as a picture.
+    score contains at least one True pixel of its mask; of several largest ones the
+    first in reading order counts. The answer is the share of hits, a Python float. A
+    picture without any True pixel counts neither as a hit nor as a picture.
 
     Raises:
         ValueError: no picture has a True pixel.
@@ -114,7 +116,8 @@ def attention_rollout(
     attentions[0] is A of the first block. In every layer the mean over the heads is
     taken, the residual path adds the identity, and every row is divided by its sum, so
     that it is made of shares again. Entry (i, j) of the product of all layers says how
-    much of output token i comes from input token j. Abnar and Zuidema, ACL 2020.
+    much of output token i comes from input token j. The dtype is that of A. Abnar and
+    Zuidema, ACL 2020.
     """
     ### BEGIN SOLUTION
     A = attentions[0]
@@ -137,8 +140,9 @@ def occlusion_drop(
     """Cover one patch after the other and tell how much the score of class y drops.
 
     All pixels of the covered patch become 0, in all channels; x stays as it was. Entry
-    (b, i, j) is the logit of class y[b] for picture b as it is, minus that with patch (i, j)
-    covered. model(x) gives logits (B, K). No graph is built.
+    (b, i, j) is the logit of class y[b] for picture b as it is, minus that with patch
+    (i, j) covered. model(x) gives logits (B, K). The answer has the dtype of x, and no
+    graph is built.
     """
     ### BEGIN SOLUTION
     rows, columns = x.shape[2] // p, x.shape[3] // p

@@ -300,6 +300,9 @@ ADD_TOKENS = Exercise(
         slip("detached_positions", {"dim=1) + pos": "dim=1) + pos.detach()"},
              "The numbers are right, but no gradient reaches the positions. They are trained, too.",
              "student mistake: positions taken for constants"),
+        slip("one_position", {"dim=1) + pos": "dim=1) + pos.mean(1, keepdim=True)"},
+             "All tokens get one and the same position. Each place has a vector of its own.",
+             "student mistake: positions averaged"),
         slip("zeros", {"cls.expand(B, 1, D)": "patches.new_zeros(B, 1, D)"},
              "You put zeros in front. The class token is a vector of its own: cls.", "student mistake: initial value"),
     ),
@@ -342,6 +345,14 @@ def resize_pos__one_by_one(pos, old, new):
     return torch.vstack([pos[0, :1], maps.flatten(1).T])[None]
 
 
+def resize_pos__reshaped(pos, old, new):
+    D = pos.shape[2]
+    if pos.shape[1] - 1 != old[0] * old[1]:
+        raise ValueError("no such grid")
+    grid = F.interpolate(pos[:, 1:].reshape(1, D, *old), size=new, mode="bicubic", align_corners=False)
+    return torch.cat([pos[:, :1], grid.reshape(1, -1, D)], dim=1)
+
+
 RESIZE_POS = Exercise(
     name="resize_pos",
     methods=("ch12/vit_tokens",),
@@ -360,6 +371,12 @@ RESIZE_POS = Exercise(
         slip("antialiased", {"align_corners=False": "align_corners=False, antialias=True"},
              "Larger grids are right, smaller ones are not: you blur before you shrink. Leave antialias out.",
              "library difference: timm's default"),
+        slip("sides_swapped", {'"b (i j) d -> b d i j", i=old[0]': '"b (i j) d -> b d i j", i=old[1]'},
+             "You count the rows of the old grid by its columns. old is (rows, columns): i runs to old[0].",
+             "student mistake: rows and columns swapped"),
+        mistaken(resize_pos__reshaped,
+                 "You reshape (N, D) to (D, rows, columns): that cuts the list of numbers, not the positions. Move the "
+                 "axis of the D numbers to the front first.", "student mistake: reshape without permute"),
         slip("columns_first", {'"b (i j) d -> b d i j", i=old[0]': '"b (j i) d -> b d i j", i=old[0]'},
              "You lay the positions down the columns of the old grid. Reading order: row by row.", "card trap: order"),
         slip("written_by_columns", {'"b d i j -> b (i j) d"': '"b d i j -> b (j i) d"'},

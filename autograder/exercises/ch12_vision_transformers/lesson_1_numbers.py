@@ -149,6 +149,10 @@ VIT_PARAM_COUNT = Exercise(
     good_for="knowing what a number in a table is made of",
     alternatives=(alternative(vit_param_count__layers), alternative(vit_param_count__built)),
     misconceptions=(
+        slip("one_side", {"(size // p) ** 2": "size // p"},
+             "You count the patches of one row. There are (size / p) rows of them.", "student mistake: no square"),
+        slip("one_block", {"depth * block": "block"},
+             "You count one block. There are `depth` of them.", "student mistake: an argument is ignored"),
         slip("no_class_position", {"D + (N + 1) * D": "D + N * D"},
              SHORT_OF_D, "student mistake: N positions"),
         slip("no_class_token", {"D + (N + 1) * D": "(N + 1) * D"},

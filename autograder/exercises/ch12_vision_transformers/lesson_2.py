@@ -19,12 +19,15 @@ def classify_cases(d):
         case("token", "the default", **drawn(2, 6, 3, 4)),
         case("avg", "the mean of four patches", **drawn(3, 4, 5, 3), pool="avg"),
         case("avg", "one picture, one patch", **drawn(1, 1, 3, 2), pool="avg"),
+        case("avg", "a head that bends", **drawn(2, 3, 4, 3), pool="avg", bend=True),
         case("avg", "a pool that is not known", **drawn(1, 2, 3, 2), pool="max"),
     ]
 
 
 def classify_probe(ns, data):
-    head = lambda h: F.linear(h, data["weight"], data["bias"])  # noqa: E731
+    """Hand over a linear head, or one whose scores of a mean are not the mean of scores."""
+    bent = torch.tanh if data.get("bend") else torch.Tensor.clone
+    head = lambda h: bent(F.linear(h, data["weight"], data["bias"]))  # noqa: E731
     more = {"pool": data["pool"]} if "pool" in data else {}
     return probing.call(ns.classify, data["z"], head, **more)
 
@@ -35,7 +38,8 @@ def classify_library(data):
         raise ValueError(pool)
     z = data["z"].transpose(1, 2)  # (B, D, N + 1)
     h = z[..., 0] if pool == "token" else F.adaptive_avg_pool1d(z[..., 1:], 1)[..., 0]
-    return h @ data["weight"].T + data["bias"]
+    scores = h @ data["weight"].T + data["bias"]
+    return scores.tanh() if data.get("bend") else scores
 
 
 def classify__branches(z, head, pool="token"):
@@ -76,6 +80,10 @@ CLASSIFY = Exercise(
              "You take the last token. The class token stands in front.", "student mistake: appended"),
         slip("sum", {"z[:, 1:].mean(1)": "z[:, 1:].sum(1)"},
              "You add the patches up. A mean also divides by their number.", "student mistake: sum for mean"),
+        slip("head_first", {'head(z[:, 0] if pool == "token" else z[:, 1:].mean(1))':
+             'head(z)[:, 0] if pool == "token" else head(z[:, 1:]).mean(1)'},
+             "You average scores. Average the tokens first: the head gets one vector a picture, and it may be any "
+             "function.", "student mistake: right for linear heads alone"),
         slip("second_token", {"z[:, 0] if": "z[:, 1] if"},
              "You take token 1, the first patch. The class token is token 0.", "student mistake: counting from 1"),
         slip("wrong_axis", {"z[:, 1:].mean(1)": "z[:, 1:].mean(2).mean(1, keepdim=True).expand(len(z), z.shape[2])"},
@@ -112,6 +120,11 @@ class PlainBlock(nn.Module):
         self.to(dtype).eval()
         self.seen: list[tuple[int, ...]] = []
         self.mlp.register_forward_pre_hook(lambda _, given: self.seen.append(tuple(given[0].shape)))
+
+    def forward(self, z):
+        q, k, v = self.attn.qkv(self.norm1(z)).unflatten(-1, (3, self.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        z = z + self.attn.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return z + self.mlp(self.norm2(z))
 
 
 def row_cases(d):
@@ -192,6 +205,13 @@ LAST_BLOCK_CLASS_ROW = Exercise(
              "values; each of them is split into heads.", "library difference: order of qkv"),
         slip("residual_of_norm", {"first = z[:, :1]": "first = block.norm1(z)[:, :1]"},
              "The residual path starts at z, not at its norm.", "student mistake: residual of the norm"),
+        slip("no_first_residual", {"first = z[:, :1] + block.attn.proj(y)": "first = block.attn.proj(y)"},
+             "The residual path around the attention is missing: z[:, :1] + ...", "student mistake: residual"),
+        slip("no_mlp", {"(first + block.mlp(block.norm2(first)))[:, 0]": "first[:, 0]"},
+             "The second half of the block is missing: the MLP on norm2, and its residual path.",
+             "student mistake: half a block"),
+        slip("no_root", {"q.shape[-1] ** 0.5": "q.shape[-1]"},
+             "You divide by d. The scores are divided by its square root.", "student mistake: no square root"),
         slip("no_residual", {"first + block.mlp(block.norm2(first))": "block.mlp(block.norm2(first))"},
              "The residual path around the MLP is missing.", "student mistake: residual"),
         slip("no_projection", {"block.attn.proj(y)": "y"},
@@ -399,6 +419,13 @@ POINTING_GAME = Exercise(
         slip("centre", {'u=p, v=p).any(2)': 'u=p, v=p)[..., p // 2 * (p + 1)]'},
              "You look at the middle pixel of the patch. A patch is a hit if ANY of its pixels is on the thing.",
              "library difference: the pointing game on pixels"),
+        slip("first_pixel", {'u=p, v=p).any(2)': 'u=p, v=p)[..., 0]'},
+             "You look at the top left pixel alone. A patch is a hit if ANY of its pixels is on the thing.",
+             "student mistake: the index of a patch taken for that of a pixel"),
+        slip("any_of_the_highest", {"hit = touched.gather(1, maps.flatten(1).argmax(1, keepdim=True))[:, 0]":
+             "hit = (touched & (maps.flatten(1) == maps.flatten(1).amax(1, keepdim=True))).any(1)"},
+             "Where several patches are the highest, you take any of them. The first in reading order counts.",
+             "student mistake: ties"),
         slip("lowest", {"maps.flatten(1).argmax(": "maps.flatten(1).argmin("},
              "You point with the lowest score.", "student mistake: argmin"),
         slip("columns_first", {'"b (i u) (j v) -> b (i j) (u v)"': '"b (i u) (j v) -> b (j i) (u v)"'},

@@ -90,6 +90,10 @@ ATTENTION_ROLLOUT = Exercise(
         slip("not_normalised", {"step = step / step.sum(2, keepdim=True)": ""},
              "Your rows do not sum to 1 any more: after the identity was added, divide each row by its sum.",
              "card trap: no renormalisation"),
+        slip("divided_at_the_end", {"step = step / step.sum(2, keepdim=True)": "",
+             "return rollout": "return rollout / rollout.sum(2, keepdim=True)"},
+             "You divide once, at the end. That is right where rows of A sum to 1, and only there: divide in every "
+             "layer.", "student mistake: a special case taken for the rule"),
         slip("halved", {"step = step / step.sum(2, keepdim=True)": "step = step / 2"},
              "Dividing by 2 is right where rows of A sum to 1, and only there. Divide by each row's own sum.",
              "student mistake: a special case taken for the rule"),
@@ -195,6 +199,12 @@ OCCLUSION_DROP = Exercise(
         slip("stays_covered", {"covered = x.clone()": "covered = x.clone() if i == j == 0 else covered"},
              "Your patches stay covered, one more each time. Start from the whole picture for every patch.",
              "student mistake: clone outside of the loop"),
+        slip("in_place", {"covered = x.clone()": "covered = x"},
+             "You cover x itself, so the patches stay covered and the caller's picture is changed. Cover a copy: "
+             "x.clone().", "student mistake: a second name for the same tensor"),
+        slip("size", {"whole - model(covered)[every, y]": "(whole - model(covered)[every, y]).abs()"},
+             "You drop the sign. A patch whose covering RAISES the score has a negative drop.",
+             "student mistake: absolute value"),
         slip("one_channel", {"covered[:, :, i * p": "covered[:, :1, i * p"},
              "You cover channel 0 alone. All channels of the patch become 0.", "student mistake: channels"),
         slip("one_pixel", {"i * p : (i + 1) * p, j * p : (j + 1) * p] = 0":
