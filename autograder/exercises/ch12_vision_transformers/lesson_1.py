@@ -135,6 +135,13 @@ def unpatchify__pasted(patches, p, size):
     return out
 
 
+def unpatchify__reshaped(patches, p, size):
+    H, W = size
+    if H % p or W % p or patches.shape[1] != H * W // p**2:
+        raise ValueError("these patches are not such a picture")
+    return patches.reshape(len(patches), -1, H, W)
+
+
 UNPATCHIFY = Exercise(
     name="unpatchify",
     methods=("ch12/vit_patch_embed",),
@@ -155,6 +162,9 @@ UNPATCHIFY = Exercise(
         slip("interleaved", {"(i u) (j v)": "(u i) (v j)"},
              "You interleave the patches pixel by pixel. The patch number is the outer index: (i u).",
              "student mistake: (i u) and (u i)"),
+        mistaken(unpatchify__reshaped,
+                 "A reshape alone lays the numbers of one patch side by side, along the rows of the picture. Split "
+                 "both axes, then permute.", "student mistake: reshape without permute"),
         slip("sides_swapped", {"i=H // p": "i=W // p"},
              "You count the rows of patches by the width. i runs to H // p.", "student mistake: H and W swapped"),
         slip("unchecked", {"if H % p or W % p or patches.shape[1] != (H // p) * (W // p):": "if False:"},
