@@ -137,6 +137,9 @@ AUTO_ENCODER = Exercise(
         slip("squashed_code", {"nn.Linear(hidden, latent),": "nn.Linear(hidden, latent), nn.Sigmoid(),"},
              "Something follows the encoder's last layer. Codes are free numbers: nothing comes after it.",
              "student mistake: an activation on the code"),
+        slip("silu_code", {"nn.Linear(hidden, latent),": "nn.Linear(hidden, latent), nn.SiLU(),"},
+             "A SiLU follows the encoder's last layer. Codes are free numbers: nothing comes after it.",
+             "student mistake: an activation after every layer"),
         slip("relu",
              {"nn.Linear(side * side, hidden), nn.SiLU(),": "nn.Linear(side * side, hidden), nn.ReLU(),",
               "nn.Linear(latent, hidden), nn.SiLU(),": "nn.Linear(latent, hidden), nn.ReLU(),"},
@@ -332,6 +335,16 @@ def interpolate__on_the_sphere(z0, z1, n, mode="lerp"):
     return (((1 - t) * a).sin() * F.normalize(z0, dim=0) + (t * a).sin() * F.normalize(z1, dim=0)) / a.sin()
 
 
+def interpolate__lengths_apart(z0, z1, n, mode="lerp"):
+    t = torch.linspace(0, 1, n, dtype=z0.dtype)[:, None]
+    cosine = F.cosine_similarity(z0, z1, dim=0)
+    if mode == "lerp" or not (z0.any() and z1.any()) or cosine.abs() > 1 - 1e-6:
+        return (1 - t) * z0 + t * z1
+    a = cosine.acos()
+    arc = (((1 - t) * a).sin() * F.normalize(z0, dim=0) + (t * a).sin() * F.normalize(z1, dim=0)) / a.sin()
+    return arc * ((1 - t) * z0.norm() + t * z1.norm())
+
+
 INTERPOLATE = Exercise(
     name="interpolate",
     methods=("ch07/ae_limitation",),
@@ -360,6 +373,9 @@ INTERPOLATE = Exercise(
         mistaken(interpolate__on_the_sphere,
                  "You bring both ends to length 1 first, so the walk does not begin at z0. The sines weigh z0 and z1 "
                  "as they are.", "student mistake: slerp of unit vectors"),
+        mistaken(interpolate__lengths_apart,
+                 "You turn the direction along the arc and the length along a line. The sines weigh z0 and z1 as they "
+                 "are.", "student mistake: slerp of unit vectors, lengths mixed afterwards"),
     ),
     hints=(
         "At t = 0 the answer must be z0, at t = 1 it must be z1. What do the two formulas give there?",

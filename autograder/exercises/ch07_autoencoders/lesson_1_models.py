@@ -120,6 +120,8 @@ def bayes_cases(d):
         case("edge", "log densities around +2000", log_px_y=20 * d.normal(5, 4) + 2000, log_py=shares(4)),
         case("edge", "a class with share 0", log_px_y=d.normal(4, 3), log_py=impossible),
         case("edge", "one picture, float64", log_px_y=d.normal(1, 5, dtype=DOUBLE), log_py=shares(5, dtype=DOUBLE)),
+        case("edge", "a face beside junk: densities around 1000, 0 and -1000",
+             log_px_y=d.normal(3, 4) + torch.tensor([[1000.0], [0.0], [-1000.0]]), log_py=shares(4)),
     ]
 
 
@@ -152,6 +154,19 @@ def bayes_classifier__adds_densities(log_px_y, log_py):
     return joint - joint.sum(1, keepdim=True), joint.sum(1)
 
 
+def bayes_classifier__densities(log_px_y, log_py):
+    joint = log_px_y.exp() * log_py.exp()
+    px = joint.sum(1)
+    return (joint / px[:, None]).log(), px.log()
+
+
+def bayes_classifier__one_maximum(log_px_y, log_py):
+    joint = log_px_y + log_py
+    most = joint.max()
+    log_px = (joint - most).exp().sum(1).log() + most
+    return joint - log_px[:, None], log_px
+
+
 BAYES_CLASSIFIER = Exercise(
     name="bayes_classifier",
     methods=("ch07/model_taxonomy",),
@@ -182,6 +197,17 @@ BAYES_CLASSIFIER = Exercise(
              "Your first part holds probabilities. Return their logs.", "student mistake: exp too many"),
         slip("max_for_sum", {"joint.logsumexp(1)": "joint.amax(1)"},
              "Your p(x) is that of the best label alone. Sum over all labels.", "student mistake: maximum for sum"),
+        slip("px_without_shares",
+             {"joint.logsumexp(1)": "log_px_y.logsumexp(1)", "joint - log_px[:, None]": "joint.log_softmax(1)"},
+             "Your p(x) leaves out the shares of the classes. It is the sum of p(x|y) p(y).",
+             "student mistake: the prior is forgotten in one part"),
+        mistaken(bayes_classifier__densities,
+                 "exp(-2000) is 0 and exp(2000) is infinite, and their quotient is NaN. Never leave the logs: add and "
+                 "subtract them, and use torch.logsumexp.", "card trap: underflow without logsumexp"),
+        mistaken(bayes_classifier__one_maximum,
+                 "You subtract one and the same largest number from all pictures: beside a likely one, a very unlikely "
+                 "one still underflows. Each picture has its own largest; torch.logsumexp takes it.",
+                 "student mistake: one maximum for a batch"),
         mistaken(bayes_classifier__adds_densities,
                  "You add logs, which multiplies the probabilities. p(x) is the SUM of p(x|y) p(y): exp, sum, log, "
                  "which torch.logsumexp does without overflow.", "student mistake: sum of logs for log of sum"),

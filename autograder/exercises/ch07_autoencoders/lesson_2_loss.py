@@ -150,6 +150,9 @@ KL_STD_NORMAL = Exercise(
         slip("variance_as_log", {"logvar.exp() - 1 - logvar": "logvar.exp() - 1 - logvar / 2"},
              "log sigma^2 is logvar itself, not half of it: the half stands in front of the bracket already.",
              "student mistake: log sigma for log sigma^2"),
+        slip("logvar_as_log_sigma", {"logvar.exp() - 1 - logvar": "(2 * logvar).exp() - 1 - 2 * logvar"},
+             "You read logvar as log sigma. It is the log of the variance: sigma^2 = exp(logvar).",
+             "student mistake: log sigma for log sigma^2"),
         slip("over_batch", {".sum(1)": ".sum()"},
              "You sum over the pictures, too. Return one KL a picture.", "student mistake: one number for a batch"),
         mistaken(kl_std_normal__other_way,
@@ -215,6 +218,12 @@ def negative_elbo__constant_apart(x, x_hat, kl, sigma):
     return kl.mean() - log_px_z.mean(), log_px_z
 
 
+def negative_elbo__constants_once(x, x_hat, kl, sigma):
+    error = (x - x_hat).square().flatten(1).sum(1)
+    log_px_z = -error / (2 * sigma**2) - math.log(sigma) - math.log(2 * math.pi) / 2
+    return (kl - log_px_z).mean(), log_px_z
+
+
 NEGATIVE_ELBO = Exercise(
     name="negative_elbo",
     methods=("ch07/vae",),
@@ -250,6 +259,12 @@ NEGATIVE_ELBO = Exercise(
              "The term -log(2 pi) / 2 of each pixel is missing.", "library difference: gaussian_nll_loss(full=False)"),
         slip("sign_of_log", {"return (kl - log_px_z).mean(), log_px_z": "return (kl - log_px_z).mean(), -log_px_z"},
              "Your second part is minus log p(x|z). Return log p(x|z) itself.", "student mistake: sign"),
+        slip("error_alone", {" + math.log(sigma) + 0.5 * math.log(2 * math.pi)": ""},
+             "Both constants are missing: every pixel adds -log(sigma) - log(2 pi) / 2 as well.",
+             "student mistake: squared error for log density"),
+        mistaken(negative_elbo__constants_once,
+                 "You add -log(sigma) - log(2 pi) / 2 once a picture. Every pixel has a density of its own: add them "
+                 "once a PIXEL.", "student mistake: constants outside the sum"),
     ),
     hints=(
         "What is the log density of one pixel under a Gaussian with mean x_hat and deviation sigma?",

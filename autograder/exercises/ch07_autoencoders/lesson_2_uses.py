@@ -173,6 +173,11 @@ def latent_analogy__in_pixels(encode, decode, a_prime, a, b):
         return b + a_prime.mean(0) - a.mean(0)
 
 
+def latent_analogy__in_pairs(encode, decode, a_prime, a, b):
+    with torch.no_grad():
+        return decode(encode(b)[0] + encode(a_prime)[0] - encode(a)[0])
+
+
 LATENT_ANALOGY = Exercise(
     name="latent_analogy",
     methods=("ch07/latent_arithmetic",),
@@ -206,6 +211,9 @@ LATENT_ANALOGY = Exercise(
         mistaken(latent_analogy__of_mean_pictures,
                  "You encode the mean picture. Encode every picture, then average the CODES.",
                  "student mistake: mean before the encoder"),
+        mistaken(latent_analogy__in_pairs,
+                 "You move every picture of b by a pair of its own. Average the codes of a_prime, and those of a, over "
+                 "their pictures first: one direction for all of b.", "student mistake: the means are forgotten"),
         mistaken(latent_analogy__in_pixels,
                  "You calculate with pixels. Encode first; the sum and the difference are taken of codes.",
                  "card trap: pixel arithmetic"),
@@ -341,6 +349,8 @@ SHARPNESS = Exercise(
         slip("summed", {".mean((1, 2, 3))": ".sum((1, 2, 3))"},
              "You add up over the places. The mean makes pictures of different sizes comparable.",
              "student mistake: sum for mean"),
+        slip("one_number", {".mean((1, 2, 3))": ".mean()"},
+             "You average over the pictures, too. Return one number a picture.", "student mistake: one for a batch"),
         slip("middle_once", {"4 * x[:, :, 1:-1, 1:-1]": "x[:, :, 1:-1, 1:-1]"},
              "Your stencil does not add up to 0: take away FOUR times the pixel itself, else brightness counts as "
              "sharpness.", "student mistake: wrong stencil"),
