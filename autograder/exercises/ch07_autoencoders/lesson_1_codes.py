@@ -335,6 +335,14 @@ def interpolate__on_the_sphere(z0, z1, n, mode="lerp"):
     return (((1 - t) * a).sin() * F.normalize(z0, dim=0) + (t * a).sin() * F.normalize(z1, dim=0)) / a.sin()
 
 
+def interpolate__plain_formula(z0, z1, n, mode="lerp"):
+    t = torch.linspace(0, 1, n, dtype=z0.dtype)[:, None]
+    if mode == "lerp":
+        return (1 - t) * z0 + t * z1
+    a = torch.acos(z0 @ z1 / (z0.norm() * z1.norm()))
+    return ((1 - t) * a).sin() / a.sin() * z0 + (t * a).sin() / a.sin() * z1
+
+
 def interpolate__lengths_apart(z0, z1, n, mode="lerp"):
     t = torch.linspace(0, 1, n, dtype=z0.dtype)[:, None]
     cosine = F.cosine_similarity(z0, z1, dim=0)
@@ -373,6 +381,9 @@ INTERPOLATE = Exercise(
         mistaken(interpolate__on_the_sphere,
                  "You bring both ends to length 1 first, so the walk does not begin at z0. The sines weigh z0 and z1 "
                  "as they are.", "student mistake: slerp of unit vectors"),
+        mistaken(interpolate__plain_formula,
+                 "The formula divides by sin(a), and the cosine by both lengths. Where the vectors point along one "
+                 "line, or one of them is zero, that is 0: walk straight there.", "card trap: slerp with angle 0"),
         mistaken(interpolate__lengths_apart,
                  "You turn the direction along the arc and the length along a line. The sines weigh z0 and z1 as they "
                  "are.", "student mistake: slerp of unit vectors, lengths mixed afterwards"),

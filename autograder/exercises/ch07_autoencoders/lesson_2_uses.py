@@ -173,11 +173,6 @@ def latent_analogy__in_pixels(encode, decode, a_prime, a, b):
         return b + a_prime.mean(0) - a.mean(0)
 
 
-def latent_analogy__in_pairs(encode, decode, a_prime, a, b):
-    with torch.no_grad():
-        return decode(encode(b)[0] + encode(a_prime)[0] - encode(a)[0])
-
-
 LATENT_ANALOGY = Exercise(
     name="latent_analogy",
     methods=("ch07/latent_arithmetic",),
@@ -205,15 +200,15 @@ LATENT_ANALOGY = Exercise(
              "student mistake: wrong part of a tuple"),
         slip("mean_of_b", {"start + there": "start.mean(0, keepdim=True).expand_as(start) + there"},
              "You average over b as well. Each picture of b keeps its own code.", "student mistake: one mean too many"),
+        slip("in_pairs", {"there.mean(0) - here.mean(0)": "there - here"},
+             "You move every picture of b by a pair of its own. Average the codes of a_prime, and those of a, over "
+             "their pictures first: one direction for all of b.", "student mistake: the means are forgotten"),
         slip("first_pair", {"there.mean(0) - here.mean(0)": "there[0] - here[0]"},
              "You take one pair of pictures. Average over all of a_prime, and over all of a: one face is a bad "
              "example of glasses.", "card trap: single samples are unstable"),
         mistaken(latent_analogy__of_mean_pictures,
                  "You encode the mean picture. Encode every picture, then average the CODES.",
                  "student mistake: mean before the encoder"),
-        mistaken(latent_analogy__in_pairs,
-                 "You move every picture of b by a pair of its own. Average the codes of a_prime, and those of a, over "
-                 "their pictures first: one direction for all of b.", "student mistake: the means are forgotten"),
         mistaken(latent_analogy__in_pixels,
                  "You calculate with pixels. Encode first; the sum and the difference are taken of codes.",
                  "card trap: pixel arithmetic"),
