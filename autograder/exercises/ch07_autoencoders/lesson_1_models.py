@@ -120,8 +120,12 @@ def bayes_cases(d):
         case("edge", "log densities around +2000", log_px_y=20 * d.normal(5, 4) + 2000, log_py=shares(4)),
         case("edge", "a class with share 0", log_px_y=d.normal(4, 3), log_py=impossible),
         case("edge", "one picture, float64", log_px_y=d.normal(1, 5, dtype=DOUBLE), log_py=shares(5, dtype=DOUBLE)),
-        case("edge", "a face beside junk: densities around 1000, 0 and -1000",
-             log_px_y=d.normal(3, 4) + torch.tensor([[1000.0], [0.0], [-1000.0]]), log_py=shares(4)),
+        case(
+            "edge",
+            "a face beside junk: densities around 1000, 0 and -1000",
+            log_px_y=d.normal(3, 4) + torch.tensor([[1000.0], [0.0], [-1000.0]]),
+            log_py=shares(4),
+        ),
     ]
 
 
