@@ -93,13 +93,13 @@ def translator_fixed() -> Training:
     return translating(attend=False)
 
 
-@recipe(**COMMON, steps=500, lr=3e-3, data="8000 captioned pictures, 48 a step", figures=TOLD)
+@recipe(**COMMON, steps=700, lr=4e-3, data="8000 captioned pictures, 48 a step", figures=TOLD)
 def captioner() -> Training:
     """A captioner that looks at the places of the picture."""
     return captioning(attend=True)
 
 
-@recipe(**COMMON, steps=500, lr=3e-3, data="8000 captioned pictures, 48 a step", figures=TOLD)
+@recipe(**COMMON, steps=700, lr=4e-3, data="8000 captioned pictures, 48 a step", figures=TOLD)
 def captioner_fixed() -> Training:
     """A captioner that has one vector for the whole picture."""
     return captioning(attend=False)

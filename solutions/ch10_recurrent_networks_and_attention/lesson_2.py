@@ -217,7 +217,7 @@ class Translator(nn.Module):
 
 CAPTION_SHAPES = world.SHAPES[:4]
 CAPTION_WORDS = (
-    "<pad>", "<bos>", "<eos>", "a", "an", "left", "right", "of", "above", "below",
+    "<pad>", "<bos>", "<eos>", "a", "an", "left", "of", "above",
     *world.COLOURS, *CAPTION_SHAPES,
 )  # fmt: skip
 
@@ -228,10 +228,14 @@ def draw_captioned(
     """Draw n pictures of two things, a caption of each as numbers of words, the scenes.
 
     "a red circle left of a blue square": what the world says, without sizes and ground.
+    The thing in the scene's first slot is named first; it lies to the left, or above.
     """
-    scene = world.sample(n, seed, objects=2, shapes=CAPTION_SHAPES, sizes=(0.13, 0.18))
-    rows = torch.zeros(n, 12, dtype=torch.int64)
-    for row, text in zip(rows, world.caption(scene, level=2)):
+    looks = {"objects": 2, "shapes": CAPTION_SHAPES, "sizes": (0.13, 0.18)}
+    scene = world.sample(3 * n + 20, seed, **looks)
+    texts = world.caption(scene, level=2)
+    keep = [k for k, text in enumerate(texts) if " left of " in text or " above " in text][:n]
+    scene, rows = scene[torch.tensor(keep)], torch.zeros(n, 9, dtype=torch.int64)
+    for row, text in zip(rows, (texts[k] for k in keep)):
         known = text.split(" on ")[0].replace(".", "").split()
         words = [word for word in known if word in CAPTION_WORDS]
         for k in (k for k, word in enumerate(words) if word in ("a", "an")):
