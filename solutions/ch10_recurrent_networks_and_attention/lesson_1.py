@@ -300,8 +300,9 @@ def conv_lstm_step(
 class Foreteller(nn.Module):
     """Read some grey frames and foretell those that follow: a ConvLSTM and a 1x1 layer.
 
-    `forward`: frames (B, T, 1, H, W) and n to the next n frames (B, n, 1, H, W). What
-    was foretold is read as the next input.
+    `forward`: T frames (B, T, 1, H, W) and n to T + n - 1 frames: place t holds what is
+    foretold to follow frame t. The last n come after all that was given; there each
+    foretold frame is read as the next input.
     """
 
     def __init__(self, D: int = 12, k: int = 5) -> None:
@@ -309,24 +310,25 @@ class Foreteller(nn.Module):
         first = nn.Conv2d(1 + D, 4 * D, k)  # gives the usual start of a convolution
         self.D, self.W, self.b = D, first.weight, first.bias
         self.out = nn.Conv2d(D, 1, 1)
+        nn.init.constant_(self.out.bias, -2.0)  # most pixels are empty
 
     def forward(
         self, frames: Float[Tensor, "B T 1 H W"], n: int
-    ) -> Float[Tensor, "B n 1 H W"]:
-        """Return the next n frames."""
+    ) -> Float[Tensor, "B T+n-1 1 H W"]:
+        """Return what follows every frame, given or foretold."""
         B, T, _, H, W = frames.shape
         h = c = frames.new_zeros(B, self.D, H, W)
         told: list[Tensor] = []
         for t in range(T + n - 1):
             x = frames[:, t] if t < T else told[-1]
             h, c = conv_lstm_step(x, h, c, self.W, self.b)
-            if t >= T - 1:
-                told.append(self.out(h).sigmoid())
+            told.append(self.out(h).sigmoid())
         return torch.stack(told, dim=1)
 
 
 def draw_films(n: int, seed: int, steps: int = 10) -> Float[Tensor, "N T 1 16 16"]:
-    """Draw grey films of a thing that slides or bounces: 1 on the thing, 0 elsewhere."""
-    clips = world.sample_clips(n, seed, motions=("slide", "bounce"))
+    """Draw grey films of a thing that slides or circles: 1 on the thing, 0 elsewhere."""
+    look = {"motions": ("slide", "orbit"), "sizes": (0.15, 0.2)}
+    clips = world.sample_clips(n, seed, **look)
     inside = world.object_masks(world.frames(clips, steps), 16)[:, :1]
     return inside.float().unflatten(0, (n, steps))

@@ -368,9 +368,13 @@ def test_the_foreteller_reads_its_own_frames_and_sees_no_future():
     torch.manual_seed(0)
     net, films = ours.Foreteller(D=4, k=3), ours.draw_films(3, 0)
     three = net(films[:, :5], 3)
-    torch.testing.assert_close(three[:, :1], net(films[:, :5], 1))
-    fed = torch.cat([films[:, :5], three[:, :1]], dim=1)
-    torch.testing.assert_close(three[:, 1:], net(fed, 2))
+    assert three.shape == (3, 7, 1, 16, 16)
+    torch.testing.assert_close(three[:, :5], net(films[:, :5], 1))
+    fed = torch.cat([films[:, :5], three[:, 4:5]], dim=1)
+    torch.testing.assert_close(three, net(fed, 2))
+    changed = films.clone()
+    changed[:, 3:] = 1 - changed[:, 3:]
+    torch.testing.assert_close(net(changed[:, :5], 1)[:, :3], three[:, :3])
     assert set(films.unique().tolist()) == {0.0, 1.0}
 
 
