@@ -36,7 +36,7 @@ def turned(n: int, D: int = 32) -> Tensor:
 
 
 def diluted(n: int) -> dict[str, float]:
-    """Return what is left, after 30 more inputs, of a difference in the first; and the largest excess over the bound."""
+    """Return what is left of a difference in the first input after 30 more, and the largest excess over the bound."""
     rng, D, T, factor = torch.Generator().manual_seed(n), 32, 31, 0.9
     x = torch.randn(1, T, D, generator=rng, dtype=torch.float64).repeat(2, 1, 1)
     x[1, 0] += torch.randn(D, generator=rng, dtype=torch.float64)
@@ -179,7 +179,7 @@ def foretold(n: int) -> dict[str, float]:
 
 @kept
 def translated(n: int) -> dict[str, float]:
-    """Return the share of wholly right sentences of one, three and five things, through one vector and with attention."""
+    """Return the share of wholly right sentences of one, three and five things, for both translators."""
     found = {}
     for way, name in (("vector", "translator_fixed"), ("attention", "translator")):
         net = loaded(name, ours.Translator(attend=way == "attention"))
@@ -244,7 +244,7 @@ CLAIMS = [
         id="diluted-downstream",
         methods=("ch10/rnn",),
         says="Each hidden state carries information across time steps; some might be diluted downstream",
-        source="slide \"What's the Potential Problem in RNN?\"",
+        source='slide "What\'s the Potential Problem in RNN?"',
         analogue="How far apart two states are whose sequences differ in the first input only.",
         conditions="32 states, a rotation times 0.9, inputs times 0.3, 30 more inputs.",
         threshold="less than 0.01 of the difference left; never above 0.9 to the power of the steps",
@@ -287,7 +287,8 @@ CLAIMS = [
         says="LSTM bridges long time lags that recurrent backpropagation cannot",
         source="hochreiter1997long, abstract and section 5",
         analogue="Saying the first of eight symbols after 40 symbols of noise.",
-        conditions="32 states, Adam 5e-3, 300 steps of 64 sequences, gradients clipped at 1; the biases of f and z sum to 3 at the start. (Explored on seeds 0 to 5: with a sum of 2 an LSTM bridges 20 symbols and not 40.)",
+        conditions="32 states, Adam 5e-3, 300 steps of 64 sequences, gradients clipped at 1; the biases of f and z sum "
+        "to 3 at the start. (Explored on seeds 0 to 5: with a sum of 2 an LSTM bridges 20 symbols and not 40.)",
         threshold="LSTM at least 0.4 above the vanilla network",
         measure=recall,
         holds=lambda v: mean(v["LSTM"]) - mean(v["RNN"]) >= 0.4,
@@ -356,7 +357,7 @@ CLAIMS = [
         id="bottleneck",
         methods=("ch10/bottleneck", "ch10/seq2seq"),
         says="The information of the entire input sequence is embedded into a single hidden state vector",
-        source="slide \"What's the Potential Problem in RNN?\"; bahdanau2015neural, figure 2",
+        source='slide "What\'s the Potential Problem in RNN?"; bahdanau2015neural, figure 2',
         analogue="Sentences wholly right, of one and of five things, through one vector of 64 numbers.",
         conditions=CHECKPOINT + "700 steps; 200 sentences of each length.",
         threshold="at least 0.9 of the shortest, and at least 0.4 fewer of the longest",
@@ -367,7 +368,7 @@ CLAIMS = [
     Claim(
         id="connect-everything",
         methods=("ch10/bottleneck",),
-        says="Connecting every hidden state between encoder and decoder is infeasible: varying sizes, overparameterised",
+        says="Connecting every hidden state of encoder and decoder is infeasible: varying sizes, overparameterised",
         source="slide \"What's the Potential Problem? (cont'd)\"",
         analogue="Weights between 50 and 50 states of 1000, one matrix a pair, against one alignment model.",
         conditions="1000 numbers inside the alignment model, no biases.",
@@ -442,8 +443,9 @@ CLAIMS = [
         conditions=CHECKPOINT + "8x8 places; 300 pictures, the first thing named.",
         threshold="at least 1.5 times its area, and more than on the other thing",
         measure=captioned,
-        holds=lambda v: mean(v["shape on its thing"]) >= 1.5 and mean(v["shape on its thing"])
-        > mean(v["shape on the other"]),
+        holds=lambda v: (
+            mean(v["shape on its thing"]) >= 1.5 and mean(v["shape on its thing"]) > mean(v["shape on the other"])
+        ),
         seeds=SEEDS,
     ),
 ]

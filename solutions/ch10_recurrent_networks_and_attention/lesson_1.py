@@ -312,9 +312,7 @@ class Foreteller(nn.Module):
         self.out = nn.Conv2d(D, 1, 1)
         nn.init.constant_(self.out.bias, -2.0)  # most pixels are empty
 
-    def forward(
-        self, frames: Float[Tensor, "B T 1 H W"], n: int
-    ) -> Float[Tensor, "B T+n-1 1 H W"]:
+    def forward(self, frames: Float[Tensor, "B T 1 H W"], n: int) -> Float[Tensor, "B T+n-1 1 H W"]:
         """Return what follows every frame, given or foretold."""
         B, T, _, H, W = frames.shape
         h = c = frames.new_zeros(B, self.D, H, W)

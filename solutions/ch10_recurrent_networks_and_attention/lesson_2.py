@@ -61,9 +61,7 @@ def draw_sentences(
     colour = torch.randint(len(world.COLOURS), (n, things[1]), generator=rng).tolist()
     shape = torch.randint(len(world.ALL_SHAPES), (n, things[1]), generator=rng).tolist()
     for k, m in enumerate(count):
-        pair = translate(
-            [world.COLOURS[c] for c in colour[k][:m]], [world.ALL_SHAPES[s] for s in shape[k][:m]]
-        )
+        pair = translate([world.COLOURS[c] for c in colour[k][:m]], [world.ALL_SHAPES[s] for s in shape[k][:m]])
         for row, words, known in zip(rows[:, k], pair, (ENGLISH_WORDS, FRENCH_WORDS)):
             row[: len(words) + 1] = torch.tensor([*map(known.index, words), EOS])
     return rows[0], rows[1]
@@ -203,9 +201,7 @@ class Translator(nn.Module):
     def encode(self, source: Int[Tensor, "B T"]) -> tuple:
         """Return the decoder's first state. The summary: both last states, 64 numbers."""
         mask = source != PAD
-        packed = pack_padded_sequence(
-            self.embed(source), mask.sum(1), batch_first=True, enforce_sorted=False
-        )
+        packed = pack_padded_sequence(self.embed(source), mask.sum(1), batch_first=True, enforce_sorted=False)
         states, last = self.rnn(packed)
         memory, _ = pad_packed_sequence(states, batch_first=True, total_length=source.shape[1])
         return self.decoder.begin(memory, mask, torch.cat([*last], dim=1))
@@ -222,9 +218,7 @@ CAPTION_WORDS = (
 )  # fmt: skip
 
 
-def draw_captioned(
-    n: int, seed: int
-) -> tuple[Float[Tensor, "N 3 32 32"], Int[Tensor, "N L"], world.Scene]:
+def draw_captioned(n: int, seed: int) -> tuple[Float[Tensor, "N 3 32 32"], Int[Tensor, "N L"], world.Scene]:
     """Draw n pictures of two things, a caption of each as numbers of words, the scenes.
 
     "a red circle left of a blue square": what the world says, without sizes and ground.
@@ -289,7 +283,7 @@ def attention_on(
     """
     ### BEGIN SOLUTION
     G, (H, W) = round(alpha.shape[1] ** 0.5), masks.shape[1:]
-    if G * G != alpha.shape[1] or H % G or W % G:
+    if alpha.shape[1] != G * G or H % G or W % G:
         raise ValueError(f"{alpha.shape[1]} cells do not tile {H}x{W} pixels")
     cover = F.avg_pool2d(masks[:, None].to(alpha.dtype), (H // G, W // G)).flatten(1)
     return (alpha * cover).sum(1), cover.mean(1)

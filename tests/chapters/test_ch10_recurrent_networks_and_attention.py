@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from autograder.base import paths
+from autograder.exercises.ch10_recurrent_networks_and_attention.lesson_1_gates import gru_cell__reset_first
 from dlcv_lab import count_params, world
 from solutions import ch10_recurrent_networks_and_attention as ours
 
@@ -98,8 +99,9 @@ def test_guessing_costs_log_k_in_every_task_and_padding_has_no_gradient():
 def test_half_precision_is_near_and_a_nan_is_not_hidden():
     logits, target, mask = draw(3, 4, 5, dtype=torch.float32), torch.arange(12).reshape(3, 4) % 5, torch.ones(3, 4) > 0
     whole = ours.masked_cross_entropy(logits, target, mask)
-    parts = [draw(*shape, seed=n, dtype=torch.float32) for n, shape in enumerate(((2, 3), (2, 4, 5), (6, 3), (6, 5), (6,)))]
-    context, alpha = ours.additive_attention(*parts)
+    shapes = ((2, 3), (2, 4, 5), (6, 3), (6, 5), (6,))
+    parts = [draw(*shape, seed=n, dtype=torch.float32) for n, shape in enumerate(shapes)]
+    context, _ = ours.additive_attention(*parts)
     for kind, off in ((torch.bfloat16, 5e-2), (torch.float16, 1e-2)):
         near = {"rtol": off, "atol": off}
         torch.testing.assert_close(ours.masked_cross_entropy(logits.to(kind), target, mask).float(), whole, **near)
@@ -204,8 +206,6 @@ def test_z_keeps_and_resetting_before_the_matrix_is_another_cell_unless_r_is_one
     keep = b.clone()
     keep[5:10] = 1e3
     close(ours.gru_cell(x, h, W_ih, W_hh, keep, b), h)
-    from autograder.exercises.ch10_recurrent_networks_and_attention.lesson_1_cells import gru_cell__reset_first
-
     assert (gru_cell__reset_first(x, h, W_ih, W_hh, b, b) - ours.gru_cell(x, h, W_ih, W_hh, b, b)).abs().max() > 1e-3
     open_reset = b.clone()
     open_reset[:5] = 1e3
@@ -388,11 +388,10 @@ def test_the_words_of_the_page_are_those_of_the_reference():
         body = cell.split("\n\n", 1)[-1]
         if body.lstrip().startswith(("PAD, BOS, EOS", "CAPTION_SHAPES")):
             exec(body, space)
-    for name in ("PAD", "BOS", "EOS", "FRENCH", "FEMININE", "ENDINGS", "ENGLISH_WORDS", "FRENCH_WORDS", "CAPTION_WORDS"):
+    names = "PAD BOS EOS FRENCH FEMININE ENDINGS ENGLISH_WORDS FRENCH_WORDS CAPTION_WORDS"
+    for name in names.split():
         assert space[name] == getattr(ours, name), name
     assert tuple(space["CAPTION_SHAPES"]) == tuple(ours.CAPTION_SHAPES)
     english, french = ours.translate(["green", "orange"], ["star", "heart"])
     assert " ".join(english) == "a green star and an orange heart"
     assert " ".join(french) == "une étoile verte et un cœur orange"
-
-

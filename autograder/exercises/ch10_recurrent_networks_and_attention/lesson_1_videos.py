@@ -217,7 +217,8 @@ BOUNDARY_F1 = Exercise(
              "Where two true borders are near, you take the later one and leave nothing for the next. In the order of "
              "time, take the first.", "student mistake: greedy in the wrong order"),
         slip("exact_only", {"abs(w - place) <= tol": "w == place"},
-             "The tolerance is not used: a border may be `tol` frames away.", "student mistake: an argument is ignored"),
+             "The tolerance is not used: a border may be `tol` frames away.",
+             "student mistake: an argument is ignored"),
         slip("strictly_nearer", {"<= tol": "< tol"},
              "AT MOST tol frames away: a distance of exactly tol is right.", "student mistake: < for <="),
         slip("zero_for_none", {"return 1.0": "return 0.0"},
@@ -231,7 +232,8 @@ BOUNDARY_F1 = Exercise(
     ),
     hints=(
         "At which frames does a row of labels differ from its neighbour on the left?",
-        "List the borders of both rows. Go through the found ones in order; each takes the first free true border within "
+        "List the borders of both rows. Go through the found ones in order; each takes the first free true border "
+        "within "
         "tol, if there is one. Count the pairs.",
         "near = [w for w in free if abs(w - place) <= tol]; if near: free.remove(near[0]); pairs += 1; "
         "return 2 * pairs / (len(found) + len(wanted))",
@@ -325,9 +327,11 @@ CONV_LSTM_STEP = Exercise(
     ),
     hints=(
         "What of lstm_cell changes if every product with a matrix becomes a convolution?",
-        "One F.conv2d of torch.cat([x, h], dim=1) with padding k // 2; chunk(4, dim=1) in the order i, f, o, g; then the "
+        "One F.conv2d of torch.cat([x, h], dim=1) with padding k // 2; chunk(4, dim=1) in the order i, f, o, g; then "
+        "the "
         "two lines of the LSTM.",
-        "a = F.conv2d(torch.cat([x, h], dim=1), W, b, padding=k // 2); i, f, o, g = a.chunk(4, dim=1); c = f.sigmoid() * "
+        "a = F.conv2d(torch.cat([x, h], dim=1), W, b, padding=k // 2); i, f, o, g = a.chunk(4, dim=1); c = "
+        "f.sigmoid() * "
         "c + i.sigmoid() * g.tanh(); return o.sigmoid() * c.tanh(), c",
     ),
 )  # fmt: skip

@@ -1,5 +1,7 @@
 """Exercises of notebook 2: what a decoder reads, how it speaks, where it looks."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 
@@ -85,7 +87,7 @@ def decode_cases(d):
 
     bigram = 0.2 * d.normal(7, 7)
     order = [1, *(3 + d.permutation(4)).tolist(), 2]
-    for a, b in zip(order, order[1:]):
+    for a, b in itertools.pairwise(order):
         bigram[a, b] += 5
     other = words(2, 4, eos=6, V=6)
     return [
@@ -156,7 +158,8 @@ GREEDY_DECODE = Exercise(
     alternatives=(alternative(greedy_decode__columns), alternative(greedy_decode__afterwards)),
     misconceptions=(
         slip("speaks_on", {"torch.where(over, pad, word)": "word"},
-             "After its eos a sentence is over: only pad may follow in its row.", "card trap: EOS per sample, then PAD"),
+             "After its eos a sentence is over: only pad may follow in its row.",
+             "card trap: EOS per sample, then PAD"),
         slip("eos_left_out", {"said[:, place] = torch.where(over, pad, word)\nover = over | (word == eos)":
                               "over = over | (word == eos)\nsaid[:, place] = torch.where(over, pad, word)"},
              "The eos itself belongs into the answer. Write the word first, then note that the sentence is over.",
@@ -175,9 +178,11 @@ GREEDY_DECODE = Exercise(
     ),
     hints=(
         "What does the decoder read at its second step, and how do you know that a sentence is over?",
-        "A table full of pad, a word per sentence (bos at first), a flag per sentence. Loop: stop if all are over; step; "
+        "A table full of pad, a word per sentence (bos at first), a flag per sentence. Loop: stop if all are over; "
+        "step; "
         "argmax; write pad or the word; update the flags.",
-        "logits, state = step(word, state); word = logits.argmax(1); said[:, place] = torch.where(over, pad, word); over "
+        "logits, state = step(word, state); word = logits.argmax(1); said[:, place] = torch.where(over, pad, word); "
+        "over "
         "= over | (word == eos)",
     ),
 )  # fmt: skip
@@ -207,8 +212,12 @@ def attention_cases(d):
         case("mask", "a sentence without any word", **drawn(2, 3, 2, 4, 3, mask=empty)),
         case("edge", "not a number where there is no word", **nothing),
         case("edge", "scores in the thousands", **loud),
-        case("gradient", "gradients", **drawn(2, 3, 2, 4, 3, DOUBLE, mask=empty | torch.tensor([[0, 1, 0]] * 2).bool()),
-             dcontext=d.normal(2, 4, dtype=DOUBLE)),
+        case(
+            "gradient",
+            "gradients",
+            **drawn(2, 3, 2, 4, 3, DOUBLE, mask=empty | torch.tensor([[0, 1, 0]] * 2).bool()),
+            dcontext=d.normal(2, 4, dtype=DOUBLE),
+        ),
     ]
 
 
@@ -293,7 +302,8 @@ ADDITIVE_ATTENTION = Exercise(
         slip("question_forgotten", {"(s @ W_s.T)[:, None] + h @ W_h.T": "h @ W_h.T"},
              "The scores must depend on the question s.", "student mistake: s is not used"),
         slip("mask_ignored", {"scores.masked_fill(~mask, -torch.inf)": "scores"},
-             "Places where the mask is False still get a share of the softmax.", "student mistake: padding is looked at"),
+             "Places where the mask is False still get a share of the softmax.",
+             "student mistake: padding is looked at"),
         slip("zero_scores", {"scores.masked_fill(~mask, -torch.inf)": "scores.masked_fill(~mask, 0.0)"},
              "A score of 0 is no exclusion: exp(0) is 1. Masked scores must be minus infinity.",
              "card trap: mask before the softmax"),
@@ -340,7 +350,7 @@ def share_cases(d):
 def share_library(data):
     alpha, masks = data["alpha"], data["masks"]
     G = int(alpha.shape[1] ** 0.5 + 0.5)
-    if G * G != alpha.shape[1] or masks.shape[1] % G or masks.shape[2] % G:
+    if alpha.shape[1] != G * G or masks.shape[1] % G or masks.shape[2] % G:
         raise ValueError("cells")
     high, wide = masks.shape[1] // G, masks.shape[2] // G
     spread = alpha.reshape(-1, G, G).repeat_interleave(high, 1).repeat_interleave(wide, 2) / (high * wide)
@@ -348,9 +358,9 @@ def share_library(data):
 
 
 def attention_on__cut(alpha, masks):
-    G = int(round(alpha.shape[1] ** 0.5))
+    G = round(alpha.shape[1] ** 0.5)
     B, H, W = masks.shape
-    if G**2 != alpha.shape[1] or H % G != 0 or W % G != 0:
+    if alpha.shape[1] != G**2 or H % G != 0 or W % G != 0:
         raise ValueError("cells do not tile the picture")
     cover = masks.to(alpha.dtype).reshape(B, G, H // G, G, W // G).mean((2, 4)).reshape(B, G * G)
     return (alpha * cover).sum(1), cover.sum(1) / (G * G)
@@ -369,7 +379,7 @@ def attention_on__spread(alpha, masks):
 
 def attention_on__pointing(alpha, masks):
     G, (H, W) = round(alpha.shape[1] ** 0.5), masks.shape[1:]
-    if G * G != alpha.shape[1] or H % G or W % G:
+    if alpha.shape[1] != G * G or H % G or W % G:
         raise ValueError("cells")
     cover = F.avg_pool2d(masks[:, None].to(alpha.dtype), (H // G, W // G)).flatten(1)
     return cover.gather(1, alpha.argmax(1, keepdim=True))[:, 0], cover.mean(1)
@@ -397,7 +407,7 @@ ATTENTION_ON = Exercise(
         slip("averaged", {"(alpha * cover).sum(1)": "(alpha * cover).mean(1)"},
              "The weights sum to 1 already: add them up over the cells, do not average.",
              "student mistake: mean for sum"),
-        slip("unchecked", {"if G * G != alpha.shape[1] or H % G or W % G:": "if G * G != alpha.shape[1]:"},
+        slip("unchecked", {"if alpha.shape[1] != G * G or H % G or W % G:": "if alpha.shape[1] != G * G:"},
              "Cells that do not tile the picture must raise a ValueError.", "student mistake: pixels are dropped"),
         mistaken(attention_on__pointing,
                  "That looks at the most attended cell only. Count all the attention that lies on the thing.",
@@ -405,7 +415,8 @@ ATTENTION_ON = Exercise(
     ),
     hints=(
         "Which pooling turns a mask of pixels into the share of each cell that is covered?",
-        "avg_pool2d of the mask as numbers, with windows of (H // G, W // G); flatten row by row; then one weighted sum "
+        "avg_pool2d of the mask as numbers, with windows of (H // G, W // G); flatten row by row; then one weighted "
+        "sum "
         "and one mean.",
         "cover = F.avg_pool2d(masks[:, None].to(alpha.dtype), (H // G, W // G)).flatten(1); return (alpha * "
         "cover).sum(1), cover.mean(1)",
@@ -420,12 +431,15 @@ WHY_NOT_CONNECT = Question(
     "its own, \"then nothing is lost\". Give two reasons why this fails, say how attention answers each of them, and "
     "name one thing that attention over a recurrent encoder still does not solve.",
     rubric="- 1 point: the two reasons (sizes vary, so matrices for place 30 exist only if place 30 was trained; the "
-    "number of weights grows with T times L).\n- 1 point: how attention answers: one small function, shared by all pairs, "
+    "number of weights grows with T times L).\n- 1 point: how attention answers: one small function, shared by all "
+    "pairs, "
     "computes the connection from the states themselves; softmax over however many places there are.\n- 1 point: "
-    "one thing left: steps are taken one after the other, long chains still dilute; or the cost of T times L scores; or "
+    "one thing left: steps are taken one after the other, long chains still dilute; or the cost of T times L scores; "
+    "or "
     "weights need not be explanations.",
     samples=(
-        (3.0, "Lengths vary: a matrix for the pair (30, 12) gets trained only by sentences that long, and a sentence of "
+        (3.0, "Lengths vary: a matrix for the pair (30, 12) gets trained only by sentences that long, and a sentence "
+        "of "
          "60 words has none. And T L D^2 weights are billions for 50 words. Attention uses the same little network for "
          "every pair, so its size depends on no length, and the softmax runs over what is there. Still, the encoder "
          "reads word after word: slow, and early words fade."),
