@@ -216,18 +216,17 @@ def masked_mean_pool(
     ### END SOLUTION
 
 
-class Reverser(nn.Module):
-    """One attention layer that reads symbols and, at every place, names one.
+class Lookup(nn.Module):
+    """One attention layer that reads symbols and answers at every place, by `outputs` scores.
 
-    `positions` is "none", "sinusoidal" or "learned".
+    `places` (N, D) are added to the symbols' vectors: a fixed tensor, a parameter that
+    learns, or None.
     """
 
-    def __init__(self, attention: nn.Module, symbols: int, places: Tensor | None) -> None:
+    def __init__(self, symbols: int, outputs: int, D: int, heads: int, places: Tensor | None) -> None:
         super().__init__()
-        D = attention.out.out_features
-        self.embed, self.attention = nn.Embedding(symbols, D), attention
-        self.places = places
-        self.read = nn.Linear(D, symbols)
+        self.embed, self.attention = nn.Embedding(symbols, D), MultiHeadAttention(D, heads)
+        self.read, self.places = nn.Linear(D, outputs), places
 
     def forward(self, symbols):
         x = self.embed(symbols)  # (B, N, D)

@@ -1,11 +1,9 @@
 """From a layer to a Transformer: norms, encoder, decoder, greedy decoding, a cache, and the training recipe.
 
-Notebook 2 of chapter 11. Axes: B sequences, N tokens, D their width, T tokens of the target, S tokens of the source, h
-heads, c numbers of a head, V words. A mask of ours is True where a token MAY look; PyTorch's nn.MultiheadAttention wants
-the opposite.
+Notebook 2 of chapter 11. Axes: B sequences, N tokens, D their width, T tokens of the target, S of the source, h heads,
+c numbers of a head, V words. A mask of ours is True where a token MAY look; nn.MultiheadAttention wants the opposite.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -274,7 +272,7 @@ def cached_attention(
     q: Float[Tensor, "B h t c"],
     k: Float[Tensor, "B h t c"],
     v: Float[Tensor, "B h t c"],
-    cache: KVCache,
+    cache: "KVCache",
     layer: int,
 ) -> Float[Tensor, "B h t c"]:
     """Let t new tokens look at all earlier ones, at each other, never ahead.
