@@ -107,8 +107,8 @@ def sdpa(
     if mask is None:
         A = torch.softmax(a, dim=-1)
         return A @ v, A
-    blind = ~mask.any(dim=-1, keepdim=True)  # softmax over nothing would be 0 / 0
-    a = a.masked_fill(~(mask | blind), float("-inf"))
+    a = a.masked_fill(~mask, float("-inf"))
+    blind = ~mask.any(dim=-1, keepdim=True)  # softmax over nothing is 0 / 0
     A = torch.softmax(a, dim=-1).masked_fill(blind, 0.0)
     return A @ v, A
     ### END SOLUTION

@@ -298,25 +298,21 @@ SDPA = Exercise(
     good_for="masking before, not after",
     alternatives=(alternative(sdpa__exp), alternative(sdpa__finite)),
     misconceptions=(
-        slip("after", {"a = a.masked_fill(~(mask | blind), float(\"-inf\"))": "a = a",
+        slip("after", {'a = a.masked_fill(~mask, float("-inf"))': "a = a",
                        ".masked_fill(blind, 0.0)": ".masked_fill(~mask, 0.0)"},
              "You mask AFTER the softmax, so that the weights that remain add up to less than 1. Mask the scores.",
              "card trap: masking after softmax"),
-        slip("zero_scores", {"float(\"-inf\")": "0.0"},
+        slip("zero_scores", {'float("-inf")': "0.0"},
              "A score of 0 is an ordinary score: exp(0) = 1. Forbidden tokens need a score of minus infinity.",
              "student mistake: 0 for minus infinity"),
-        slip("polarity", {"~(mask | blind)": "mask & ~blind"},
+        slip("polarity", {"a.masked_fill(~mask, ": "a.masked_fill(mask, "},
              "You hide what may be seen. Here True means may.", "library difference: nn.MultiheadAttention"),
-        slip("nan_rows", {"~(mask | blind)": "~mask", "A = torch.softmax(a, dim=-1).masked_fill(blind, 0.0)":
-                          "A = torch.softmax(a, dim=-1)"},
+        slip("nan_rows", {".masked_fill(blind, 0.0)": ""},
              "A row that sees nothing becomes NaN: its softmax is 0 / 0. Such rows give 0.",
              "library difference: nn.MultiheadAttention returns NaN"),
-        slip("nan_gradients", {"~(mask | blind)": "~mask"},
-             "The output is right, but the gradient of a row that sees nothing is NaN: overwriting NaN by 0 does not "
-             "take it out of the graph. Give such a row ordinary scores first.", "student mistake: nan_to_num"),
-        slip("uniform_rows", {".masked_fill(blind, 0.0)": ""},
-             "A row that may look at nothing looks at everything. Its weights are 0.",
-             "library difference: -1e9 gives uniform weights"),
+        slip("uniform_rows", {'float("-inf")': "torch.finfo(a.dtype).min", ".masked_fill(blind, 0.0)": ""},
+             "A row that may look at nothing looks at everything alike. Its weights are 0.",
+             "library difference: a large negative number gives uniform weights"),
         slip("big_number", {"float(\"-inf\")": "-1e9"},
              "-1e9 does not exist in half precision, whose lowest number is -65504. Use -inf.",
              "card trap: -1e9 in float16"),
@@ -330,8 +326,8 @@ SDPA = Exercise(
     ),
     hints=(
         "What must a score be so that exp(score) is 0? And what is softmax if all scores of a row are that?",
-        "Find the rows that see nothing: ~mask.any(-1, keepdim=True). Fill -inf where the mask is False, but not in "
-        "those rows; softmax; then set those rows' weights to 0.",
-        "a = a.masked_fill(~(mask | blind), float('-inf')); A = torch.softmax(a, -1).masked_fill(blind, 0.0)",
+        "Fill -inf where the mask is False; softmax. Find the rows that see nothing, ~mask.any(-1, keepdim=True), and "
+        "set their weights to 0.",
+        "a = a.masked_fill(~mask, float('-inf')); A = torch.softmax(a, -1).masked_fill(blind, 0.0)",
     ),
 )  # fmt: skip
