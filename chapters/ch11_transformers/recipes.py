@@ -11,10 +11,10 @@ SEED, HELD_OUT = 11_000, 42
 DIM, HEADS, HIDDEN = 64, 4, 128
 
 
-def captioner() -> ours.Captioner:
-    """Return the chapter's model with random weights."""
+def captioner(layer: type[ours.DecoderLayer] = ours.DecoderLayer) -> ours.Captioner:
+    """Return the chapter's model with random weights; `layer` is what its decoder is made of."""
     encoder = [ours.EncoderLayer(DIM, HEADS, HIDDEN, norm_first=True) for _ in range(2)]
-    decoder = [ours.DecoderLayer(DIM, HEADS, HIDDEN, norm_first=True) for _ in range(2)]
+    decoder = [layer(DIM, HEADS, HIDDEN, norm_first=True) for _ in range(2)]
     return ours.Captioner(encoder, decoder, DIM)
 
 
