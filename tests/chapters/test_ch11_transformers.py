@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from autograder.base import paths
 from chapters.ch11_transformers import recipes
-from dlcv_lab import count_params
+from dlcv_lab import count_params, world
 from solutions import ch11_transformers as ours
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -67,7 +68,8 @@ def test_half_precision_is_near_and_a_nan_is_not_hidden():
     broken = x.clone()
     broken[0, 2, 1] = math.nan
     y = ours.self_attention(broken, W, W, W)[0]
-    assert y[0].isnan().all() and y[1].isfinite().all()
+    assert y[0].isnan().all()
+    assert y[1].isfinite().all()
     big = ours.sdpa((200 * x).half(), x.half(), x.half(), torch.ones(5, 5, dtype=torch.bool).tril())[0]
     assert big.isfinite().all()
     empty = ours.sdpa(x[:0], x[:0], x[:0])[0]
@@ -91,10 +93,13 @@ def test_masked_keys_get_no_gradient_and_blind_rows_give_zeros():
     mask = torch.ones(4, 4, dtype=torch.bool)
     mask[:, 1], mask[2] = False, False
     y, A = ours.sdpa(q, k, v, mask)
-    assert (A[:, :, 1] == 0).all() and (y[:, 2] == 0).all()
+    assert (A[:, :, 1] == 0).all()
+    assert (y[:, 2] == 0).all()
     close(A.sum(2), mask.any(1).double().expand(2, 4))
     y.square().sum().backward()
-    assert (k.grad[:, 1] == 0).all() and (v.grad[:, 1] == 0).all() and (q.grad[:, 2] == 0).all()
+    assert (k.grad[:, 1] == 0).all()
+    assert (v.grad[:, 1] == 0).all()
+    assert (q.grad[:, 2] == 0).all()
     assert k.grad.isfinite().all()
 
 
@@ -340,11 +345,23 @@ def test_the_papers_model_has_as_many_weights_as_it_says():
 
 @pytest.mark.method("ch11/transformer")
 def test_captions_say_what_is_drawn():
-    from dlcv_lab import world
-
     _, words = ours.draw_scenes(50, 7)
     scene = world.sample(50, 7, objects=2, sizes=("medium",), rotation="upright", grounds=("white",))
     for row, plain in zip(words.tolist(), scene.plain()):
         text = " ".join(ours.WORDS[w] for w in row if w > ours.END)
         assert world.is_true(f"{text}.", plain), text
-        assert row[0] == ours.START and ours.END in row
+        assert row[0] == ours.START
+        assert ours.END in row
+
+
+@pytest.mark.method("ch11/transformer")
+def test_the_lesson_and_the_reference_know_the_same_words():
+    source = (paths.chapters() / "ch11_transformers" / "lesson_2.md").read_text(encoding="utf-8")
+    cell = source[source.index("PAD, START, END = ") :].split("```")[0]
+    found = {"world": world}
+    exec(cell, found)
+    assert found["WORDS"] == ours.WORDS
+    assert (found["PAD"], found["START"], found["END"]) == (ours.PAD, ours.START, ours.END)
+    assert (
+        f"{count_params(recipes.captioner()):,}".replace(",", " ") in source
+    )  # the weights that its last section names

@@ -270,7 +270,8 @@ CLAIMS = [
         source="wu2018group, figure 1: ImageNet error over batch size",
         analogue="Two hidden layers on 8x8 digits: batch norm against group norm, 2 and 32 pictures a batch.",
         conditions="64 units a layer, so that batch norm has as many numbers a mean as pictures; 4 groups; Adam 1e-3; "
-        "1000 steps of 2, 250 of 32. (A CNN was tried first: its means are over places, too, and 2 pictures were enough.)",
+        "1000 steps of 2, 250 of 32. (A CNN was tried first: its means are over places, too, and 2 pictures were "
+        "enough.)",
         threshold="with 2 a batch, group norm at least 0.02 better; with 32, within 0.02",
         measure=small_batches,
         holds=lambda v: (
