@@ -80,17 +80,19 @@ def drilled(model: nn.Module, answers, n: int) -> float:
     return (scores.argmax(3) == wanted).float().mean().item()
 
 
-def two_questions(symbols: Tensor) -> Tensor:
-    return torch.stack([symbols.roll(1, 1), symbols[:, :1].expand_as(symbols)], 2)
+def four_questions(symbols: Tensor) -> Tensor:
+    """Return, for every place, the neighbours on both sides, the first symbol, and the last."""
+    ends = [symbols[:, i : i + 1].expand_as(symbols) for i in (0, 9)]
+    return torch.stack([symbols.roll(1, 1), symbols.roll(-1, 1), *ends], 2)
 
 
 @kept
 def heads(n: int) -> dict[str, float]:
     found = {}
-    for h in (1, 2):
+    for h in (1, 4):
         seed(n)
-        model = ours.Lookup(8, 16, 32, h, nn.Parameter(torch.randn(10, 32)))
-        found[f"{h} heads"] = drilled(model, two_questions, n)
+        model = ours.Lookup(8, 32, 32, h, nn.Parameter(torch.randn(10, 32)))
+        found[f"{h} heads"] = drilled(model, four_questions, n)
     return found
 
 
@@ -169,15 +171,16 @@ CLAIMS = [
         exact=True,
     ),
     Claim(
-        id="two-heads-two-questions",
+        id="as-many-heads-as-questions",
         methods=("ch11/multi_head",),
         says="Several heads perform attention in different subspaces, over different feature types",
         source="slides 'Multi-Head Self-Attention (1/4)' to '(4/4)'",
-        analogue="Name the left neighbour and the first symbol: one head of 32 numbers against two of 16.",
-        conditions="sequences of 10 of 8 symbols, learned positions, 250 steps of 64, Adam 3e-3",
-        threshold="two heads above 0.95, one below 0.80",
+        analogue="Name both neighbours, the first and the last symbol: one head of 32 numbers against four of 8.",
+        conditions="sequences of 10 of 8 symbols, learned positions, 250 steps of 64, Adam 3e-3. (Two questions were "
+        "tried first: with some seeds one head finds a way to answer both.)",
+        threshold="four heads above 0.95, one below 0.80",
         measure=heads,
-        holds=lambda v: mean(v["2 heads"]) > 0.95 and mean(v["1 heads"]) < 0.80,
+        holds=lambda v: mean(v["4 heads"]) > 0.95 and mean(v["1 heads"]) < 0.80,
         seeds=SEEDS,
         cheap=False,
     ),
