@@ -254,8 +254,8 @@ def boundary_f1(
     if len(pred) != len(true):
         raise ValueError(f"{len(pred)} and {len(true)} labels")
     ### BEGIN SOLUTION
-    found = (pred[1:] != pred[:-1]).nonzero()[:, 0].tolist()
-    wanted = (true[1:] != true[:-1]).nonzero()[:, 0].tolist()
+    found = (pred[1:] != pred[:-1]).nonzero().flatten().tolist()
+    wanted = (true[1:] != true[:-1]).nonzero().flatten().tolist()
     if not found and not wanted:
         return 1.0
     pairs, free = 0, list(wanted)
