@@ -409,7 +409,9 @@ CLAIMS = [
         conditions="D = 512, steps 0 to 19 999",
         threshold="step 4000, with 1 / sqrt(512 * 4000)",
         measure=peak,
-        holds=lambda v: v["peak"] == [4000] and math.isclose(v["rate there"][0], 1 / math.sqrt(512 * 4000), rel_tol=1e-5),
+        holds=lambda v: (
+            v["peak"] == [4000] and math.isclose(v["rate there"][0], 1 / math.sqrt(512 * 4000), rel_tol=1e-5)
+        ),
         seeds=(0,),
         exact=True,
     ),
