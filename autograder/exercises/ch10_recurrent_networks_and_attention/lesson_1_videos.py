@@ -134,6 +134,8 @@ def border_cases(d):
              pred=rows((n, 5), (4, 3), (3, 4))),
         case("pairs", "two found at one true border", **twice),
         case("pairs", "the choice of the partner matters", **chain),
+        case("pairs", "the nearest partner leaves none for the next", true=rows((2, 0), (1, 1), (5, 2)),
+             pred=rows((3, 0), (1, 1), (4, 2))),
         case("edge", "no border found, one there", pred=calm, true=rows((3, 0), (4, 1))),
         case("edge", "no border in either", pred=calm, true=calm + 2),
         case("edge", "a single frame", pred=calm[:1], true=calm[:1] + 1),
@@ -216,6 +218,9 @@ BOUNDARY_F1 = Exercise(
         slip("last_partner", {"free.remove(near[0])": "free.remove(near[-1])"},
              "Where two true borders are near, you take the later one and leave nothing for the next. In the order of "
              "time, take the first.", "student mistake: greedy in the wrong order"),
+        slip("nearest", {"free.remove(near[0])": "free.remove(min(near, key=lambda w: abs(w - place)))"},
+             "You take the nearest partner, and a border found later finds none. In the order of time, take the first "
+             "free one.", "reader's mistake: nearest first"),
         slip("exact_only", {"abs(w - place) <= tol": "w == place"},
              "The tolerance is not used: a border may be `tol` frames away.",
              "student mistake: an argument is ignored"),

@@ -155,7 +155,12 @@ def sinusoidal_library(data):
     turn = torch.polar(torch.ones(D // 2, dtype=DOUBLE), 10000.0 ** (-torch.arange(D // 2, dtype=DOUBLE) * 2 / D))
     angle = torch.arange(n, dtype=DOUBLE)[:, None] * turn.angle()
     both = torch.view_as_real(torch.polar(torch.ones_like(angle), angle)).flip(-1)
-    return both.flatten(1).float()
+    return both.flatten(1).float()[-20:] if n > 1000 else both.flatten(1).float()
+
+
+def positions_probe(ns, data):
+    table = probing.call(ns.sinusoidal_positions, data["n"], data["D"])
+    return table[-20:] if data["n"] > 1000 else table  # the rest travels nowhere
 
 
 def positions_cases(d):
@@ -163,6 +168,7 @@ def positions_cases(d):
         case("table", "6 places, D = 4", n=6, D=4),
         case("table", "9 places, D = 10", n=9, D=10),
         case("table", "secret size", n=d.whole(5, 12), D=2 * d.whole(3, 6)),
+        case("edge", "the last of 300 000 places", n=300_000, D=4),
         case("edge", "one place", n=1, D=6),
         case("edge", "two numbers", n=7, D=2),
         case("edge", "odd D", n=3, D=5),
@@ -196,6 +202,7 @@ POSITIONS = Exercise(
     core=True,
     groups={"table": 1.5, "edge": 0.5},
     cases=positions_cases,
+    probe=positions_probe,
     oracle=sinusoidal_library,
     minutes=15,
     difficulty="medium",
@@ -217,6 +224,10 @@ POSITIONS = Exercise(
              "Sine has the even numbers, cosine the odd ones.", "library difference: diffusers flips them by choice"),
         slip("from_one", {"torch.arange(n, dtype=torch.float64)": "torch.arange(1, n + 1, dtype=torch.float64)"},
              "Places are counted from 0.", "student mistake: off by one"),
+        slip("single", {"torch.arange(0, D, 2, dtype=torch.float64) / D": "torch.arange(0, D, 2) / D",
+                        "torch.arange(n, dtype=torch.float64)": "torch.arange(n)"},
+             "In float32 the angles of far places are wrong: compute in float64, and round at the end.",
+             "reader's mistake: float32 throughout"),
         slip("odd", {"if D % 2:": "if False:"},
              "An odd D must raise a ValueError.", "card trap: odd d"),
     ),
@@ -233,6 +244,7 @@ def shift_cases(d):
         case("shift", "by 1, D = 4", k=1, D=4),
         case("shift", "by 5, D = 6", k=5, D=6),
         case("shift", "secret", k=d.whole(2, 30), D=2 * d.whole(2, 5)),
+        case("edge", "by 20 000", k=20_000, D=4),
         case("edge", "by nothing", k=0, D=4),
         case("edge", "backwards", k=-3, D=6),
     ]

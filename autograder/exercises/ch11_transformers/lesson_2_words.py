@@ -11,19 +11,21 @@ from dlcv_lab.checking import probing
 def greedy_cases(d):
     V, END, PAD = 9, 2, 0
 
-    def story(group, note, lengths, max_new, t0=1):
+    def story(group, note, lengths, max_new, t0=1, ended=()):
         B = len(lengths)
         script = d.integers(3, V - 1, B, max_new + 1)
         for row, length in enumerate(lengths):
             if length < max_new:
                 script[row, length] = END  # and goes on after it, as a model would
         start = d.integers(3, V - 1, B, t0)
+        start[list(ended), 0] = END
         return case(group, note, script=script, start=start, end=END, pad=PAD, max_new=max_new)
 
     return [
         story("write", "2 sequences that end at different times", [3, 1], 6),
         story("write", "nobody ends", [9, 9], 4),
         story("write", "starts of 3 tokens", [2, 4, 1], 6, t0=3),
+        story("edge", "an end in the start does not count", [3, 2], 5, t0=2, ended=[1]),
         story("edge", "the first word is the end", [0, 0], 5),
         story("edge", "one ends at once, one never", [0, 9], 5),
         story("edge", "no new word allowed", [1], 0),
@@ -89,6 +91,8 @@ GREEDY = Exercise(
     misconceptions=(
         slip("writes_on", {"best = torch.where(done, pad, best)": "best = best"},
              "A row that has ended goes on writing. It gets `pad` instead.", "card trap: finished rows emit PAD"),
+        slip("start_counts", {"for _ in range(max_new):": "done = (start == end).any(dim=1)\nfor _ in range(max_new):"},
+             "An `end` that stands in `start` does not count: that row has not ended.", "reader's mistake"),
         slip("first_ends_all", {"if done.all():": "if done.any():"},
              "You stop as soon as ONE row has ended.", "student mistake: any for all"),
         slip("never_stops", {"if done.all():\n    break": ""},
