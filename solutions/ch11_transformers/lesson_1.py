@@ -179,7 +179,7 @@ def sinusoidal_positions(n: int, D: int) -> Float[Tensor, "n D"]:
     if D % 2:
         raise ValueError(f"sine and cosine come in pairs, but D = {D}")
     speed = 10000.0 ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
-    angle = torch.arange(n, dtype=torch.float64)[:, None] * speed  # (n, D/2)
+    angle = torch.arange(n)[:, None] * speed  # (n, D/2)
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1).float()
     ### END SOLUTION
 
@@ -212,7 +212,7 @@ def masked_mean_pool(
     """
     ### BEGIN SOLUTION
     y = torch.where(valid[:, :, None], y, 0.0)  # 0 * NaN would be NaN
-    return y.sum(1) / valid.sum(1, keepdim=True).clamp(min=1)
+    return y.sum(1) / valid.sum(1).clamp(min=1)[:, None]
     ### END SOLUTION
 
 

@@ -148,7 +148,7 @@ class SelfAttention(nn.Module):
         """Return the new tokens (B, N, D) and the attention A (B, h, N, N)."""
         order = "b n (three h d) -> three b h n d"
         q, k, v = rearrange(self.qkv(z), order, three=3, h=self.num_heads)
-        A = torch.softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, dim=-1)
+        A = torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1)
         return self.proj(rearrange(A @ v, "b h n d -> b n (h d)")), A
 
 

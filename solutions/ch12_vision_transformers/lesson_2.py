@@ -52,7 +52,7 @@ def last_block_class_row(
     y = block.norm1(z)
     order, h = "b n (three h d) -> three b h n d", block.attn.num_heads
     q, k, v = rearrange(block.attn.qkv(y), order, three=3, h=h)
-    scores = q[:, :, :1] @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, h, 1, N+1)
+    scores = q[:, :, :1] @ k.mT / q.shape[-1] ** 0.5  # (B, h, 1, N+1)
     y = rearrange(scores.softmax(-1) @ v, "b h one d -> b one (h d)")
     first = z[:, :1] + block.attn.proj(y)
     return (first + block.mlp(block.norm2(first)))[:, 0]

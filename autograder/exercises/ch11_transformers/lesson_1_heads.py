@@ -222,10 +222,9 @@ POSITIONS = Exercise(
              "library difference: tensor2tensor and DDPM"),
         slip("cosine_first", {"[angle.sin(), angle.cos()]": "[angle.cos(), angle.sin()]"},
              "Sine has the even numbers, cosine the odd ones.", "library difference: diffusers flips them by choice"),
-        slip("from_one", {"torch.arange(n, dtype=torch.float64)": "torch.arange(1, n + 1, dtype=torch.float64)"},
+        slip("from_one", {"torch.arange(n)": "torch.arange(1, n + 1)"},
              "Places are counted from 0.", "student mistake: off by one"),
-        slip("single", {"torch.arange(0, D, 2, dtype=torch.float64) / D": "torch.arange(0, D, 2) / D",
-                        "torch.arange(n, dtype=torch.float64)": "torch.arange(n)"},
+        slip("single", {"torch.arange(0, D, 2, dtype=torch.float64) / D": "torch.arange(0, D, 2) / D"},
              "In float32 the angles of far places are wrong: compute in float64, and round at the end.",
              "reader's mistake: float32 throughout"),
         slip("odd", {"if D % 2:": "if False:"},
@@ -368,11 +367,11 @@ POOL = Exercise(
         slip("times", {"torch.where(valid[:, :, None], y, 0.0)": "y * valid[:, :, None]"},
              "0 times NaN is NaN. Replace what stands in the padding (torch.where or masked_fill) instead of "
              "multiplying.", "card trap: NaN * 0"),
-        slip("over_all", {"valid.sum(1, keepdim=True).clamp(min=1)": "y.shape[1]"},
+        slip("over_all", {"valid.sum(1).clamp(min=1)[:, None]": "y.shape[1]"},
              "You divide by N. Divide by the number of valid tokens.", "student mistake: padding counted"),
         slip("empty", {".clamp(min=1)": ""},
              "A sequence without tokens gives 0 / 0 = NaN. It should give 0.", "card trap: all invalid"),
-        slip("sum", {"return y.sum(1) / valid.sum(1, keepdim=True).clamp(min=1)": "return y.sum(1)"},
+        slip("sum", {"return y.sum(1) / valid.sum(1).clamp(min=1)[:, None]": "return y.sum(1)"},
              "You return the sum. Divide by the number of valid tokens.", "student mistake: sum for mean"),
         slip("everything", {"y = torch.where(valid[:, :, None], y, 0.0)": "y = y"},
              "The padding is added up, too.", "student mistake: padding has a say"),
@@ -381,7 +380,7 @@ POOL = Exercise(
         "What is 0 * NaN? And what do you divide by?",
         "Replace the padding by 0 (torch.where), add up over the tokens, divide by the number of valid ones, at least "
         "1.",
-        "torch.where(valid[:, :, None], y, 0.0).sum(1) / valid.sum(1, keepdim=True).clamp(min=1)",
+        "torch.where(valid[:, :, None], y, 0.0).sum(1) / valid.sum(1).clamp(min=1)[:, None]",
     ),
 )  # fmt: skip
 

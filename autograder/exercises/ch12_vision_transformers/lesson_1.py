@@ -225,7 +225,7 @@ EMBED_PATCHES = Exercise(
     good_for="recognising a convolution in a linear layer",
     alternatives=(alternative(embed_patches__convolved), alternative(embed_patches__summed)),
     misconceptions=(
-        slip("no_bias", {", bias)": ")"}, "The bias is missing.", "student mistake: bias left out"),
+        slip("no_bias", {", bias)": ")"}, "The bias is missing: add it.", "student mistake: bias left out"),
         slip("channels_last", {"weight.flatten(1)": "weight.permute(0, 2, 3, 1).flatten(1)"},
              "You flatten the weights as (p, p, C). A row of `patchify` is (C, p, p), and so is weight[d].",
              "library difference: the official JAX code"),

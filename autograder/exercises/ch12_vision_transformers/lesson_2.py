@@ -228,7 +228,7 @@ LAST_BLOCK_CLASS_ROW = Exercise(
         "qkv of norm1(z), split into q, k, v with heads; q of token 0 alone: q[:, :, :1]; scores (B, h, 1, N+1); then "
         "proj, z[:, :1] on top, and the MLP for this one token.",
         'q, k, v = rearrange(block.attn.qkv(block.norm1(z)), "b n (three h d) -> three b h n d", three=3, h=h); '
-        "A = (q[:, :, :1] @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1); first = z[:, :1] + "
+        "A = (q[:, :, :1] @ k.mT / q.shape[-1] ** 0.5).softmax(-1); first = z[:, :1] + "
         "block.attn.proj(...)",
     ),
 )  # fmt: skip
