@@ -51,8 +51,8 @@ def erase_report(
         1 - direct, 1 - paraphrase and min(locality, 1), which is 0 if one of the three is 0.
     """
     ### BEGIN SOLUTION
-    shown = [(seen == target).double().mean().item() for seen in (direct, paraphrase)]
-    after, before = ((seen == asked).double().mean().item() for seen in (other, other_before))
+    shown = [(seen == target).to(torch.float64).mean().item() for seen in (direct, paraphrase)]
+    after, before = ((seen == asked).to(torch.float64).mean().item() for seen in (other, other_before))
     locality = after / before if before > 0 else 1.0
     parts = [1 - shown[0], 1 - shown[1], min(locality, 1.0)]
     score = 3 / sum(1 / part for part in parts) if min(parts) > 0 else 0.0

@@ -157,7 +157,7 @@ REPORT = Exercise(
              "Your score is the geometric mean, a root of a product. The harmonic mean is 3 / (1/a + 1/b + 1/c).",
              "student mistake: one mean for another"),
         slip("agreement",
-             {"after, before = ((seen == asked).double().mean().item() for seen in (other, other_before))":
+             {"after, before = ((seen == asked).to(torch.float64).mean().item() for seen in (other, other_before))":
                 "after, before = (other == other_before).float().mean().item(), 1.0"},
              "You compare the pictures after erasing with those before. Compare both with what the prompt "
              "`asked` for, and divide.", "student mistake: agreement taken for accuracy"),
