@@ -24,6 +24,7 @@ def run(notebook: dict[str, Any]) -> dict[str, Any]:
 
     shell = InteractiveShell.instance()
     shell.system = shell.system_raw  # as a kernel does: no terminal is imitated, which gives up on a busy machine
+    shell.enable_gui = lambda gui=None: None  # a kernel has one; without it `%matplotlib inline` can raise here
     shell.history_manager.enabled = False
     said: dict[str, list[str]] = {name: [] for name in EXERCISES}
     raised: list[str] = []
