@@ -177,7 +177,8 @@ CLAIMS = [
         source="slides 'Multi-Head Self-Attention (1/4)' to '(4/4)'",
         analogue="Name both neighbours, the first and the last symbol: one head of 32 numbers against four of 8.",
         conditions="sequences of 10 of 8 symbols, learned positions, 250 steps of 64, Adam 3e-3. (Two questions were "
-        "tried first: with some seeds one head finds a way to answer both.)",
+        "tried first: with some seeds one head finds a way to answer both; "
+        "four are measured on the same seeds.)",
         threshold="four heads above 0.95, one below 0.80",
         measure=heads,
         holds=lambda v: mean(v["4 heads"]) > 0.95 and mean(v["1 heads"]) < 0.80,
